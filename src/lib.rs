@@ -1,0 +1,21 @@
+//! A Competitive Message Routing (CMR) peer whose native transport is e-mail.
+//!
+//! Each module is a room with one noun; imports run one way, from the adapters at the top
+//! down to the rooms that stand on the ground (`message`, `keys`, `distance`, `smtp`, `mail`).
+//! `docs/architecture.md` has the picture; `tests/architecture.rs` holds the arrows.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+pub mod distance;
+pub mod gateway;
+pub mod keys;
+pub mod mail;
+pub mod message;
+pub mod policy;
+pub mod pool;
+pub mod receive;
+pub mod router;
+pub mod send;
+pub mod smtp;
+pub mod store;

@@ -1,0 +1,1 @@
+//! SMTP as sans-IO sessions.
