@@ -2,6 +2,13 @@
 //! process: what we write it reads and verifies, what it writes we read and verify.
 //!
 //! Messages are random but the same in every run.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "in tests a panic is the report"
+)]
 
 use cmr_core::protocol as theirs;
 use cmr_mail::keys::{self, Key, Scheme, SignatureError};

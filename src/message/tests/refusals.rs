@@ -178,6 +178,14 @@ fn bounds_hold_at_the_last_good_value_and_one_beyond() {
             .contains("header line 1 is longer than 4096 bytes"),
         "{error}"
     );
+    // Cut off at the bound it is a line that ends early, one byte later it is too long.
+    let cut = |length: usize| {
+        let mut text = with_line(length);
+        text.truncate(3 + length);
+        parse(text.as_bytes(), &default).unwrap_err()
+    };
+    assert_eq!((cut(4096).rule, cut(4096).at), (Rule::Truncated, 3 + 4096));
+    assert_eq!((cut(4097).rule, cut(4097).at), (Rule::LineLength, 3 + 4096));
     // A line that never ends is not looked for beyond the bound.
     let endless = vec![b'0'; 1 << 20];
     let error = parse(&endless, &default).unwrap_err();

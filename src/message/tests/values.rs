@@ -204,7 +204,7 @@ fn what_is_meant_to_be_a_message_is_recognised_though_it_is_damaged() {
         "\r\n0\r\n2008/09/01 00:00:53 a".to_owned(),
         "0\r\n2008-09-01 00:00:53 a".to_owned(),
         "0\r\n2008/09/01 00:0".to_owned(),
-        format!("1{}\r\n2008/09/01 00:00:53 a", &digits[1..]),
+        format!("1{}\r\n2008/09/01 00:00:53 a", digits.get(1..).unwrap()),
         format!("1{digits}0\r\n2008/09/01 00:00:53 a"),
         "0 people wrote, 1 answered\r\n2008/09/01 00:00:53".to_owned(),
     ];
@@ -293,6 +293,26 @@ fn timestamps_are_made_with_the_decimals_that_nobody_can_guess() {
     for (text, seconds) in known {
         let parsed = Timestamp::parse(text.as_bytes()).unwrap();
         assert_eq!(parsed.to_unix(), UnixTime::from_secs(seconds), "{text}");
+    }
+}
+
+#[test]
+fn a_time_is_reached_at_the_first_microsecond_not_before_it() {
+    let rows = [
+        ("", 0),
+        (".", 0),
+        (".5", 500_000),
+        (".000001", 1),
+        (".0000010000", 1),
+        (".0000011", 2),
+        (".0000001", 1),
+        (".00000000000000000001", 1),
+        (".999999", 999_999),
+        (".9999999", 1_000_000),
+    ];
+    for (fraction, micros) in rows {
+        let time = Timestamp::parse(format!("1970/01/01 00:00:00{fraction}").as_bytes()).unwrap();
+        assert_eq!(time.reached_at(), UnixTime(micros), "{fraction}");
     }
 }
 
