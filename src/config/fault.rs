@@ -30,11 +30,19 @@ pub enum ConfigError {
 }
 
 fn list(paths: &[PathBuf]) -> String {
-    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+    paths
+        .iter()
+        .map(|p| p.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+    problems
+        .iter()
+        .map(Problem::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// One mistake (or, as a warning, one doubt) and where it stands.
@@ -112,7 +120,9 @@ pub enum Fault {
         hint: String,
     },
     /// `smtp = 1` where `[smtp]` should stand.
-    #[error("{name} is a section: write [{name}] on a line of its own, once, and its keys below it")]
+    #[error(
+        "{name} is a section: write [{name}] on a line of its own, once, and its keys below it"
+    )]
     NotASection {
         /// The section.
         name: String,
@@ -159,6 +169,9 @@ pub enum Fault {
     /// An empty list or text where something has to stand.
     #[error("is empty: {0}")]
     Empty(&'static str),
+    /// A line break or the like, which would end up in a header or a dialogue.
+    #[error("has a control character in it (a line break, for example)")]
+    ControlCharacter,
     /// The same value twice in a list.
     #[error("\"{0}\" stands there twice")]
     Twice(String),
@@ -190,7 +203,9 @@ pub enum Fault {
         why: &'static str,
     },
     /// Not an address to listen on.
-    #[error("\"{value}\" cannot be listened on: {why}; write IP:PORT, like \"127.0.0.1:2525\" or \"[::]:25\"")]
+    #[error(
+        "\"{value}\" cannot be listened on: {why}; write IP:PORT, like \"127.0.0.1:2525\" or \"[::]:25\""
+    )]
     NotListen {
         /// What was written.
         value: String,
@@ -198,7 +213,9 @@ pub enum Fault {
         why: String,
     },
     /// Not a network.
-    #[error("\"{0}\" is no network: write an IP address or a network like \"192.0.2.0/24\" or \"2001:db8::/32\"")]
+    #[error(
+        "\"{0}\" is no network: write an IP address or a network like \"192.0.2.0/24\" or \"2001:db8::/32\""
+    )]
     NotNetwork(String),
     /// A network with host bits.
     #[error("\"{value}\" has bits set beyond its prefix; did you mean \"{network}\"?")]
@@ -209,7 +226,9 @@ pub enum Fault {
         network: String,
     },
     /// Not the URL of a mail server.
-    #[error("\"{value}\" is no mail server: {why}; write smtp://HOST:PORT, smtp+starttls://HOST:PORT or smtps://HOST:PORT")]
+    #[error(
+        "\"{value}\" is no mail server: {why}; write smtp://HOST:PORT, smtp+starttls://HOST:PORT or smtps://HOST:PORT"
+    )]
     NotSmarthost {
         /// What was written.
         value: String,
@@ -223,7 +242,9 @@ pub enum Fault {
     #[error("{0}")]
     Login(&'static str),
     /// The password would travel in the clear.
-    #[error("with user set, {0} would get the password unencrypted; use smtp+starttls:// or smtps://")]
+    #[error(
+        "with user set, {0} would get the password unencrypted; use smtp+starttls:// or smtps://"
+    )]
     PasswordInClear(String),
     /// A file that cannot be used.
     #[error("{}: {why}", .path.display())]
@@ -247,7 +268,9 @@ pub enum Fault {
         most: usize,
     },
     /// Notices to the operator would come back as posts.
-    #[error("{0} is one of the posting addresses: notices to the operator would come back as posts")]
+    #[error(
+        "{0} is one of the posting addresses: notices to the operator would come back as posts"
+    )]
     OperatorPosts(String),
     /// A pinned contact that is this gateway.
     #[error("{0} is this gateway itself")]
@@ -273,7 +296,9 @@ pub enum Fault {
     #[error("is not looked at, because who_may_post is \"{0}\"")]
     ListUnused(String),
     /// A mail from another domain.
-    #[error("{from} is not in the domain of [gateway] address ({domain}): receivers may take our mail for forged")]
+    #[error(
+        "{from} is not in the domain of [gateway] address ({domain}): receivers may take our mail for forged"
+    )]
     OtherDomain {
         /// The From.
         from: String,
@@ -294,7 +319,9 @@ pub enum Fault {
     #[error("{0} is everybody: any client is believed about who wrote a mail")]
     EverybodyTrusted(String),
     /// Strangers write in public, unasked.
-    #[error("together with who_may_post = \"anyone\" everything that anybody sends becomes public at once")]
+    #[error(
+        "together with who_may_post = \"anyone\" everything that anybody sends becomes public at once"
+    )]
     AnyonePublishes,
     /// A file with a secret that others can read.
     #[error("{} can be read by others (mode {mode:04o}); chmod 600 it", .path.display())]
@@ -310,7 +337,7 @@ pub enum Fault {
     /// A database among the configuration.
     #[error("{} lies under /etc; a database belongs under /var/lib", .0.display())]
     DataInEtc(PathBuf),
-    /// A path that is not where an operator looks for it.
+    /// A default that does not fit its own key.
     #[error("the default of this program cannot be read; this is our mistake, please report it")]
     OurMistake,
 }

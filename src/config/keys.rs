@@ -15,24 +15,63 @@ pub struct Section {
 
 /// The sections that this version reads.
 pub static SECTIONS: &[Section] = &[
-    Section { name: "gateway", help: "Who this gateway is." },
-    Section { name: "smtp", help: "The SMTP receiver: how mail comes in." },
-    Section { name: "send", help: "How mail goes out." },
-    Section { name: "policy", help: "Who may post, and how much anybody gets." },
-    Section { name: "people", help: "What people who write by ordinary mail can expect." },
-    Section { name: "routing", help: "Where messages go." },
-    Section { name: "pool", help: "The messages kept here." },
-    Section { name: "log", help: "What the daemon writes to standard error." },
+    Section {
+        name: "gateway",
+        help: "Who this gateway is.",
+    },
+    Section {
+        name: "smtp",
+        help: "The SMTP receiver: how mail comes in.",
+    },
+    Section {
+        name: "send",
+        help: "How mail goes out.",
+    },
+    Section {
+        name: "policy",
+        help: "Who may post, and how much anybody gets.",
+    },
+    Section {
+        name: "people",
+        help: "What people who write by ordinary mail can expect.",
+    },
+    Section {
+        name: "routing",
+        help: "Where messages go.",
+    },
+    Section {
+        name: "pool",
+        help: "The messages kept here.",
+    },
+    Section {
+        name: "log",
+        help: "What the daemon writes to standard error.",
+    },
 ];
 
 /// Sections that later versions will read: to ask for one of them is an error, because a
 /// gateway that silently leaves out its content filter does harm.
 pub static LATER: &[Section] = &[
-    Section { name: "filter", help: "the Postfix content filter" },
-    Section { name: "imap", help: "polling a mailbox by IMAP" },
-    Section { name: "http", help: "CMR over HTTP" },
-    Section { name: "udp", help: "CMR over UDP" },
-    Section { name: "web", help: "the web pages" },
+    Section {
+        name: "filter",
+        help: "the Postfix content filter",
+    },
+    Section {
+        name: "imap",
+        help: "polling a mailbox by IMAP",
+    },
+    Section {
+        name: "http",
+        help: "CMR over HTTP",
+    },
+    Section {
+        name: "udp",
+        help: "CMR over UDP",
+    },
+    Section {
+        name: "web",
+        help: "the web pages",
+    },
 ];
 
 /// How a value is written.
@@ -281,6 +320,10 @@ impl Key {
 
     /// A value to show in an error: one that says how the value is written.
     pub fn model(&self) -> &'static str {
-        if self.example.is_empty() { self.sample() } else { self.example }
+        if self.example.is_empty() {
+            self.sample()
+        } else {
+            self.example
+        }
     }
 }

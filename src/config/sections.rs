@@ -2,8 +2,7 @@
 
 use super::secret::Password;
 use crate::message::Address;
-use crate::policy::{Rate, WhoMayPost};
-use crate::router::RoutingPolicy;
+use crate::policy::{FirstPost, Origin, Rate, WhoMayPost};
 use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -143,24 +142,6 @@ pub struct People {
     pub later_matches: Duration,
 }
 
-/// What happens to an author's first post.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FirstPost {
-    /// It is local until the author confirmed.
-    Ask,
-    /// It is public at once.
-    Publish,
-}
-
-/// What the world sees as the sender of a post.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// An address of ours that stands for the author.
-    Alias,
-    /// The author's own mail address.
-    Address,
-}
-
 /// `[routing]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Routing {
@@ -214,4 +195,37 @@ pub enum LogLevel {
     Debug,
     /// Everything.
     Trace,
+}
+
+/// The numbers of the routing decision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoutingPolicy {
+    pub metric: Metric,
+    pub matches: usize,
+    pub age: f64,
+    pub first_walks: usize,
+    pub max_hops: usize,
+    pub walk_age: Duration,
+    pub no_signal: NoSignal,
+    pub strong_match: f64,
+    pub contacts: usize,
+    pub strategy: Strategy,
+    pub max_forwards: usize,
+}
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    Gain,
+    OneSided,
+    Normalised,
+    Raw,
+}
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoSignal {
+    Random,
+    Discard,
+}
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    Walk,
+    Literal,
 }
