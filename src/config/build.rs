@@ -30,9 +30,9 @@ pub(super) struct Sections {
     pub(super) log: Option<Log>,
 }
 
-/// The longest path of a data directory. The address of a Unix socket has 108 bytes with its
-/// zero; this leaves 20 for the name of a socket in the directory.
-const LONGEST_DATA_DIR: usize = 87;
+/// The longest path of a data directory: the address of a Unix socket has 108 bytes (unix(7)),
+/// of which `/control.sock` and the zero at the end take 14.
+const LONGEST_DATA_DIR: usize = 94;
 
 /// Reads all sections; mistakes and doubts are in the reader afterwards.
 pub(super) fn build(r: &mut Reader<'_>) -> Sections {
@@ -272,13 +272,13 @@ fn send(r: &mut Reader<'_>, gateway: Option<&Gateway>, smtp: Option<&Smtp>) -> O
     let max = r.duration(&keys::SEND_RETRY_MAX);
     let give_up = r.duration(&keys::SEND_GIVE_UP);
     let longer = "longer than";
-    r.in_order(
+    r.doubt_if_more(
         (&keys::SEND_RETRY_FIRST, &first),
         (&keys::SEND_RETRY_MAX, &max),
         longer,
         time,
     );
-    r.in_order(
+    r.doubt_if_more(
         (&keys::SEND_RETRY_MAX, &max),
         (&keys::SEND_GIVE_UP, &give_up),
         longer,
@@ -351,17 +351,14 @@ fn login(r: &mut Reader<'_>, smarthost: Option<&Smarthost>) -> Option<Login> {
             })
         }
         (Some(user), None) => {
-            let fault =
-                Fault::Login("has no password: write password_command or password_file beside it");
+            let fault = Fault::Login(
+                "no password goes with it: write password_command or password_file beside it",
+            );
             r.error(&keys::SEND_USER, user.line, fault);
             None
         }
         (None, Some((key, password))) => {
-            r.error(
-                key,
-                password.line,
-                Fault::Login("is of no use without user"),
-            );
+            r.error(key, password.line, Fault::Login("of no use without user"));
             None
         }
         (None, None) => None,
@@ -381,7 +378,7 @@ fn policy(r: &mut Reader<'_>) -> Option<Policy> {
     let listed = r.check_each(&keys::POLICY_LISTED, listed, |text| names::author(text));
     if let (Some(who), Some(listed)) = (&who, &listed) {
         match (who.value, listed.value.is_empty()) {
-            (WhoMayPost::Listed, true) => r.error(
+            (WhoMayPost::Listed, true) => r.warn(
                 &keys::POLICY_LISTED,
                 listed.line.or(who.line),
                 Fault::NobodyMayPost,
@@ -471,7 +468,7 @@ fn routing(r: &mut Reader<'_>, gateway: Option<&Gateway>) -> Option<Routing> {
     );
     let max_forwards = r.integer(&keys::ROUTING_MAX_FORWARDS);
     let most = (&keys::ROUTING_MAX_FORWARDS, &max_forwards);
-    r.in_order(
+    r.doubt_if_more(
         (&keys::ROUTING_FIRST_WALKS, &first_walks),
         most,
         "more than",
@@ -500,11 +497,13 @@ fn pool(r: &mut Reader<'_>, smtp: Option<&Smtp>) -> Option<Pool> {
     let max_bytes = r.size(&keys::POOL_MAX_BYTES);
     if let (Some(bytes), Some(smtp)) = (&max_bytes, smtp)
         && bytes.value < u64::try_from(smtp.max_message).unwrap_or(u64::MAX)
+        && bytes.line.is_some()
+        && r.line(&keys::SMTP_MAX_MESSAGE).is_some()
     {
         let limit = show_size(u64::try_from(smtp.max_message).unwrap_or(u64::MAX));
         let value = show_size(bytes.value);
         let other = keys::SMTP_MAX_MESSAGE.title();
-        r.error(
+        r.warn(
             &keys::POOL_MAX_BYTES,
             bytes.line,
             Fault::Contradicts {

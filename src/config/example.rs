@@ -160,7 +160,7 @@ fn kind(kind: &Kind) -> String {
         Kind::Integer { min, max } => format!("number, {min} to {max}"),
         Kind::Number { min, max } => format!("number, {min} to {max}"),
         Kind::Duration { min, max } => {
-            let show = |seconds| show_duration(Duration::from_secs(seconds));
+            let show = |millis| show_duration(Duration::from_millis(millis));
             format!("time, {} to {}", show(*min), show(*max))
         }
         Kind::Size { min, max } => format!("bytes, {} to {}", show_size(*min), show_size(*max)),

@@ -128,7 +128,7 @@ pub enum Fault {
         name: String,
     },
     /// A key that has to be there.
-    #[error("is missing; write for example: {name} = {example}")]
+    #[error("missing; write for example: {name} = {example}")]
     Missing {
         /// Its name.
         name: &'static str,
@@ -167,10 +167,10 @@ pub enum Fault {
         choices: String,
     },
     /// An empty list or text where something has to stand.
-    #[error("is empty: {0}")]
+    #[error("empty: {0}")]
     Empty(&'static str),
     /// A line break or the like, which would end up in a header or a dialogue.
-    #[error("has a control character in it (a line break, for example)")]
+    #[error("there is a control character in it (a line break, for example)")]
     ControlCharacter,
     /// The same value twice in a list.
     #[error("\"{0}\" stands there twice")]
@@ -275,7 +275,8 @@ pub enum Fault {
     /// A pinned contact that is this gateway.
     #[error("{0} is this gateway itself")]
     PinsItself(String),
-    /// Two values that exclude each other.
+    // From here on: doubts, told as warnings.
+    /// Two values that do not go together.
     #[error("{value} is {relation} {other} ({limit})")]
     Contradicts {
         /// The value here.
@@ -290,10 +291,8 @@ pub enum Fault {
     /// Nobody could post.
     #[error("nobody may post: [policy] who_may_post is \"listed\" and the list is empty")]
     NobodyMayPost,
-
-    // From here on: doubts, told as warnings.
     /// A list that is not looked at.
-    #[error("is not looked at, because who_may_post is \"{0}\"")]
+    #[error("not looked at, because who_may_post is \"{0}\"")]
     ListUnused(String),
     /// A mail from another domain.
     #[error(

@@ -97,7 +97,7 @@ pub enum Kind {
         /// The largest.
         max: f64,
     },
-    /// A length of time within this range, in seconds.
+    /// A length of time within this range, in milliseconds.
     Duration {
         /// The shortest.
         min: u64,
@@ -166,7 +166,8 @@ macro_rules! keys {
 use Absent::{Default, Derived, Off, Required};
 use Kind::{Choice, Duration, Integer, List, Number, Rate, Size, Text, Tls};
 
-const MINUTE: u64 = 60;
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 const YEAR: u64 = 365 * DAY;
@@ -194,7 +195,7 @@ keys! {
         "Mail servers in front of this one, Postfix for example. They are believed about XFORWARD and about the topmost Authentication-Results with our authserv_id, but never about the author. A mail of theirs whose content is at fault is accepted and set aside, because a refusal would become a bounce to somebody innocent.";
     SMTP_AUTHSERV_ID: "smtp" "authserv_id" Text("host name"), Derived("[gateway] hostname"), r#""mx.example.org""#, false,
         "The name that the relay writes at the start of Authentication-Results. The relay has to remove forged ones from the mail of others.";
-    SMTP_MAX_MESSAGE: "smtp" "max_message" Size { min: KIB, max: GIB }, Default(r#""10 MiB""#), "", false,
+    SMTP_MAX_MESSAGE: "smtp" "max_message" Size { min: 512, max: GIB }, Default(r#""10 MiB""#), "", false,
         "The largest mail that is accepted, announced as SIZE.";
     SMTP_MAX_CONNECTIONS: "smtp" "max_connections" Integer { min: 1, max: 100_000 }, Default("1000"), "", false,
         "Sessions at the same time; one more gets 421.";
@@ -215,11 +216,11 @@ keys! {
         "A command whose first line of output is the password. It runs in the directory of this file and has 30 seconds.";
     SEND_PASSWORD_FILE: "send" "password_file" Text("file"), Off, r#""password""#, false,
         "A file whose first line is the password, instead of password_command.";
-    SEND_RETRY_FIRST: "send" "retry_first" Duration { min: 1, max: DAY }, Default(r#""5m""#), "", false,
+    SEND_RETRY_FIRST: "send" "retry_first" Duration { min: 10, max: 7 * DAY }, Default(r#""5m""#), "", false,
         "How long to wait after the first failure; the wait doubles from try to try.";
-    SEND_RETRY_MAX: "send" "retry_max" Duration { min: 1, max: 7 * DAY }, Default(r#""4h""#), "", false,
+    SEND_RETRY_MAX: "send" "retry_max" Duration { min: 10, max: 7 * DAY }, Default(r#""4h""#), "", false,
         "The longest wait between two tries.";
-    SEND_GIVE_UP: "send" "give_up" Duration { min: 1, max: 30 * DAY }, Default(r#""5d""#), "", false,
+    SEND_GIVE_UP: "send" "give_up" Duration { min: 10, max: 30 * DAY }, Default(r#""5d""#), "", false,
         "When to give a mail up; the operator then gets one notice.";
 
     POLICY_WHO_MAY_POST: "policy" "who_may_post" Choice(&[
@@ -234,7 +235,7 @@ keys! {
         "Automatic mails to one person at most; then one notice, then silence.";
     POLICY_POST_AT_MOST: "policy" "post_at_most" Rate, Default(r#""60/h""#), "", false,
         "Posts of one author at most; more get 450.";
-    POLICY_CLOCK_SKEW: "policy" "clock_skew" Duration { min: 0, max: HOUR }, Default(r#""60s""#), "", false,
+    POLICY_CLOCK_SKEW: "policy" "clock_skew" Duration { min: 0, max: DAY }, Default(r#""60s""#), "", false,
         "How far ahead of our clock a message may be dated. It is held until our clock passes it.";
 
     PEOPLE_FIRST_POST: "people" "first_post" Choice(&[
@@ -288,9 +289,9 @@ keys! {
 
     POOL_MAX_MESSAGES: "pool" "max_messages" Integer { min: 1, max: 1_000_000_000 }, Default("1_000_000"), "", false,
         "Messages to keep; then the largest holder's oldest go first.";
-    POOL_MAX_BYTES: "pool" "max_bytes" Size { min: MIB, max: 1024 * GIB }, Default(r#""8 GiB""#), "", false,
+    POOL_MAX_BYTES: "pool" "max_bytes" Size { min: KIB, max: 1024 * GIB }, Default(r#""8 GiB""#), "", false,
         "Bytes of messages to keep.";
-    POOL_REMEMBER_IDS: "pool" "remember_ids" Duration { min: MINUTE, max: 10 * YEAR }, Default(r#""90d""#), "", false,
+    POOL_REMEMBER_IDS: "pool" "remember_ids" Duration { min: SECOND, max: 10 * YEAR }, Default(r#""90d""#), "", false,
         "How long the ids of messages that were dropped are remembered, so that an old duplicate stays a duplicate.";
     POOL_KEEP_RAW: "pool" "keep_raw" Duration { min: 0, max: YEAR }, Default(r#""7d""#), "", false,
         "How long mails as they came and what was set aside are kept.";

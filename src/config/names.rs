@@ -173,8 +173,14 @@ pub(super) fn network_text(network: &IpNet) -> String {
 
 /// `smtp://HOST:PORT` and its siblings.
 pub(super) fn smarthost(text: &str) -> Result<Smarthost, Fault> {
+    // What stands before an @ may be a password: it is not repeated.
+    let value = match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        (None, Some((_, host))) => format!("…@{host}"),
+        _ => text.to_owned(),
+    };
     let wrong = |why: String| Fault::NotSmarthost {
-        value: text.to_owned(),
+        value: value.clone(),
         why,
     };
     let Some((scheme, rest)) = text.split_once("://") else {

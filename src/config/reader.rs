@@ -404,13 +404,13 @@ impl<'a> Reader<'a> {
                 return Err(Fault::OurMistake);
             };
             let duration = human::duration(text).map_err(|e| Fault::Unreadable(e.to_string()))?;
-            if (Duration::from_secs(min)..=Duration::from_secs(max)).contains(&duration) {
+            if (Duration::from_millis(min)..=Duration::from_millis(max)).contains(&duration) {
                 Ok(duration)
             } else {
                 Err(Fault::OutOfRange {
                     value: text.clone(),
-                    min: human::show_duration(Duration::from_secs(min)),
-                    max: human::show_duration(Duration::from_secs(max)),
+                    min: human::show_duration(Duration::from_millis(min)),
+                    max: human::show_duration(Duration::from_millis(max)),
                 })
             }
         })
@@ -523,9 +523,9 @@ impl<'a> Reader<'a> {
         Some(Found { value: good, line })
     }
 
-    /// That the value of `key` is at most that of `limit_key`. Told where the operator wrote
-    /// one of the two; defaults are in order.
-    pub(super) fn in_order<T: PartialOrd>(
+    /// A doubt if the value of `key` is more than that of `limit_key` and the operator wrote
+    /// both: beside a default a value may be anything, it says what is wanted.
+    pub(super) fn doubt_if_more<T: PartialOrd>(
         &mut self,
         (key, found): (&'static Key, &Option<Found<T>>),
         (limit_key, limit): (&'static Key, &Option<Found<T>>),
@@ -535,14 +535,18 @@ impl<'a> Reader<'a> {
         let (Some(found), Some(limit)) = (found, limit) else {
             return;
         };
-        if found.value > limit.value {
-            let fault = Fault::Contradicts {
-                value: show(&found.value),
-                relation,
-                other: limit_key.title(),
-                limit: show(&limit.value),
-            };
-            self.error(key, found.line.or(limit.line), fault);
+        if found.value > limit.value && found.line.is_some() && limit.line.is_some() {
+            let (value, limit) = (show(&found.value), show(&limit.value));
+            self.warn(
+                key,
+                found.line,
+                Fault::Contradicts {
+                    value,
+                    relation,
+                    other: limit_key.title(),
+                    limit,
+                },
+            );
         }
     }
 
