@@ -201,3 +201,82 @@ fn find_among(
         None => Err(ConfigError::NotFound { tried }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_the_table_is_read_and_has_a_default_that_fits() {
+        let mut reader = Reader::new(Path::new("cmr-mail.toml"), "");
+        build::build(&mut reader);
+        let asked: Vec<_> = reader.asked.iter().map(|key| key.title()).collect();
+        for key in keys::ALL {
+            assert!(asked.contains(&key.title()), "{} is not read", key.title());
+            assert!(
+                keys::SECTIONS.iter().any(|s| s.name == key.section),
+                "{}",
+                key.title()
+            );
+            assert!(
+                !key.model().is_empty(),
+                "{} has nothing to show",
+                key.title()
+            );
+        }
+        let missing: Vec<_> = reader
+            .errors
+            .iter()
+            .map(|problem| problem.key.map(keys::Key::title))
+            .collect();
+        let required: Vec<_> = keys::ALL
+            .iter()
+            .filter(|k| k.absent == keys::Absent::Required)
+            .map(|k| Some(k.title()))
+            .collect();
+        assert_eq!(
+            missing, required,
+            "and nothing else is wrong with an empty file"
+        );
+    }
+
+    #[test]
+    fn the_file_is_looked_for_where_the_manual_says() {
+        let root = tempfile::tempdir().unwrap();
+        let (home, xdg, etc) = (
+            root.path().join("home"),
+            root.path().join("xdg"),
+            root.path().join("etc"),
+        );
+        let find = |named, xdg: Option<&PathBuf>| {
+            find_among(named, xdg.cloned(), Some(home.clone()), &etc)
+        };
+        let Err(ConfigError::NotFound { tried }) = find(None, None) else {
+            panic!("found one")
+        };
+        assert_eq!(tried.len(), 3, "{tried:?}");
+        let write = |dir: &Path| {
+            let path = dir.join("cmr-mail/cmr-mail.toml");
+            std::fs::create_dir_all(dir.join("cmr-mail")).unwrap();
+            std::fs::write(&path, "").unwrap();
+            path
+        };
+        let in_etc = write(&etc);
+        assert_eq!(find(None, None).unwrap(), in_etc);
+        let in_home = write(&home.join(".config"));
+        assert_eq!(find(None, None).unwrap(), in_home);
+        let in_xdg = write(&xdg);
+        assert_eq!(find(None, Some(&xdg)).unwrap(), in_xdg);
+        // A relative one counts as none (XDG base directory specification).
+        assert_eq!(find(None, Some(&PathBuf::from("xdg"))).unwrap(), in_home);
+        let named = Path::new("/nowhere/at-all.toml");
+        assert_eq!(find(Some(named), Some(&xdg)).unwrap(), named);
+        let said = find_among(None, None, None, &xdg.join("none"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.starts_with("no configuration found: looked for cmr-mail.toml, "),
+            "{said}"
+        );
+    }
+}
