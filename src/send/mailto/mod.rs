@@ -15,8 +15,8 @@ pub use smarthost::{Login, Security, Smarthost, SmarthostError};
 
 use crate::send::outcome::Reply;
 use lettre::transport::smtp::extension::ClientId;
-use native_tls::TlsConnector;
 use session::Session;
+use smarthost::Guard;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -163,7 +163,7 @@ pub struct Mailto {
 
 struct Inner {
     smarthost: Smarthost,
-    connector: TlsConnector,
+    guard: Guard,
     hello: ClientId,
     deadlines: Deadlines,
     reuse: Reuse,
@@ -199,7 +199,7 @@ impl Mailto {
     ) -> Result<Self, SmarthostError> {
         Ok(Self {
             inner: Arc::new(Inner {
-                connector: smarthost.connector()?,
+                guard: smarthost.guard()?,
                 hello: ClientId::Domain(hostname.to_owned()),
                 smarthost,
                 deadlines,
@@ -238,14 +238,7 @@ impl Mailto {
                 }
             }
         }
-        let inner = &self.inner;
-        let session = Session::open(
-            &inner.smarthost,
-            &inner.connector,
-            &inner.hello,
-            inner.deadlines,
-        )
-        .await?;
+        let session = self.open().await?;
         let reply = self.attempt(session, &envelope, &mail).await?;
         Ok(Receipt {
             reply,
@@ -259,14 +252,7 @@ impl Mailto {
     /// # Errors
     /// As [`Mailto::submit`] up to AUTH.
     pub async fn probe(&self) -> Result<(), SendError> {
-        let inner = &self.inner;
-        let session = Session::open(
-            &inner.smarthost,
-            &inner.connector,
-            &inner.hello,
-            inner.deadlines,
-        )
-        .await?;
+        let session = self.open().await?;
         session.quit().await;
         Ok(())
     }
@@ -281,6 +267,17 @@ impl Mailto {
         for session in sessions {
             session.quit().await;
         }
+    }
+
+    async fn open(&self) -> Result<Session, SendError> {
+        let inner = &self.inner;
+        Session::open(
+            &inner.smarthost,
+            &inner.guard,
+            &inner.hello,
+            inner.deadlines,
+        )
+        .await
     }
 
     /// A kept connection that is ready for a mail.
@@ -331,7 +328,7 @@ impl Inner {
     }
 
     /// Keeps the connection for the next mail, or gives it back to be closed.
-    fn put_back(self: &Arc<Self>, session: Session) -> Option<Session> {
+    fn put_back(self: &Arc<Self>, mut session: Session) -> Option<Session> {
         let mut kept = self.kept();
         if kept.closing
             || session.mails >= self.reuse.mails
@@ -339,6 +336,7 @@ impl Inner {
         {
             return Some(session);
         }
+        session.last_used = Instant::now();
         kept.sessions.push(session);
         if !kept.reaper_runs {
             kept.reaper_runs = true;
@@ -373,5 +371,54 @@ async fn reap(inner: Weak<Inner>, idle: Duration) {
             session.quit().await;
         }
         next = then;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_end_a_command_is_no_address() {
+        for good in [
+            "ann@example.net",
+            "cmr+tag.4711@example.net",
+            "o'neil/x=y@example.net",
+            "ann@[192.0.2.1]",
+            "j\u{fc}rgen@example.net",
+        ] {
+            assert!(address(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "ann",
+            "@example.net",
+            "ann@",
+            "ann@example.net>\r\nRCPT TO:<bob@example.net",
+            "ann@example.net\n",
+            "ann@example.net SIZE=1",
+            "ann@example.net>",
+            "<ann@example.net>",
+            "ann@example.net,bob@example.net",
+            "\"a b\"@example.net",
+            "ann\0@example.net",
+            "ann@exam\u{2028}ple.net",
+            "@relay.example:ann@example.net",
+        ] {
+            assert!(
+                matches!(address(bad), Err(SendError::BadAddress { .. })),
+                "{bad:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_lease_covers_the_longest_attempt() {
+        let deadlines = Deadlines::default();
+        let small = deadlines.attempt(2000);
+        assert!(small > deadlines.dot + deadlines.command * 6);
+        assert!(small < Duration::from_secs(2 * 3600));
+        assert!(deadlines.attempt(10 * 1024 * 1024) > small);
+        assert!(deadlines.attempt(usize::MAX) > small);
     }
 }

@@ -1,7 +1,7 @@
 //! One connection to the smarthost: from connecting to QUIT.
 
 use super::error::{SendError, from_client};
-use super::smarthost::{Security, Smarthost};
+use super::smarthost::{Guard, Smarthost};
 use super::wire::{Carrier, Wire};
 use super::{Deadlines, Envelope};
 use crate::send::outcome::{Reply, Stage};
@@ -35,19 +35,19 @@ pub(super) struct Session {
 impl Session {
     pub(super) async fn open(
         smarthost: &Smarthost,
-        connector: &TlsConnector,
+        guard: &Guard,
         hello: &ClientId,
         deadlines: Deadlines,
     ) -> Result<Self, SendError> {
         let host = smarthost.to_string();
         let stream = connect(smarthost, &host, deadlines.connect).await?;
-        let wire = match smarthost.security() {
-            Security::Plain => Wire::new(Carrier::Plain(stream)),
-            Security::Tls => {
+        let wire = match guard {
+            Guard::Plain => Wire::new(Carrier::Plain(stream)),
+            Guard::Tls(connector) => {
                 let tls = handshake(smarthost, connector, stream, deadlines.connect).await?;
                 Wire::new(tls)
             }
-            Security::StartTls => {
+            Guard::StartTls(connector) => {
                 let limit = deadlines.command;
                 let stream = within(Stage::Tls, limit, ask_for_tls(stream, &host, hello)).await?;
                 let tls = handshake(smarthost, connector, stream, deadlines.connect).await?;
@@ -93,7 +93,6 @@ impl Session {
         envelope: &Envelope,
         mail: &[u8],
     ) -> Result<Reply, SendError> {
-        self.last_used = Instant::now();
         let limit = self.deadlines.command;
         let parameters = self.parameters(envelope, mail)?;
         let command = Mail::new(envelope.sender.clone(), parameters);

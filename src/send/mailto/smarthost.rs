@@ -29,6 +29,13 @@ impl Security {
     }
 }
 
+/// [`Security`] with what it needs; made once, for reading the system's authorities takes long.
+pub(super) enum Guard {
+    Plain,
+    StartTls(TlsConnector),
+    Tls(TlsConnector),
+}
+
 /// Who we are towards the smarthost. The password is wiped when dropped and never printed.
 #[derive(Clone)]
 pub struct Login {
@@ -205,11 +212,19 @@ impl Smarthost {
         self.login.as_ref()
     }
 
-    /// What the handshake is made with: TLS 1.2 or later, the name checked.
+    /// How a connection is made safe, ready for use: TLS 1.2 or later, the name checked.
     ///
     /// # Errors
     /// When the TLS library does not take the certificates.
-    pub(super) fn connector(&self) -> Result<TlsConnector, SmarthostError> {
+    pub(super) fn guard(&self) -> Result<Guard, SmarthostError> {
+        Ok(match self.security {
+            Security::Plain => Guard::Plain,
+            Security::StartTls => Guard::StartTls(self.connector()?),
+            Security::Tls => Guard::Tls(self.connector()?),
+        })
+    }
+
+    fn connector(&self) -> Result<TlsConnector, SmarthostError> {
         let mut builder = TlsConnector::builder();
         builder.min_protocol_version(Some(Protocol::Tlsv12));
         if !self.authorities.is_empty() {
