@@ -6,3 +6,5 @@
 //! and leaves through the queue.
 
 pub mod api;
+pub mod clock;
+pub mod people;
