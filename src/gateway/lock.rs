@@ -10,9 +10,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use crate::message::UnixTime;
+use super::clock;
 
 /// Name of the lock file in `data_dir`.
 pub const LOCK_FILE: &str = "lock";
@@ -121,7 +121,7 @@ impl Lock {
             }
             Err(TryLockError::Error(source)) => return Err(LockError::Io { path, source }),
         }
-        let text = format!("{} {} {role}\n", std::process::id(), now().rfc3339());
+        let text = format!("{} {} {role}\n", std::process::id(), clock::now().rfc3339());
         // The text is for people; a full disk must not keep the daemon from starting.
         let _ = file
             .set_len(0)
@@ -188,11 +188,6 @@ fn read(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
     file.take(MAX_TEXT).read_to_string(&mut text).ok()?;
     Holder::parse(&text)
-}
-
-fn now() -> UnixTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixTime(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
