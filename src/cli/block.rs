@@ -14,7 +14,7 @@ Examples:
   cmr-mail block mailto:cmr@junk.example   a peer
   cmr-mail block 192.0.2.0/24              a network
   cmr-mail block --undo spammer@example.org")]
-pub struct Args {
+pub(super) struct Args {
     /// A mail address, a CMR address, a host name, an IP address or a network
     value: String,
     /// Take the block back

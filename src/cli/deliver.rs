@@ -25,7 +25,7 @@ Examples:
   cmr-mail deliver < mail.eml
   cmr: \"|/usr/bin/cmr-mail --config /etc/cmr-mail/cmr-mail.toml deliver\"
                                                          (a line in /etc/aliases)")]
-pub struct Args {
+pub(super) struct Args {
     /// Envelope sender; empty or <> for the null sender
     #[arg(short = 'f', value_name = "SENDER", allow_hyphen_values = true)]
     sender: Option<OsString>,
@@ -44,7 +44,7 @@ pub(super) fn later<T>(outcome: Outcome<T>) -> Outcome<T> {
 }
 
 fn deliver(context: &Context, args: Args) -> Outcome {
-    let mail = out::stdin(context.config()?.smtp.max_message)?;
+    let mail = out::stdin(context.max_message())?;
     if mail.is_empty() {
         return fail(TRY_LATER, "there is no mail on standard input");
     }

@@ -39,7 +39,7 @@ fn push_escaped(out: &mut String, c: char) {
 
 /// For a place inside a line: every active character escaped, line ends and tabs too.
 #[must_use]
-pub fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_active(c) { push_escaped(&mut out, c) } else { out.push(c) }
@@ -49,7 +49,7 @@ pub fn line(text: &str) -> String {
 
 /// For a text of several lines: LF and CR LF end a line, tabs stay, the rest as in [`line`].
 #[must_use]
-pub fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
@@ -65,7 +65,7 @@ pub fn text(text: &str) -> String {
 
 /// For an excerpt: white space of any kind becomes one space, the rest as in [`line`].
 #[must_use]
-pub fn flat(text: &str) -> String {
+pub(super) fn flat(text: &str) -> String {
     line(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
@@ -73,7 +73,7 @@ pub fn flat(text: &str) -> String {
 /// there, where `\u` escapes mean the same, so the document does not change its meaning.
 /// (C0 characters inside strings are escaped already; those between tokens are line ends.)
 #[must_use]
-pub fn json(document: &str) -> String {
+pub(super) fn json(document: &str) -> String {
     let mut out = String::with_capacity(document.len());
     for c in document.chars() {
         if is_active(c) && c != '\n' {

@@ -3,27 +3,27 @@
 use crate::gateway::api::Failure;
 
 /// The command line is wrong.
-pub const USAGE: u8 = 64;
+pub(super) const USAGE: u8 = 64;
 /// What was handed in is wrong.
-pub const BAD_DATA: u8 = 65;
+pub(super) const BAD_DATA: u8 = 65;
 /// Something that is needed is not there.
-pub const UNAVAILABLE: u8 = 69;
+pub(super) const UNAVAILABLE: u8 = 69;
 /// A fault of this program.
-pub const SOFTWARE: u8 = 70;
+pub(super) const SOFTWARE: u8 = 70;
 /// Something can't be created or written.
-pub const CANT_CREATE: u8 = 73;
+pub(super) const CANT_CREATE: u8 = 73;
 /// It may work later.
-pub const TRY_LATER: u8 = 75;
+pub(super) const TRY_LATER: u8 = 75;
 /// The configuration is wrong.
-pub const CONFIG: u8 = 78;
+pub(super) const CONFIG: u8 = 78;
 
 /// What a verb ends with.
-pub type Outcome<T = ()> = Result<T, Failure>;
+pub(super) type Outcome<T = ()> = Result<T, Failure>;
 
 /// Ends a verb.
 ///
 /// # Errors
 /// Always: that is its purpose.
-pub fn fail<T>(exit: u8, sentence: impl Into<String>) -> Outcome<T> {
+pub(super) fn fail<T>(exit: u8, sentence: impl Into<String>) -> Outcome<T> {
     Err(Failure { exit, sentence: sentence.into() })
 }

@@ -13,7 +13,7 @@ use crate::gateway::api::{Explained, ExplainedForward, ExplainedPeer, Request};
 Examples:
   cmr-mail explain 0123456789abcdef
   cmr-mail explain --json 0123456789abcdef | jq -r .verdict")]
-pub struct Args {
+pub(super) struct Args {
     /// The message's id, 16 hexadecimal digits
     #[arg(value_name = "ID", value_parser = words::id)]
     id: String,

@@ -27,7 +27,7 @@ Examples:
 
 What stands on a command line can be seen by other users of this machine while
 the command runs: a single - reads the key from standard input instead.")]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     action: Action,
     /// Print the result as JSON

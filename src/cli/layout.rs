@@ -3,13 +3,13 @@
 //! Pure: values in, text out. Every string that is handed in must be escaped already.
 
 /// Columns that a line has.
-pub const WIDTH: usize = 80;
+pub(super) const WIDTH: usize = 80;
 
 /// Colours, or the absence of them.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Paint {
+pub(super) struct Paint {
     /// Whether escape sequences are written.
-    pub on: bool,
+    pub(super) on: bool,
 }
 
 impl Paint {
@@ -19,38 +19,38 @@ impl Paint {
 
     /// What a line is about.
     #[must_use]
-    pub fn bold(self, text: &str) -> String {
+    pub(super) fn bold(self, text: &str) -> String {
         self.wrap("1", text)
     }
 
     /// What is beside the point.
     #[must_use]
-    pub fn dim(self, text: &str) -> String {
+    pub(super) fn dim(self, text: &str) -> String {
         self.wrap("2", text)
     }
 
     /// Good news.
     #[must_use]
-    pub fn green(self, text: &str) -> String {
+    pub(super) fn green(self, text: &str) -> String {
         self.wrap("32", text)
     }
 
     /// Worth a look.
     #[must_use]
-    pub fn yellow(self, text: &str) -> String {
+    pub(super) fn yellow(self, text: &str) -> String {
         self.wrap("33", text)
     }
 
     /// Bad news.
     #[must_use]
-    pub fn red(self, text: &str) -> String {
+    pub(super) fn red(self, text: &str) -> String {
         self.wrap("31", text)
     }
 }
 
 /// Columns that a text takes, roughly: wide characters (CJK, emoji) count two, combining marks none.
 #[must_use]
-pub fn columns(text: &str) -> usize {
+pub(super) fn columns(text: &str) -> usize {
     text.chars()
         .map(|c| match u32::from(c) {
             0x300..=0x36f | 0xfe00..=0xfe0f => 0,
@@ -71,7 +71,7 @@ pub fn columns(text: &str) -> usize {
 /// [`WIDTH`]. A single word that is longer (an address) stays whole: it must be possible to copy it.
 /// Ends with a line end, unless the text is empty.
 #[must_use]
-pub fn paragraph(text: &str, indent: usize) -> String {
+pub(super) fn paragraph(text: &str, indent: usize) -> String {
     let room = WIDTH.saturating_sub(indent).max(20);
     let mut out = String::new();
     let mut used = 0_usize;
@@ -98,7 +98,7 @@ pub fn paragraph(text: &str, indent: usize) -> String {
 
 /// Each line of a text with `indent` spaces before it, otherwise as it is.
 #[must_use]
-pub fn indented(text: &str, indent: usize) -> String {
+pub(super) fn indented(text: &str, indent: usize) -> String {
     let mut out = String::new();
     for line in text.lines() {
         if !line.is_empty() {
@@ -112,7 +112,7 @@ pub fn indented(text: &str, indent: usize) -> String {
 
 /// Names on the left, values on the right.
 #[must_use]
-pub fn pairs(rows: &[(&str, String)], paint: Paint) -> String {
+pub(super) fn pairs(rows: &[(&str, String)], paint: Paint) -> String {
     let left = rows.iter().map(|(name, _)| columns(name)).max().unwrap_or(0);
     let mut out = String::new();
     for (name, value) in rows {
@@ -130,7 +130,7 @@ pub fn pairs(rows: &[(&str, String)], paint: Paint) -> String {
 
 /// A number of bytes for a person.
 #[must_use]
-pub fn bytes(n: u64) -> String {
+pub(super) fn bytes(n: u64) -> String {
     const UNITS: [(&str, u64); 4] =
         [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     for (unit, size) in UNITS {
@@ -144,7 +144,7 @@ pub fn bytes(n: u64) -> String {
 
 /// A number of seconds for a person.
 #[must_use]
-pub fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
     let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
     match (days, hours, minutes) {
@@ -157,7 +157,7 @@ pub fn duration(seconds: u64) -> String {
 
 /// `1 message`, `2 messages`.
 #[must_use]
-pub fn count(n: u64, noun: &str) -> String {
+pub(super) fn count(n: u64, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 

@@ -15,7 +15,7 @@ use crate::gateway::api::Failure;
 /// Colours for standard output: on a terminal, unless `NO_COLOR` is set (to anything but nothing)
 /// or the terminal is a dumb one.
 #[must_use]
-pub fn paint() -> Paint {
+pub(super) fn paint() -> Paint {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     Paint { on: io::stdout().is_terminal() && !set("NO_COLOR") && !dumb }
@@ -25,7 +25,7 @@ pub fn paint() -> Paint {
 ///
 /// # Errors
 /// When it can't be written, except that nobody reads it any more.
-pub fn bytes(result: &[u8]) -> Outcome {
+pub(super) fn bytes(result: &[u8]) -> Outcome {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(result).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
@@ -39,7 +39,7 @@ pub fn bytes(result: &[u8]) -> Outcome {
 ///
 /// # Errors
 /// As [`bytes`].
-pub fn text(result: &str) -> Outcome {
+pub(super) fn text(result: &str) -> Outcome {
     bytes(result.as_bytes())
 }
 
@@ -47,7 +47,7 @@ pub fn text(result: &str) -> Outcome {
 ///
 /// # Errors
 /// As [`bytes`].
-pub fn json(result: &impl Serialize) -> Outcome {
+pub(super) fn json(result: &impl Serialize) -> Outcome {
     let document = if io::stdout().is_terminal() {
         serde_json::to_string_pretty(result)
     } else {
@@ -60,7 +60,7 @@ pub fn json(result: &impl Serialize) -> Outcome {
 }
 
 /// A line to standard error. That nobody reads it is no fault.
-pub fn note(sentence: &str) {
+pub(super) fn note(sentence: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", escape::text(sentence));
 }
 
@@ -68,7 +68,7 @@ pub fn note(sentence: &str) {
 ///
 /// # Errors
 /// More than `at_most` bytes: 65; a read error: 75.
-pub fn stdin(at_most: usize) -> Result<Vec<u8>, Failure> {
+pub(super) fn stdin(at_most: usize) -> Result<Vec<u8>, Failure> {
     bounded(io::stdin().lock(), at_most)
 }
 

@@ -16,7 +16,7 @@ Examples:
   cmr-mail peers pin mailto:cmr@peer.example
   cmr-mail peers block mailto:cmr@junk.example
   cmr-mail peers --json | jq -r '.[] | select(.blocked) | .address'")]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     action: Option<Action>,
     /// Print the result as JSON

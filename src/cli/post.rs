@@ -14,7 +14,7 @@ Examples:
   cmr-mail post Which planet is the largest?
   cmr-mail post --from mailto:anna@example.org - < note.txt
   cmr-mail post --json Jupiter is the largest planet | jq -r .id")]
-pub struct Args {
+pub(super) struct Args {
     /// The words of the text; a single - reads it from standard input
     #[arg(required = true, value_name = "TEXT")]
     text: Vec<String>,

@@ -14,7 +14,7 @@ Examples:
   cmr-mail queue retry           try everything now
   cmr-mail queue hold 12 && cmr-mail queue release 12
   cmr-mail queue drop 12         give up number 12")]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     action: Option<Action>,
     /// Print the result as JSON

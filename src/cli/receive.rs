@@ -18,7 +18,7 @@ Examples:
   cmr-mail show 0123456789abcdef --raw | ssh peer.example cmr-mail receive
   command=\"cmr-mail receive --transport ssh\" ssh-ed25519 AAAA...
                                                (a line in authorized_keys)")]
-pub struct Args {
+pub(super) struct Args {
     /// Name of what brought it, for the record
     #[arg(long, value_name = "NAME", default_value = "receive", value_parser = transport)]
     transport: String,
@@ -42,7 +42,7 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
 }
 
 fn receive(context: &Context, args: Args) -> Outcome {
-    let message = out::stdin(context.config()?.smtp.max_message)?;
+    let message = out::stdin(context.max_message())?;
     if message.is_empty() {
         return fail(BAD_DATA, "there is no message on standard input");
     }

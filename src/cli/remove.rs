@@ -12,7 +12,7 @@ use crate::gateway::api::Request;
 Examples:
   cmr-mail remove 0123456789abcdef
   cmr-mail remove --author anna@example.org")]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     what: What,
     #[command(flatten)]

@@ -14,7 +14,7 @@ Examples:
   cmr-mail search largest planet
   cmr-mail search -n 20 - < draft.txt
   cmr-mail search --json largest planet | jq '.matches[0].excerpt'")]
-pub struct Args {
+pub(super) struct Args {
     /// The words to look for; a single - reads them from standard input
     #[arg(required = true, value_name = "TEXT")]
     text: Vec<String>,

@@ -20,7 +20,7 @@ Examples:
   cmr-mail show 0123456789abcdef --raw > message.cmr
   cmr-mail show --aside           what was refused or not understood, and why
   cmr-mail show --aside 7 --raw   the bytes of number 7")]
-pub struct Args {
+pub(super) struct Args {
     /// The message's id, 16 hexadecimal digits
     #[arg(value_name = "ID", value_parser = words::id, required_unless_present = "aside")]
     id: Option<String>,

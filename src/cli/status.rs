@@ -12,7 +12,7 @@ use crate::gateway::api::{Request, Status};
 Examples:
   cmr-mail status
   cmr-mail status --json | jq .queued")]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     format: super::Format,
 }

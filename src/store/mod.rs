@@ -20,7 +20,7 @@ mod writer;
 pub mod meta;
 
 pub use error::StoreError;
-pub use files::FILE_NAME;
+pub use files::{FILE_NAME, prepare_dir};
 pub use handle::{Boundary, Options, Stats, Store};
 pub use migrate::latest as schema_version;
 
