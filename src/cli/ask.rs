@@ -58,11 +58,7 @@ pub(super) fn ask(config: &Config, request: &Request) -> Response {
 ///
 /// # Errors
 /// As [`ask`], or `failure`.
-pub(super) fn without_configuration(
-    named: Option<&Path>,
-    request: &Request,
-    failure: Failure,
-) -> Response {
+pub(super) fn without_configuration(named: Option<&Path>, request: &Request, failure: Failure) -> Response {
     match settings::intake_socket(named) {
         Some(socket) if Door::Intake.lets_in(request) => intake(&socket, request),
         _ => Err(failure),
@@ -77,10 +73,9 @@ fn foreign(config: &Config, request: &Request, why: &dyn std::error::Error) -> R
     }
     match &config.gateway.intake_socket {
         Some(socket) => intake(socket, request),
-        None => fail(
-            TRY_LATER,
-            format!("{why}; for other users to hand mail in, set [gateway] intake_socket"),
-        ),
+        None => {
+            fail(TRY_LATER, format!("{why}; for other users to hand mail in, set [gateway] intake_socket"))
+        }
     }
 }
 

@@ -92,9 +92,8 @@ mod tests {
 
     #[test]
     fn only_4xx_comes_again() {
-        let exit = |code| {
-            verdict(&Delivered { code, text: String::new(), ids: vec![] }).err().map(|f| f.exit)
-        };
+        let exit =
+            |code| verdict(&Delivered { code, text: String::new(), ids: vec![] }).err().map(|f| f.exit);
         for (code, expected) in
             [(250, None), (550, None), (554, None), (450, Some(75)), (452, Some(75)), (0, Some(75))]
         {

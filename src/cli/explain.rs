@@ -23,11 +23,7 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: Args) -> Outcome {
     let explained: Explained = context.ask(Request::Explain { id: args.id })?;
-    if args.format.json {
-        out::json(&explained)
-    } else {
-        out::text(&render(&explained, out::paint()))
-    }
+    if args.format.json { out::json(&explained) } else { out::text(&render(&explained, out::paint())) }
 }
 
 /// The text of `explain`, which `demo` shows too.
@@ -65,8 +61,7 @@ fn section<T>(
 fn peer(peer: &ExplainedPeer, paint: Paint) -> String {
     let mark = if peer.chosen { paint.green("->") } else { "  ".to_owned() };
     let bits = peer.bits.map_or_else(|| "-".to_owned(), |bits| format!("{bits:.1}"));
-    let mut text =
-        format!("{:>4} {mark} {bits:>12} bits  {}\n", peer.rank, escape::line(&peer.address));
+    let mut text = format!("{:>4} {mark} {bits:>12} bits  {}\n", peer.rank, escape::line(&peer.address));
     text.push_str(&paragraph(&escape::flat(&peer.why), 8));
     text
 }

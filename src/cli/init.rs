@@ -47,16 +47,11 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
         path.push("cmr-mail.toml");
     }
     if path.symlink_metadata().is_ok() {
-        return fail(
-            CANT_CREATE,
-            format!("{} exists already and is left as it is", path.display()),
-        );
+        return fail(CANT_CREATE, format!("{} exists already and is left as it is", path.display()));
     }
     let (text, config) = configuration(&args, &path)?;
     let database = database(&config.gateway.data_dir)?;
-    write(&path, &text).or_else(|e| {
-        fail(CANT_CREATE, format!("cannot write {}: {e}", path.display()))
-    })?;
+    write(&path, &text).or_else(|e| fail(CANT_CREATE, format!("cannot write {}: {e}", path.display())))?;
     out::text(&farewell(&path, &config, database))
 }
 

@@ -170,11 +170,8 @@ mod tests {
             let failure = read(secret(Some(wrong), None)).unwrap_err();
             assert_eq!(failure.exit, 65, "{wrong}");
         }
-        let set = Set {
-            address: "mailto:b@example.org".into(),
-            key: secret(None, Some("foo")),
-            scheme: None,
-        };
+        let set =
+            Set { address: "mailto:b@example.org".into(), key: secret(None, Some("foo")), scheme: None };
         assert!(!format!("{set:?}").contains("foo"));
         assert_eq!(line_of("foo\r\nbar"), "foo");
         assert_eq!(line_of(""), "");

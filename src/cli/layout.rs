@@ -131,8 +131,7 @@ pub(super) fn pairs(rows: &[(&str, String)], paint: Paint) -> String {
 /// A number of bytes for a person.
 #[must_use]
 pub(super) fn bytes(n: u64) -> String {
-    const UNITS: [(&str, u64); 4] =
-        [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     for (unit, size) in UNITS {
         if n >= size {
             let tenths = u128::from(n).saturating_mul(10) / u128::from(size);
@@ -173,10 +172,7 @@ mod tests {
         let long: Vec<_> = out.lines().filter(|l| columns(l) > WIDTH).collect();
         assert_eq!(long, [format!("    {word}")]);
         assert!(out.lines().all(|l| l.starts_with("    ") && !l.ends_with(' ')));
-        assert_eq!(
-            out.split_whitespace().collect::<Vec<_>>(),
-            text.split_whitespace().collect::<Vec<_>>()
-        );
+        assert_eq!(out.split_whitespace().collect::<Vec<_>>(), text.split_whitespace().collect::<Vec<_>>());
         assert_eq!(paragraph("", 4), "");
     }
 
@@ -191,9 +187,7 @@ mod tests {
         ] {
             assert_eq!(bytes(n), text);
         }
-        for (n, text) in
-            [(0, "0 s"), (61, "1 min 1 s"), (3700, "1 h 1 min"), (90_000, "1 d 1 h")]
-        {
+        for (n, text) in [(0, "0 s"), (61, "1 min 1 s"), (3700, "1 h 1 min"), (90_000, "1 d 1 h")] {
             assert_eq!(duration(n), text);
         }
     }

@@ -15,8 +15,8 @@ pub(super) struct Logging(reload::Handle<EnvFilter, Registry>);
 /// Starts logging for this process.
 pub(super) fn start(log: Log) -> Outcome<Logging> {
     let (filter, handle) = reload::Layer::new(filter(log.level));
-    let colours = io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // A log that can't be written is no reason to say so in the same place.
     let lines = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
     let lines = match log.format {

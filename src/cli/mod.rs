@@ -208,10 +208,7 @@ impl Context {
             Err(failure) => ask::without_configuration(self.named.as_deref(), &request, failure)?,
         };
         serde_json::from_value(answer).or_else(|_| {
-            exit::fail(
-                exit::TRY_LATER,
-                "the daemon's answer is not understood: is it of another version?",
-            )
+            exit::fail(exit::TRY_LATER, "the daemon's answer is not understood: is it of another version?")
         })
     }
 

@@ -33,11 +33,8 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
 }
 
 fn render(posted: &Posted, paint: Paint) -> String {
-    let mut text = format!(
-        "Posted {} as {}\n",
-        paint.bold(&escape::line(&posted.id)),
-        escape::line(&posted.from)
-    );
+    let mut text =
+        format!("Posted {} as {}\n", paint.bold(&escape::line(&posted.id)), escape::line(&posted.from));
     if posted.matches.is_empty() {
         text.push_str("The pool holds nothing that is like it.\n");
     } else {

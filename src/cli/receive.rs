@@ -46,10 +46,8 @@ fn receive(context: &Context, args: Args) -> Outcome {
     if message.is_empty() {
         return fail(BAD_DATA, "there is no message on standard input");
     }
-    let delivered: Delivered = context.ask(Request::Receive {
-        transport: args.transport,
-        message: STANDARD.encode(message),
-    })?;
+    let delivered: Delivered =
+        context.ask(Request::Receive { transport: args.transport, message: STANDARD.encode(message) })?;
     verdict(&delivered)
 }
 
@@ -71,9 +69,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_65_and_trouble_is_75() {
-        let exit = |code| {
-            verdict(&Delivered { code, text: "why".into(), ids: vec![] }).err().map(|f| f.exit)
-        };
+        let exit = |code| verdict(&Delivered { code, text: "why".into(), ids: vec![] }).err().map(|f| f.exit);
         for (code, expected) in
             [(250, None), (550, Some(65)), (554, Some(65)), (451, Some(75)), (0, Some(75))]
         {

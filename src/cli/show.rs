@@ -198,11 +198,7 @@ mod tests {
 
     #[test]
     fn a_body_of_bytes_is_shown_in_base64() {
-        let shown = Shown {
-            body_utf8: None,
-            body_base64: Some("A".repeat(80)),
-            ..sample()
-        };
+        let shown = Shown { body_utf8: None, body_base64: Some("A".repeat(80)), ..sample() };
         let text = render(&shown, Paint::default());
         assert!(text.ends_with(&format!("\n{}\nAAAA\n", "A".repeat(76))), "{text}");
     }

@@ -123,10 +123,7 @@ impl Lock {
         }
         let text = format!("{} {} {role}\n", std::process::id(), clock::now().rfc3339());
         // The text is for people; a full disk must not keep the daemon from starting.
-        let _ = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(text.as_bytes()));
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
         Ok(Lock { file, dir: dir.to_owned() })
     }
 
@@ -229,8 +226,7 @@ mod tests {
         assert!(matches!(held, LockError::Held { .. }));
         assert!(start.elapsed() >= Duration::from_millis(120));
         let path = dir.path().to_owned();
-        let waiting =
-            std::thread::spawn(move || Lock::acquire(&path, "post", Duration::from_secs(60)));
+        let waiting = std::thread::spawn(move || Lock::acquire(&path, "post", Duration::from_secs(60)));
         drop(lock);
         assert!(waiting.join().unwrap().is_ok());
     }

@@ -173,14 +173,10 @@ fn look(path: &Path) -> rusqlite::Result<Look> {
     match says {
         Ok(says) if says == "ok" => Ok(Look { version, fault: None, complete: true }),
         Ok(says) => Ok(Look { version, fault: Some(says), complete: true }),
-        Err(error)
-            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) =>
-        {
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {
             Ok(Look { version, fault: None, complete: false })
         }
-        Err(error)
-            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) =>
-        {
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
             Ok(Look { version, fault: Some(error.to_string()), complete: true })
         }
         Err(error) => Err(error),

@@ -129,10 +129,7 @@ fn report(context: &Context) -> Report {
 fn configuration(config: &Config) -> Vec<Line> {
     let mut lines = vec![Line::ok("configuration", config.path.display().to_string())];
     lines.extend(
-        config
-            .warnings
-            .iter()
-            .map(|problem| Line::warn("configuration", problem.to_string(), String::new())),
+        config.warnings.iter().map(|problem| Line::warn("configuration", problem.to_string(), String::new())),
     );
     lines
 }

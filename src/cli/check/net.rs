@@ -34,9 +34,7 @@ pub(super) fn tls(config: &Config) -> Option<Line> {
         Some(left) if left < SOON => {
             Line::warn(NAME, format!("{shown} expires in {} days", left / 86_400), renew)
         }
-        Some(left) => {
-            Line::ok(NAME, format!("{shown} and its key fit, {} days left", left / 86_400))
-        }
+        Some(left) => Line::ok(NAME, format!("{shown} and its key fit, {} days left", left / 86_400)),
         None => Line::ok(NAME, format!("{shown} and its key fit")),
     })
 }
@@ -75,11 +73,9 @@ fn bind(address: SocketAddr, running: bool) -> Line {
             format!("{address}: this user may not listen there"),
             "ports below 1024 need CAP_NET_BIND_SERVICE; or let a mail server relay to a higher one",
         ),
-        ErrorKind::AddrNotAvailable => Line::wrong(
-            NAME,
-            format!("{address} is no address of this machine"),
-            "see them with: ip address",
-        ),
+        ErrorKind::AddrNotAvailable => {
+            Line::wrong(NAME, format!("{address} is no address of this machine"), "see them with: ip address")
+        }
         _ => Line::fail(NAME, format!("{address}: {error}"), ""),
     }
 }
@@ -91,8 +87,7 @@ pub(super) fn smarthost(config: &Config) -> Line {
     let smarthost = &config.send.smarthost;
     let ours = |ip: IpAddr| {
         config.smtp.listen.iter().any(|own| {
-            own.port() == smarthost.port
-                && (own.ip() == ip || own.ip().is_unspecified() && ip.is_loopback())
+            own.port() == smarthost.port && (own.ip() == ip || own.ip().is_unspecified() && ip.is_loopback())
         })
     };
     let name = smarthost.host.as_str();

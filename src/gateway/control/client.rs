@@ -102,9 +102,7 @@ impl Deadline {
 
     fn name(&self, doing: &'static str, source: io::Error) -> CallError {
         match source.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                CallError::Timeout { waited: self.waited }
-            }
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => CallError::Timeout { waited: self.waited },
             _ => CallError::Io { doing, source },
         }
     }
@@ -171,6 +169,5 @@ fn read(stream: &mut UnixStream, deadline: &Deadline) -> Result<Vec<u8>, CallErr
 
 fn parse(answer: &[u8]) -> Result<Response, CallError> {
     // One line, so the column is the byte.
-    serde_json::from_slice(answer)
-        .map_err(|e| CallError::Garbled { at: e.column().saturating_sub(1) })
+    serde_json::from_slice(answer).map_err(|e| CallError::Garbled { at: e.column().saturating_sub(1) })
 }

@@ -153,8 +153,8 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|there| (there.dev(), there.ino()) == self.made);
+        let ours =
+            std::fs::symlink_metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == self.made);
         if ours {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -166,10 +166,7 @@ fn answers(path: &Path) -> io::Result<bool> {
     let Some(short) = socket_path(path)? else { return Ok(false) };
     match std::os::unix::net::UnixStream::connect(&short.path) {
         Ok(_) => Ok(true),
-        Err(e) => Ok(!matches!(
-            e.kind(),
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
-        )),
+        Err(e) => Ok(!matches!(e.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)),
     }
 }
 
@@ -178,12 +175,8 @@ fn answers(path: &Path) -> io::Result<bool> {
 ///
 /// The handler runs in a task of its own: if it panics or takes longer than `limits.answer`, the
 /// asker gets 75 and the others notice nothing.
-pub async fn serve<H, F>(
-    listener: Listener,
-    limits: Limits,
-    handler: H,
-    shutdown: impl Future<Output = ()>,
-) where
+pub async fn serve<H, F>(listener: Listener, limits: Limits, handler: H, shutdown: impl Future<Output = ()>)
+where
     H: Fn(Request, Caller) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
@@ -202,8 +195,7 @@ pub async fn serve<H, F>(
         };
         let Some((stream, slot)) = accepted else { break };
         let Ok(credentials) = stream.peer_cred() else { continue };
-        let caller =
-            Caller { door: listener.door, uid: credentials.uid(), pid: credentials.pid() };
+        let caller = Caller { door: listener.door, uid: credentials.uid(), pid: credentials.pid() };
         let (limits, handler, closed) = (Arc::clone(&limits), handler.clone(), closed.clone());
         let seat = users.sit(caller.uid, limits.connections_per_user);
         open.spawn(async move {
