@@ -92,6 +92,7 @@ fn gateway(r: &mut Reader<'_>) -> Option<Gateway> {
         names::operator(text)
     });
     let data_dir = data_dir(r);
+    let intake_socket = r.text(&keys::GATEWAY_INTAKE).map(|text| r.beside(&text.value));
     let (address, mail_address) = address?.value;
     Some(Gateway {
         address,
@@ -99,6 +100,7 @@ fn gateway(r: &mut Reader<'_>) -> Option<Gateway> {
         hostname: hostname?.value,
         operator: operator?.value,
         data_dir: data_dir?,
+        intake_socket,
     })
 }
 
