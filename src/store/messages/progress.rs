@@ -27,7 +27,11 @@ pub struct Waiting {
 ///
 /// # Errors
 /// Those of any read.
-pub fn next_unrouted(conn: &Connection, now: UnixTime, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+pub fn next_unrouted(
+    conn: &Connection,
+    now: UnixTime,
+    limit: usize,
+) -> Result<Vec<Waiting>, StoreError> {
     let mut select = conn.prepare_cached(
         "SELECT seq, attempts FROM (
              SELECT * FROM (SELECT seq, attempts FROM message WHERE state = 'unrouted' ORDER BY attempts, seq LIMIT ?2)
@@ -36,8 +40,12 @@ pub fn next_unrouted(conn: &Connection, now: UnixTime, limit: usize) -> Result<V
                              ORDER BY held_until LIMIT ?2)
          ) ORDER BY attempts, seq LIMIT ?2",
     )?;
-    let rows = select
-        .query_map((now, whole(limit)), |row| Ok(Waiting { seq: row.get(0)?, attempts: row.get(1)? }))?;
+    let rows = select.query_map((now, whole(limit)), |row| {
+        Ok(Waiting {
+            seq: row.get(0)?,
+            attempts: row.get(1)?,
+        })
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -46,7 +54,8 @@ pub fn next_unrouted(conn: &Connection, now: UnixTime, limit: usize) -> Result<V
 /// # Errors
 /// Those of any read.
 pub fn next_held(conn: &Connection) -> Result<Option<UnixTime>, StoreError> {
-    let mut select = conn.prepare_cached("SELECT min(held_until) FROM message WHERE state = 'held'")?;
+    let mut select =
+        conn.prepare_cached("SELECT min(held_until) FROM message WHERE state = 'held'")?;
     Ok(select.query_row([], |row| row.get(0))?)
 }
 
@@ -121,7 +130,9 @@ pub fn publish_posts_of(tx: &Connection, person: i64) -> Result<Vec<i64>, StoreE
     let mut select = tx.prepare_cached(
         "SELECT seq FROM message WHERE person = ?1 AND kind = 'post' AND scope = 'local' AND state <> 'evicted' ORDER BY seq",
     )?;
-    let posts = select.query_map([person], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    let posts = select
+        .query_map([person], |row| row.get(0))?
+        .collect::<Result<Vec<i64>, _>>()?;
     for seq in &posts {
         publish(tx, *seq)?;
     }
