@@ -58,11 +58,7 @@ pub struct Aside {
 ///
 /// # Errors
 /// Those of any write.
-pub fn put(
-    tx: &Connection,
-    new: &NewAside<'_>,
-    most_bytes: u64,
-) -> Result<Option<i64>, StoreError> {
+pub fn put(tx: &Connection, new: &NewAside<'_>, most_bytes: u64) -> Result<Option<i64>, StoreError> {
     if count(whole(new.raw.len())) > most_bytes {
         return Ok(None);
     }
@@ -83,13 +79,13 @@ pub fn put(
     let id = tx.last_insert_rowid();
     // The new one is the youngest and fits alone, so it is never the one that goes.
     while meta::total(tx, "aside")?.1 > most_bytes {
-        tx.prepare_cached("DELETE FROM aside WHERE id = (SELECT min(id) FROM aside)")?
-            .execute([])?;
+        tx.prepare_cached("DELETE FROM aside WHERE id = (SELECT min(id) FROM aside)")?.execute([])?;
     }
     Ok(Some(id))
 }
 
-const SELECT: &str = "SELECT id, reason, place, author, public_id, received, via, forget_after, length(raw) FROM aside";
+const SELECT: &str =
+    "SELECT id, reason, place, author, public_id, received, via, forget_after, length(raw) FROM aside";
 
 fn aside(row: &Row<'_>) -> rusqlite::Result<Aside> {
     Ok(Aside {
@@ -112,9 +108,7 @@ fn aside(row: &Row<'_>) -> rusqlite::Result<Aside> {
 /// Those of any read.
 pub fn list(conn: &Connection, limit: usize) -> Result<Vec<Aside>, StoreError> {
     let mut select = conn.prepare_cached(&format!("{SELECT} ORDER BY id DESC LIMIT ?1"))?;
-    Ok(select
-        .query_map([whole(limit)], aside)?
-        .collect::<Result<_, _>>()?)
+    Ok(select.query_map([whole(limit)], aside)?.collect::<Result<_, _>>()?)
 }
 
 /// One aside with its bytes.
@@ -136,10 +130,7 @@ pub fn get(conn: &Connection, id: i64) -> Result<Option<Aside>, StoreError> {
 /// # Errors
 /// Those of any write.
 pub fn drop_aside(tx: &Connection, id: i64) -> Result<bool, StoreError> {
-    Ok(tx
-        .prepare_cached("DELETE FROM aside WHERE id = ?1")?
-        .execute([id])?
-        > 0)
+    Ok(tx.prepare_cached("DELETE FROM aside WHERE id = ?1")?.execute([id])? > 0)
 }
 
 /// A raw mail to be kept beside the messages that came in it.
@@ -170,10 +161,8 @@ pub fn keep_raw(
     if seqs.is_empty() || count(whole(new.raw.len())) > most_bytes {
         return Ok(None);
     }
-    tx.prepare_cached(
-        "INSERT INTO raw_mail (raw, received, via, forget_after) VALUES (?1, ?2, ?3, ?4)",
-    )?
-    .execute((new.raw, new.received, new.via, new.forget_after))?;
+    tx.prepare_cached("INSERT INTO raw_mail (raw, received, via, forget_after) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((new.raw, new.received, new.via, new.forget_after))?;
     let id = tx.last_insert_rowid();
     let mut attached = 0;
     let mut attach =
@@ -182,13 +171,11 @@ pub fn keep_raw(
         attached += attach.execute((seq, id))?;
     }
     if attached == 0 {
-        tx.prepare_cached("DELETE FROM raw_mail WHERE id = ?1")?
-            .execute([id])?;
+        tx.prepare_cached("DELETE FROM raw_mail WHERE id = ?1")?.execute([id])?;
         return Ok(None);
     }
     while meta::total(tx, "raw_mail")?.1 > most_bytes {
-        tx.prepare_cached("DELETE FROM raw_mail WHERE id = (SELECT min(id) FROM raw_mail)")?
-            .execute([])?;
+        tx.prepare_cached("DELETE FROM raw_mail WHERE id = (SELECT min(id) FROM raw_mail)")?.execute([])?;
     }
     Ok(Some(id))
 }

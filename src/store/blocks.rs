@@ -56,10 +56,7 @@ pub fn add(
 /// # Errors
 /// Those of any write.
 pub fn remove(tx: &Connection, kind: BlockKind, value: &[u8]) -> Result<bool, StoreError> {
-    Ok(tx
-        .prepare_cached("DELETE FROM block WHERE kind = ?1 AND value = ?2")?
-        .execute((kind, value))?
-        > 0)
+    Ok(tx.prepare_cached("DELETE FROM block WHERE kind = ?1 AND value = ?2")?.execute((kind, value))? > 0)
 }
 
 /// Whether exactly this entry is there.
@@ -67,9 +64,7 @@ pub fn remove(tx: &Connection, kind: BlockKind, value: &[u8]) -> Result<bool, St
 /// # Errors
 /// Those of any read.
 pub fn contains(conn: &Connection, kind: BlockKind, value: &[u8]) -> Result<bool, StoreError> {
-    Ok(conn
-        .prepare_cached("SELECT 1 FROM block WHERE kind = ?1 AND value = ?2")?
-        .exists((kind, value))?)
+    Ok(conn.prepare_cached("SELECT 1 FROM block WHERE kind = ?1 AND value = ?2")?.exists((kind, value))?)
 }
 
 /// All entries, oldest first.
@@ -77,16 +72,10 @@ pub fn contains(conn: &Connection, kind: BlockKind, value: &[u8]) -> Result<bool
 /// # Errors
 /// Those of any read.
 pub fn list(conn: &Connection) -> Result<Vec<Blocked>, StoreError> {
-    let mut select = conn.prepare_cached(
-        "SELECT kind, value, reason, created FROM block ORDER BY created, kind, value",
-    )?;
+    let mut select =
+        conn.prepare_cached("SELECT kind, value, reason, created FROM block ORDER BY created, kind, value")?;
     let rows = select.query_map([], |row| {
-        Ok(Blocked {
-            kind: row.get(0)?,
-            value: row.get(1)?,
-            reason: row.get(2)?,
-            created: row.get(3)?,
-        })
+        Ok(Blocked { kind: row.get(0)?, value: row.get(1)?, reason: row.get(2)?, created: row.get(3)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -73,8 +73,7 @@ pub fn record(tx: &Connection, seq: i64, new: &NewDecision<'_>) -> Result<(), St
          ON CONFLICT (seq) DO UPDATE SET decided = excluded.decided, verdict = excluded.verdict, detail = excluded.detail",
     )?
     .execute((seq, new.decided, new.verdict, Json(new.detail)))?;
-    tx.prepare_cached("DELETE FROM match WHERE seq = ?1")?
-        .execute([seq])?;
+    tx.prepare_cached("DELETE FROM match WHERE seq = ?1")?.execute([seq])?;
     let mut insert = tx.prepare_cached(
         "INSERT INTO match (seq, other, rank, gain_bits, one_sided_bits, distance_raw)
          SELECT ?1, seq, ?3, ?4, ?5, ?6 FROM message WHERE seq = ?2 AND state <> 'evicted'
@@ -98,8 +97,7 @@ pub fn record(tx: &Connection, seq: i64, new: &NewDecision<'_>) -> Result<(), St
 /// # Errors
 /// Those of any read.
 pub fn get(conn: &Connection, seq: i64) -> Result<Option<Decision>, StoreError> {
-    let mut select =
-        conn.prepare_cached("SELECT decided, verdict, detail FROM decision WHERE seq = ?1")?;
+    let mut select = conn.prepare_cached("SELECT decided, verdict, detail FROM decision WHERE seq = ?1")?;
     let decision = select
         .query_row([seq], |row| {
             Ok(Decision {

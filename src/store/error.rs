@@ -65,10 +65,7 @@ impl StoreError {
     /// Whether the same request may succeed later without anybody changing the program or the
     /// data: the causes that deserve a 4xx.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Full(_) | Self::Busy(_) | Self::Io(_) | Self::Closed
-        )
+        matches!(self, Self::Full(_) | Self::Busy(_) | Self::Io(_) | Self::Closed)
     }
 }
 
@@ -77,9 +74,7 @@ impl From<rusqlite::Error> for StoreError {
         use rusqlite::Error as E;
         let text = error.to_string();
         match error {
-            E::SqliteFailure(cause, _) | E::SqlInputError { error: cause, .. } => {
-                by_code(cause.code, text)
-            }
+            E::SqliteFailure(cause, _) | E::SqlInputError { error: cause, .. } => by_code(cause.code, text),
             E::FromSqlConversionFailure(..)
             | E::IntegralValueOutOfRange(..)
             | E::Utf8Error(..)

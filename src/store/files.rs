@@ -24,10 +24,9 @@ fn place(path: &Path, what: &str, error: &io::Error) -> StoreError {
 /// other one is refused: somebody who writes `data_dir = "/tmp"` must not lose /tmp for all.
 pub(super) fn prepare_dir(dir: &Path) -> Result<(), StoreError> {
     match fs::metadata(dir) {
-        Ok(meta) if !meta.is_dir() => Err(StoreError::Place(format!(
-            "{} is not a directory; data_dir has to name one",
-            dir.display()
-        ))),
+        Ok(meta) if !meta.is_dir() => {
+            Err(StoreError::Place(format!("{} is not a directory; data_dir has to name one", dir.display())))
+        }
         Ok(meta) if meta.mode() & 0o077 == 0 => Ok(()),
         Ok(meta) => {
             let mut entries = fs::read_dir(dir).map_err(|e| place(dir, "can't be listed", &e))?;
@@ -61,15 +60,9 @@ pub(super) fn prepare_dir(dir: &Path) -> Result<(), StoreError> {
 /// Creates the database file with mode 0600, or closes it to others. SQLite gives its -wal and
 /// -shm files the mode of the database file.
 pub(super) fn prepare_file(path: &Path) -> Result<(), StoreError> {
-    match OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-    {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => {
-            file.sync_all()
-                .map_err(|e| place(path, "can't be written", &e))?;
+            file.sync_all().map_err(|e| place(path, "can't be written", &e))?;
             // SQLite syncs the directory for its journals, not for the database file itself:
             // without this a power cut could lose the name of a file full of acknowledged mail.
             sync_dir(path.parent().unwrap_or(Path::new(".")))
@@ -80,9 +73,8 @@ pub(super) fn prepare_file(path: &Path) -> Result<(), StoreError> {
                     continue;
                 };
                 if meta.mode() & 0o077 != 0 {
-                    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).map_err(|e| {
-                        place(&file, "can't be closed to other users (chmod 600)", &e)
-                    })?;
+                    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))
+                        .map_err(|e| place(&file, "can't be closed to other users (chmod 600)", &e))?;
                 }
             }
             Ok(())
@@ -92,9 +84,7 @@ pub(super) fn prepare_file(path: &Path) -> Result<(), StoreError> {
 }
 
 fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(|e| place(dir, "can't be synced", &e))
+    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| place(dir, "can't be synced", &e))
 }
 
 /// The database file, its write-ahead log and the index of that log.

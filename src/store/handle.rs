@@ -90,8 +90,7 @@ pub(crate) struct Counters {
 impl Counters {
     pub(super) fn committed(&self, jobs: usize) {
         self.commits.fetch_add(1, Ordering::Relaxed);
-        self.jobs
-            .fetch_add(u64::try_from(jobs).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.jobs.fetch_add(u64::try_from(jobs).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub(super) fn failed(&self) {
@@ -142,9 +141,7 @@ pub struct Store(Arc<Inner>);
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store")
-            .field("path", &self.0.path)
-            .finish_non_exhaustive()
+        f.debug_struct("Store").field("path", &self.0.path).finish_non_exhaustive()
     }
 }
 
@@ -180,12 +177,7 @@ impl Store {
         migrate::migrate(&mut conn)?;
         meta::ensure_salt(&conn)?;
         // Finishes a scrub that a crash cut short, and keeps the log from growing over starts.
-        checkpoint(
-            &conn,
-            "TRUNCATE",
-            Duration::from_millis(250),
-            options.busy_timeout,
-        )?;
+        checkpoint(&conn, "TRUNCATE", Duration::from_millis(250), options.busy_timeout)?;
         Self::start(path, conn, options)
     }
 
@@ -193,16 +185,12 @@ impl Store {
         let (sender, receiver) = channel();
         let counters = Arc::new(Counters::default());
         let readers = Readers::new(&path, options.readers, options.busy_timeout);
-        let room = Arc::new(Semaphore::new(
-            options.jobs.clamp(1, Semaphore::MAX_PERMITS),
-        ));
+        let room = Arc::new(Semaphore::new(options.jobs.clamp(1, Semaphore::MAX_PERMITS)));
         let writer = Writer::new(conn, &path, options, receiver, Arc::clone(&counters));
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
-            .map_err(|error| {
-                StoreError::Io(format!("the writer thread can't be started: {error}"))
-            })?;
+            .map_err(|error| StoreError::Io(format!("the writer thread can't be started: {error}")))?;
         Ok(Store(Arc::new(Inner {
             path,
             readers,
@@ -240,10 +228,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub fn write_async<R, F>(
-        &self,
-        job: F,
-    ) -> impl Future<Output = Result<R, StoreError>> + Send + 'static
+    pub fn write_async<R, F>(&self, job: F) -> impl Future<Output = Result<R, StoreError>> + Send + 'static
     where
         F: FnOnce(&Connection) -> Result<R, StoreError> + Send + 'static,
         R: Send + 'static,
@@ -274,12 +259,7 @@ impl Store {
         block_on(self.submit(
             |conn| {
                 conn.execute_batch("VACUUM")?;
-                checkpoint(
-                    conn,
-                    "TRUNCATE",
-                    Duration::from_millis(250),
-                    Duration::from_secs(5),
-                )?;
+                checkpoint(conn, "TRUNCATE", Duration::from_millis(250), Duration::from_secs(5))?;
                 Ok(())
             },
             Request::Alone,
@@ -300,17 +280,9 @@ impl Store {
             if thread::current().id() == inner.writer_id {
                 return Err(StoreError::Misuse("a job can't wait for another write"));
             }
-            let permit = Arc::clone(&inner.room)
-                .acquire_owned()
-                .await
-                .map_err(|_| StoreError::Closed)?;
+            let permit = Arc::clone(&inner.room).acquire_owned().await.map_err(|_| StoreError::Closed)?;
             let (reply, result) = oneshot::channel();
-            let request = wrap(Box::new(Task {
-                work: Some(job),
-                outcome: None,
-                reply,
-                permit,
-            }));
+            let request = wrap(Box::new(Task { work: Some(job), outcome: None, reply, permit }));
             inner.send(request)?;
             drop(inner);
             result.await.unwrap_or(Err(StoreError::Closed))
@@ -322,10 +294,7 @@ impl Store {
     ///
     /// # Errors
     /// The closure's own, or that no connection could be opened.
-    pub fn read<R>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<R, StoreError>,
-    ) -> Result<R, StoreError> {
+    pub fn read<R>(&self, work: impl FnOnce(&Connection) -> Result<R, StoreError>) -> Result<R, StoreError> {
         self.0.readers.with(work)
     }
 
@@ -382,18 +351,11 @@ impl Store {
 impl Inner {
     fn send(&self, request: Request) -> Result<(), StoreError> {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        requests
-            .as_ref()
-            .and_then(|sender| sender.send(request).ok())
-            .ok_or(StoreError::Closed)
+        requests.as_ref().and_then(|sender| sender.send(request).ok()).ok_or(StoreError::Closed)
     }
 
     fn close(&self) {
-        let sender = self
-            .requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let sender = self.requests.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(sender) = sender {
             let (done, _) = oneshot::channel();
             let _ = sender.send(Request::Close(done));
@@ -403,11 +365,7 @@ impl Inner {
             return;
         }
         self.readers.close();
-        let writer = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             let _ = writer.join();
         }

@@ -105,9 +105,7 @@ pub fn for_verifying(conn: &Connection, address: &Address) -> Result<Vec<StoredK
         "{SELECT} WHERE p.address = ?1
           ORDER BY CASE k.state WHEN 'current' THEN 0 WHEN 'pending' THEN 1 ELSE 2 END, k.id DESC"
     ))?;
-    Ok(select
-        .query_map([address], stored)?
-        .collect::<Result<_, _>>()?)
+    Ok(select.query_map([address], stored)?.collect::<Result<_, _>>()?)
 }
 
 /// The key to sign with, if there is one.
@@ -115,9 +113,8 @@ pub fn for_verifying(conn: &Connection, address: &Address) -> Result<Vec<StoredK
 /// # Errors
 /// Those of any read.
 pub fn for_signing(conn: &Connection, address: &Address) -> Result<Option<StoredKey>, StoreError> {
-    let mut select = conn.prepare_cached(&format!(
-        "{SELECT} WHERE p.address = ?1 AND k.state = 'current'"
-    ))?;
+    let mut select =
+        conn.prepare_cached(&format!("{SELECT} WHERE p.address = ?1 AND k.state = 'current'"))?;
     Ok(select.query_row([address], stored).optional()?)
 }
 
@@ -143,10 +140,8 @@ pub fn set(
     now: UnixTime,
 ) -> Result<i64, StoreError> {
     let peer = peers::ensure(tx, address, now)?;
-    tx.prepare_cached("DELETE FROM exchange WHERE peer = ?1")?
-        .execute([peer])?;
-    tx.prepare_cached("DELETE FROM key WHERE peer = ?1")?
-        .execute([peer])?;
+    tx.prepare_cached("DELETE FROM exchange WHERE peer = ?1")?.execute([peer])?;
+    tx.prepare_cached("DELETE FROM key WHERE peer = ?1")?.execute([peer])?;
     let new = NewKey {
         key,
         scheme: scheme.unwrap_or_default(),
@@ -182,15 +177,10 @@ pub fn add_pending(
 ) -> Result<i64, StoreError> {
     let peer = peers::ensure(tx, address, now)?;
     let pinned: Option<Scheme> = tx
-        .prepare_cached(
-            "SELECT scheme FROM key WHERE peer = ?1 AND state = 'current' AND scheme_pinned = 1",
-        )?
+        .prepare_cached("SELECT scheme FROM key WHERE peer = ?1 AND state = 'current' AND scheme_pinned = 1")?
         .query_row([peer], |row| row.get(0))
         .optional()?;
-    let new = NewKey {
-        scheme: pinned.unwrap_or(new.scheme),
-        ..*new
-    };
+    let new = NewKey { scheme: pinned.unwrap_or(new.scheme), ..*new };
     insert(tx, peer, KeyState::Pending, &new, pinned.is_some(), now)
 }
 
@@ -206,16 +196,7 @@ fn insert(
         "INSERT INTO key (peer, state, scheme, scheme_pinned, derivation, secret, origin, created)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
-    .execute((
-        peer,
-        state,
-        new.scheme,
-        pinned,
-        new.derivation,
-        new.key.as_bytes(),
-        new.origin,
-        now,
-    ))?;
+    .execute((peer, state, new.scheme, pinned, new.derivation, new.key.as_bytes(), new.origin, now))?;
     Ok(tx.last_insert_rowid())
 }
 
@@ -225,12 +206,7 @@ fn insert(
 ///
 /// # Errors
 /// Those of any write.
-pub fn verified(
-    tx: &Connection,
-    id: i64,
-    scheme: Scheme,
-    now: UnixTime,
-) -> Result<bool, StoreError> {
+pub fn verified(tx: &Connection, id: i64, scheme: Scheme, now: UnixTime) -> Result<bool, StoreError> {
     let found: Option<(i64, KeyState)> = tx
         .prepare_cached("SELECT peer, state FROM key WHERE id = ?1")?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -243,14 +219,10 @@ pub fn verified(
     )?
     .execute((id, now, scheme))?;
     if state == KeyState::Pending {
-        tx.prepare_cached("DELETE FROM key WHERE peer = ?1 AND state = 'previous'")?
+        tx.prepare_cached("DELETE FROM key WHERE peer = ?1 AND state = 'previous'")?.execute([peer])?;
+        tx.prepare_cached("UPDATE key SET state = 'previous' WHERE peer = ?1 AND state = 'current'")?
             .execute([peer])?;
-        tx.prepare_cached(
-            "UPDATE key SET state = 'previous' WHERE peer = ?1 AND state = 'current'",
-        )?
-        .execute([peer])?;
-        tx.prepare_cached("UPDATE key SET state = 'current' WHERE id = ?1")?
-            .execute([id])?;
+        tx.prepare_cached("UPDATE key SET state = 'current' WHERE id = ?1")?.execute([id])?;
     }
     Ok(true)
 }
@@ -260,10 +232,8 @@ pub fn verified(
 /// # Errors
 /// Those of any write.
 pub fn forget(tx: &Connection, address: &Address) -> Result<bool, StoreError> {
-    tx.prepare_cached(
-        "DELETE FROM exchange WHERE peer = (SELECT id FROM peer WHERE address = ?1)",
-    )?
-    .execute([address])?;
+    tx.prepare_cached("DELETE FROM exchange WHERE peer = (SELECT id FROM peer WHERE address = ?1)")?
+        .execute([address])?;
     let gone = tx
         .prepare_cached("DELETE FROM key WHERE peer = (SELECT id FROM peer WHERE address = ?1)")?
         .execute([address])?;

@@ -37,8 +37,11 @@ fn hash(conn: &Connection, what: Counted, who: &[u8]) -> Result<[u8; 32], StoreE
 /// # Errors
 /// Those of any write.
 pub fn note(tx: &Connection, what: Counted, who: &[u8], at: UnixTime) -> Result<(), StoreError> {
-    tx.prepare_cached("INSERT INTO tally (kind, who, at) VALUES (?1, ?2, ?3)")?
-        .execute((what, hash(tx, what, who)?, at))?;
+    tx.prepare_cached("INSERT INTO tally (kind, who, at) VALUES (?1, ?2, ?3)")?.execute((
+        what,
+        hash(tx, what, who)?,
+        at,
+    ))?;
     Ok(())
 }
 
@@ -63,9 +66,7 @@ pub fn number_since(
 /// # Errors
 /// Those of any write.
 pub fn forget(tx: &Connection, before: UnixTime) -> Result<usize, StoreError> {
-    Ok(tx
-        .prepare_cached("DELETE FROM tally WHERE at < ?1")?
-        .execute([before])?)
+    Ok(tx.prepare_cached("DELETE FROM tally WHERE at < ?1")?.execute([before])?)
 }
 
 /// Whether this (author, Message-ID) is new; it is remembered from now on. A signed mail
@@ -81,9 +82,7 @@ pub fn first_time(
 ) -> Result<bool, StoreError> {
     let hash = meta::salted(tx, &[b"mail seen", author, message_id.as_bytes()])?;
     let added = tx
-        .prepare_cached(
-            "INSERT INTO mail_seen (hash, seen) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING",
-        )?
+        .prepare_cached("INSERT INTO mail_seen (hash, seen) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING")?
         .execute((hash, now))?;
     Ok(added > 0)
 }
@@ -94,7 +93,5 @@ pub fn first_time(
 /// # Errors
 /// Those of any write.
 pub fn forget_seen(tx: &Connection, before: UnixTime) -> Result<usize, StoreError> {
-    Ok(tx
-        .prepare_cached("DELETE FROM mail_seen WHERE seen < ?1")?
-        .execute([before])?)
+    Ok(tx.prepare_cached("DELETE FROM mail_seen WHERE seen < ?1")?.execute([before])?)
 }

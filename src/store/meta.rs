@@ -32,8 +32,7 @@ pub fn set<T: ToSql>(tx: &Connection, name: &str, value: T) -> Result<(), StoreE
 /// has salted nothing yet.
 pub(super) fn ensure_salt(conn: &Connection) -> Result<(), StoreError> {
     let mut salt = [0u8; 32];
-    getrandom::fill(&mut salt)
-        .map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut salt).map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;
     conn.execute(
         "INSERT INTO meta (name, value) VALUES ('salt', ?1) ON CONFLICT (name) DO NOTHING",
         [&salt[..]],
@@ -58,13 +57,9 @@ pub(super) fn salted(conn: &Connection, parts: &[&[u8]]) -> Result<[u8; 32], Sto
 /// Items and bytes of `what` ("text", "raw_mail", "aside", "delivery", "hop").
 pub(super) fn total(conn: &Connection, what: &str) -> Result<(u64, u64), StoreError> {
     let mut select = conn.prepare_cached("SELECT items, bytes FROM total WHERE what = ?1")?;
-    let (items, bytes) = select.query_row([what], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-    })?;
-    Ok((
-        u64::try_from(items).unwrap_or(0),
-        u64::try_from(bytes).unwrap_or(0),
-    ))
+    let (items, bytes) =
+        select.query_row([what], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+    Ok((u64::try_from(items).unwrap_or(0), u64::try_from(bytes).unwrap_or(0)))
 }
 
 /// The last time T that we wrote into a header line.

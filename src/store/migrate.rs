@@ -28,18 +28,13 @@ pub(super) fn version(conn: &Connection) -> Result<i64, StoreError> {
     let application: i64 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let found: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if application != APPLICATION_ID {
-        let tables: i64 =
-            conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         if application != 0 || found != 0 || tables != 0 {
             return Err(StoreError::Foreign(path));
         }
     }
     if found > latest() {
-        return Err(StoreError::Newer {
-            path,
-            found,
-            known: latest(),
-        });
+        return Err(StoreError::Newer { path, found, known: latest() });
     }
     Ok(found)
 }
@@ -74,10 +69,7 @@ fn apply_next(conn: &mut Connection) -> Result<(), StoreError> {
         return Ok(());
     };
     tx.execute_batch(script)?;
-    let orphans: i64 =
-        tx.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| {
-            row.get(0)
-        })?;
+    let orphans: i64 = tx.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))?;
     if orphans > 0 {
         return Err(StoreError::Corrupt(format!(
             "{orphans} rows without their parent after migration {}",

@@ -100,10 +100,7 @@ pub fn list(conn: &Connection) -> Result<Vec<Peer>, StoreError> {
 /// # Errors
 /// Those of any read.
 pub fn number(conn: &Connection) -> Result<u64, StoreError> {
-    Ok(count(
-        conn.prepare_cached("SELECT count(*) FROM peer")?
-            .query_row([], |row| row.get(0))?,
-    ))
+    Ok(count(conn.prepare_cached("SELECT count(*) FROM peer")?.query_row([], |row| row.get(0))?))
 }
 
 /// The number of the peer with this address; made known if it is not.
@@ -118,8 +115,7 @@ pub fn ensure(tx: &Connection, address: &Address, now: UnixTime) -> Result<i64, 
     if let Some(id) = known {
         return Ok(id);
     }
-    tx.prepare_cached("INSERT INTO peer (address, first_seen) VALUES (?1, ?2)")?
-        .execute((address, now))?;
+    tx.prepare_cached("INSERT INTO peer (address, first_seen) VALUES (?1, ?2)")?.execute((address, now))?;
     Ok(tx.last_insert_rowid())
 }
 
@@ -127,12 +123,7 @@ pub fn ensure(tx: &Connection, address: &Address, now: UnixTime) -> Result<i64, 
 ///
 /// # Errors
 /// Those of any write.
-pub fn received(
-    tx: &Connection,
-    address: &Address,
-    bytes: usize,
-    now: UnixTime,
-) -> Result<(), StoreError> {
+pub fn received(tx: &Connection, address: &Address, bytes: usize, now: UnixTime) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO peer (address, first_seen, last_seen, messages, bytes) VALUES (?1, ?2, ?2, 1, ?3)
          ON CONFLICT (address) DO UPDATE SET last_seen = max(ifnull(last_seen, ?2), ?2), messages = messages + 1,
@@ -161,10 +152,8 @@ pub fn authenticated(tx: &Connection, address: &Address, now: UnixTime) -> Resul
 /// Those of any write.
 pub fn returned(tx: &Connection, address: &Address, now: UnixTime) -> Result<(), StoreError> {
     let id = ensure(tx, address, now)?;
-    tx.prepare_cached(
-        "UPDATE peer SET returned_at = max(ifnull(returned_at, ?2), ?2) WHERE id = ?1",
-    )?
-    .execute((id, now))?;
+    tx.prepare_cached("UPDATE peer SET returned_at = max(ifnull(returned_at, ?2), ?2) WHERE id = ?1")?
+        .execute((id, now))?;
     Ok(())
 }
 
@@ -172,15 +161,9 @@ pub fn returned(tx: &Connection, address: &Address, now: UnixTime) -> Result<(),
 ///
 /// # Errors
 /// Those of any write.
-pub fn set_pinned(
-    tx: &Connection,
-    address: &Address,
-    pinned: bool,
-    now: UnixTime,
-) -> Result<(), StoreError> {
+pub fn set_pinned(tx: &Connection, address: &Address, pinned: bool, now: UnixTime) -> Result<(), StoreError> {
     let id = ensure(tx, address, now)?;
-    tx.prepare_cached("UPDATE peer SET pinned = ?2 WHERE id = ?1")?
-        .execute((id, pinned))?;
+    tx.prepare_cached("UPDATE peer SET pinned = ?2 WHERE id = ?1")?.execute((id, pinned))?;
     Ok(())
 }
 
@@ -188,15 +171,9 @@ pub fn set_pinned(
 ///
 /// # Errors
 /// Those of any write.
-pub fn set_listed(
-    tx: &Connection,
-    address: &Address,
-    listed: bool,
-    now: UnixTime,
-) -> Result<(), StoreError> {
+pub fn set_listed(tx: &Connection, address: &Address, listed: bool, now: UnixTime) -> Result<(), StoreError> {
     let id = ensure(tx, address, now)?;
-    tx.prepare_cached("UPDATE peer SET listed = ?2 WHERE id = ?1")?
-        .execute((id, listed))?;
+    tx.prepare_cached("UPDATE peer SET listed = ?2 WHERE id = ?1")?.execute((id, listed))?;
     Ok(())
 }
 
@@ -204,11 +181,7 @@ pub fn set_listed(
 ///
 /// # Errors
 /// Those of any write.
-pub fn set_all_listed(
-    tx: &Connection,
-    listed: &[Address],
-    now: UnixTime,
-) -> Result<(), StoreError> {
+pub fn set_all_listed(tx: &Connection, listed: &[Address], now: UnixTime) -> Result<(), StoreError> {
     tx.execute("UPDATE peer SET listed = 0 WHERE listed = 1", [])?;
     for address in listed {
         set_listed(tx, address, true, now)?;
@@ -220,12 +193,7 @@ pub fn set_all_listed(
 ///
 /// # Errors
 /// Those of any write.
-pub fn vouch(
-    tx: &Connection,
-    address: &Address,
-    by: &Address,
-    now: UnixTime,
-) -> Result<bool, StoreError> {
+pub fn vouch(tx: &Connection, address: &Address, by: &Address, now: UnixTime) -> Result<bool, StoreError> {
     let id = ensure(tx, address, now)?;
     let changed = tx
         .prepare_cached(
@@ -267,8 +235,7 @@ pub fn set_reputation(
 /// Those of any write.
 pub fn credit(tx: &Connection, address: &Address, now: UnixTime) -> Result<(), StoreError> {
     let id = ensure(tx, address, now)?;
-    tx.prepare_cached("UPDATE peer SET credited_at = ?2 WHERE id = ?1")?
-        .execute((id, now))?;
+    tx.prepare_cached("UPDATE peer SET credited_at = ?2 WHERE id = ?1")?.execute((id, now))?;
     Ok(())
 }
 

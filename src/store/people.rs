@@ -111,18 +111,13 @@ pub fn ensure(tx: &Connection, new: &NewPerson<'_>, now: UnixTime) -> Result<Per
 ///
 /// # Errors
 /// Those of any write.
-pub fn confirm(
-    tx: &Connection,
-    confirm_token: &str,
-    now: UnixTime,
-) -> Result<Option<Person>, StoreError> {
+pub fn confirm(tx: &Connection, confirm_token: &str, now: UnixTime) -> Result<Option<Person>, StoreError> {
     let mut select = tx.prepare_cached(&format!("{PERSON} WHERE confirm_token = ?1"))?;
     let Some(mut found) = select.query_row([confirm_token], person).optional()? else {
         return Ok(None);
     };
     if found.confirmed_at.is_none() {
-        tx.prepare_cached("UPDATE person SET confirmed_at = ?2 WHERE id = ?1")?
-            .execute((found.id, now))?;
+        tx.prepare_cached("UPDATE person SET confirmed_at = ?2 WHERE id = ?1")?.execute((found.id, now))?;
         found.confirmed_at = Some(now);
     }
     Ok(Some(found))
@@ -134,8 +129,7 @@ pub fn confirm(
 /// # Errors
 /// Those of any write.
 pub fn stop(tx: &Connection, id: i64, now: UnixTime) -> Result<usize, StoreError> {
-    tx.prepare_cached("UPDATE person SET stopped_at = ?2 WHERE id = ?1")?
-        .execute((id, now))?;
+    tx.prepare_cached("UPDATE person SET stopped_at = ?2 WHERE id = ?1")?.execute((id, now))?;
     let closed = tx
         .prepare_cached("UPDATE thread SET until = ?2 WHERE person = ?1 AND until > ?2")?
         .execute((id, now))?;
@@ -153,8 +147,7 @@ pub fn stop(tx: &Connection, id: i64, now: UnixTime) -> Result<usize, StoreError
 /// # Errors
 /// Those of any write.
 pub fn resume(tx: &Connection, id: i64) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE person SET stopped_at = NULL WHERE id = ?1")?
-        .execute([id])?;
+    tx.prepare_cached("UPDATE person SET stopped_at = NULL WHERE id = ?1")?.execute([id])?;
     Ok(())
 }
 
@@ -283,9 +276,8 @@ pub fn thread_of_message(conn: &Connection, seq: i64) -> Result<Option<Thread>, 
 /// # Errors
 /// Those of any read.
 pub fn thread_of_sent(conn: &Connection, message_id: &str) -> Result<Option<Thread>, StoreError> {
-    let mut select = conn.prepare_cached(&format!(
-        "{THREAD} JOIN delivery d ON d.thread = t.id WHERE d.message_id = ?1"
-    ))?;
+    let mut select =
+        conn.prepare_cached(&format!("{THREAD} JOIN delivery d ON d.thread = t.id WHERE d.message_id = ?1"))?;
     Ok(select.query_row([message_id], thread).optional()?)
 }
 
@@ -293,17 +285,10 @@ pub fn thread_of_sent(conn: &Connection, message_id: &str) -> Result<Option<Thre
 ///
 /// # Errors
 /// Those of any read.
-pub fn open_threads_of(
-    conn: &Connection,
-    person: i64,
-    now: UnixTime,
-) -> Result<Vec<Thread>, StoreError> {
-    let mut select = conn.prepare_cached(&format!(
-        "{THREAD} WHERE t.person = ?1 AND t.until > ?2 ORDER BY t.id DESC"
-    ))?;
-    Ok(select
-        .query_map((person, now), thread)?
-        .collect::<Result<_, _>>()?)
+pub fn open_threads_of(conn: &Connection, person: i64, now: UnixTime) -> Result<Vec<Thread>, StoreError> {
+    let mut select =
+        conn.prepare_cached(&format!("{THREAD} WHERE t.person = ?1 AND t.until > ?2 ORDER BY t.id DESC"))?;
+    Ok(select.query_map((person, now), thread)?.collect::<Result<_, _>>()?)
 }
 
 /// Every thread that is open now, oldest first.
@@ -320,8 +305,7 @@ pub fn open_threads(conn: &Connection, now: UnixTime) -> Result<Vec<Thread>, Sto
 /// # Errors
 /// Those of any write.
 pub fn close_thread(tx: &Connection, id: i64, now: UnixTime) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE thread SET until = ?2 WHERE id = ?1 AND until > ?2")?
-        .execute((id, now))?;
+    tx.prepare_cached("UPDATE thread SET until = ?2 WHERE id = ?1 AND until > ?2")?.execute((id, now))?;
     Ok(())
 }
 
@@ -330,7 +314,5 @@ pub fn close_thread(tx: &Connection, id: i64, now: UnixTime) -> Result<(), Store
 /// # Errors
 /// Those of any write.
 pub fn forget_threads(tx: &Connection, before: UnixTime) -> Result<usize, StoreError> {
-    Ok(tx
-        .prepare_cached("DELETE FROM thread WHERE until < ?1")?
-        .execute([before])?)
+    Ok(tx.prepare_cached("DELETE FROM thread WHERE until < ?1")?.execute([before])?)
 }

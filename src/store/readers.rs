@@ -29,11 +29,7 @@ impl Readers {
             path: path.to_owned(),
             busy_timeout,
             most: most.max(1),
-            state: Mutex::new(State {
-                idle: Vec::new(),
-                open: 0,
-                closed: false,
-            }),
+            state: Mutex::new(State { idle: Vec::new(), open: 0, closed: false }),
             returned: Condvar::new(),
         }
     }
@@ -88,10 +84,7 @@ impl Readers {
                 }
                 return opened;
             }
-            state = self
-                .returned
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -114,10 +107,7 @@ impl Readers {
         drop(idle);
         self.returned.notify_all();
         while state.open > 0 {
-            state = self
-                .returned
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

@@ -55,9 +55,7 @@ pub fn remove_by_id(tx: &Connection, id: MessageId, now: UnixTime) -> Result<Rem
     for seq in seqs {
         remove_one(tx, seq, now, &mut removal)?;
     }
-    removal.asides += tx
-        .prepare_cached("DELETE FROM aside WHERE public_id = ?1")?
-        .execute([id])?;
+    removal.asides += tx.prepare_cached("DELETE FROM aside WHERE public_id = ?1")?.execute([id])?;
     Ok(removal)
 }
 
@@ -70,11 +68,7 @@ pub fn remove_by_id(tx: &Connection, id: MessageId, now: UnixTime) -> Result<Rem
 ///
 /// # Errors
 /// Those of any write.
-pub fn remove_by_author(
-    tx: &Connection,
-    author: &Address,
-    now: UnixTime,
-) -> Result<Removal, StoreError> {
+pub fn remove_by_author(tx: &Connection, author: &Address, now: UnixTime) -> Result<Removal, StoreError> {
     let mut removal = Removal::default();
     let person = author.mail_address().map(super::people::canonical);
     let seqs: Vec<i64> = tx
@@ -88,18 +82,14 @@ pub fn remove_by_author(
     for seq in seqs {
         remove_one(tx, seq, now, &mut removal)?;
     }
-    removal.asides += tx
-        .prepare_cached("DELETE FROM aside WHERE author = ?1")?
-        .execute([author])?;
-    tx.prepare_cached("DELETE FROM person WHERE address = ?1")?
-        .execute([&person])?;
+    removal.asides += tx.prepare_cached("DELETE FROM aside WHERE author = ?1")?.execute([author])?;
+    tx.prepare_cached("DELETE FROM person WHERE address = ?1")?.execute([&person])?;
     tx.prepare_cached(
         "DELETE FROM delivery WHERE to_address = ?1
             AND NOT EXISTS (SELECT 1 FROM peer WHERE peer.address = ?1 AND (pinned = 1 OR listed = 1))",
     )?
     .execute([author])?;
-    tx.prepare_cached("DELETE FROM holder WHERE address = ?1")?
-        .execute([author])?;
+    tx.prepare_cached("DELETE FROM holder WHERE address = ?1")?.execute([author])?;
     tx.prepare_cached(
         "DELETE FROM peer WHERE address = ?1 AND pinned = 0 AND listed = 0
             AND NOT EXISTS (SELECT 1 FROM key WHERE key.peer = peer.id)",
@@ -109,33 +99,22 @@ pub fn remove_by_author(
 }
 
 fn refuse(tx: &Connection, hash: &[u8; 32], now: UnixTime) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "INSERT INTO removed (hash, created) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING",
-    )?
-    .execute((hash, now))?;
+    tx.prepare_cached("INSERT INTO removed (hash, created) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING")?
+        .execute((hash, now))?;
     Ok(())
 }
 
-fn remove_one(
-    tx: &Connection,
-    seq: i64,
-    now: UnixTime,
-    removal: &mut Removal,
-) -> Result<(), StoreError> {
+fn remove_one(tx: &Connection, seq: i64, now: UnixTime, removal: &mut Removal) -> Result<(), StoreError> {
     let (id, origin, raw): (MessageId, HopKey, Option<i64>) = tx
         .prepare_cached("SELECT public_id, origin_key, raw FROM message WHERE seq = ?1")?
         .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     refuse(tx, &hash_of_id(tx, id)?, now)?;
     refuse(tx, &hash_of_origin(tx, &origin)?, now)?;
-    removal.asides += tx
-        .prepare_cached("DELETE FROM aside WHERE public_id = ?1")?
-        .execute([id])?;
+    removal.asides += tx.prepare_cached("DELETE FROM aside WHERE public_id = ?1")?.execute([id])?;
     // The mail holds the text as well, even if other messages came in the same one.
-    tx.prepare_cached("DELETE FROM raw_mail WHERE id = ?1")?
-        .execute([raw])?;
+    tx.prepare_cached("DELETE FROM raw_mail WHERE id = ?1")?.execute([raw])?;
     // The rest follows by ON DELETE CASCADE.
-    tx.prepare_cached("DELETE FROM message WHERE seq = ?1")?
-        .execute([seq])?;
+    tx.prepare_cached("DELETE FROM message WHERE seq = ?1")?.execute([seq])?;
     removal.seqs.push(seq);
     Ok(())
 }
@@ -146,9 +125,7 @@ fn remove_one(
 /// Those of any read.
 pub fn hashes(conn: &Connection) -> Result<Vec<([u8; 32], UnixTime)>, StoreError> {
     let mut select = conn.prepare_cached("SELECT hash, created FROM removed")?;
-    Ok(select
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<_, _>>()?)
+    Ok(select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
 }
 
 /// Takes in the hashes of [`hashes`] (made under the same salt) and erases what they name:

@@ -137,9 +137,7 @@ impl<T: serde::Serialize> ToSql for Json<T> {
 
 impl<T: serde::de::DeserializeOwned> FromSql for Json<T> {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        serde_json::from_str(value.as_str()?)
-            .map(Json)
-            .map_err(FromSqlError::other)
+        serde_json::from_str(value.as_str()?).map(Json).map_err(FromSqlError::other)
     }
 }
 

@@ -177,9 +177,7 @@ impl Writer {
         // What was still queued behind the Close hears that it was too late.
         while let Ok(request) = self.requests.try_recv() {
             match request {
-                Request::Job { job, .. } | Request::Alone(job) => {
-                    job.finish(Err(StoreError::Closed))
-                }
+                Request::Job { job, .. } | Request::Alone(job) => job.finish(Err(StoreError::Closed)),
                 Request::Close(done) => drop(done),
             }
         }
@@ -191,12 +189,7 @@ impl Writer {
     fn shut(&mut self) {
         let Some(conn) = self.conn.take() else { return };
         self.at(Boundary::BeforeCheckpoint);
-        if let Err(error) = checkpoint(
-            &conn,
-            "TRUNCATE",
-            CHECKPOINT_WAIT,
-            self.options.busy_timeout,
-        ) {
+        if let Err(error) = checkpoint(&conn, "TRUNCATE", CHECKPOINT_WAIT, self.options.busy_timeout) {
             tracing::warn!(%error, "the write-ahead log was not emptied at close; the next start reads it");
         }
         self.at(Boundary::AfterCheckpoint);
@@ -271,9 +264,7 @@ impl Writer {
         let result = match &self.conn {
             // IMMEDIATE takes the write lock now: a job can't fail half-way because another
             // process holds it.
-            Some(conn) => conn
-                .execute_batch("BEGIN IMMEDIATE")
-                .map_err(StoreError::from),
+            Some(conn) => conn.execute_batch("BEGIN IMMEDIATE").map_err(StoreError::from),
             None => Err(StoreError::Closed),
         };
         if let Err(error) = &result {
@@ -320,11 +311,7 @@ impl Writer {
             let healthy = conn.is_autocommit() || conn.execute_batch("ROLLBACK").is_ok();
             // Full and busy pass by themselves. After anything else the connection's own idea
             // of the file is not to be trusted.
-            if !healthy
-                || !matches!(
-                    error,
-                    StoreError::Full(_) | StoreError::Busy(_) | StoreError::Misuse(_)
-                )
+            if !healthy || !matches!(error, StoreError::Full(_) | StoreError::Busy(_) | StoreError::Misuse(_))
             {
                 self.conn = None;
             }
@@ -373,16 +360,12 @@ impl Writer {
         if i64::try_from(length).unwrap_or(i64::MAX) <= self.options.wal_bytes.saturating_mul(2) {
             return;
         }
-        if self
-            .last_shrink
-            .is_some_and(|at| at.elapsed() < Duration::from_secs(1))
-        {
+        if self.last_shrink.is_some_and(|at| at.elapsed() < Duration::from_secs(1)) {
             return;
         }
         self.last_shrink = Some(Instant::now());
         let Some(conn) = &self.conn else { return };
-        if let Err(error) = checkpoint(conn, "TRUNCATE", CHECKPOINT_WAIT, self.options.busy_timeout)
-        {
+        if let Err(error) = checkpoint(conn, "TRUNCATE", CHECKPOINT_WAIT, self.options.busy_timeout) {
             tracing::warn!(%error, length, "the write-ahead log is long and can't be emptied");
         }
     }
@@ -402,9 +385,7 @@ pub(super) fn checkpoint(
     busy_timeout: Duration,
 ) -> Result<bool, StoreError> {
     conn.busy_timeout(wait)?;
-    let busy = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-        row.get::<_, i64>(0)
-    });
+    let busy = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(0));
     conn.busy_timeout(busy_timeout)?;
     Ok(busy? == 0)
 }

@@ -111,10 +111,7 @@ fn shared(conn: &Connection, ids: &[(HopKey, TailHash)]) -> Result<Vec<Shared>, 
         let rows = select.query_map([key], |row| Ok((row.get(0)?, row.get::<_, TailHash>(1)?)))?;
         for row in rows {
             let (seq, found) = row?;
-            all.push(Shared {
-                seq,
-                same_tail: found == *tail,
-            });
+            all.push(Shared { seq, same_tail: found == *tail });
         }
     }
     Ok(all)
@@ -127,10 +124,7 @@ fn shared(conn: &Connection, ids: &[(HopKey, TailHash)]) -> Result<Vec<Shared>, 
 /// # Errors
 /// Those of any read.
 pub fn known(conn: &Connection, ids: &[(HopKey, TailHash)]) -> Result<Option<i64>, StoreError> {
-    Ok(shared(conn, ids)?
-        .into_iter()
-        .find(|hop| hop.same_tail)
-        .map(|hop| hop.seq))
+    Ok(shared(conn, ids)?.into_iter().find(|hop| hop.same_tail).map(|hop| hop.seq))
 }
 
 /// Stores a message, unless it is known, removed or in conflict.
@@ -170,9 +164,7 @@ pub fn admit(tx: &Connection, new: &NewMessage) -> Result<Admitted, StoreError> 
 
 /// A duplicate is news all the same: everybody in its header has the message.
 fn duplicate(tx: &Connection, new: &NewMessage, seq: i64) -> Result<Admitted, StoreError> {
-    let cached = tx
-        .prepare_cached("SELECT 1 FROM text WHERE seq = ?1")?
-        .exists([seq])?;
+    let cached = tx.prepare_cached("SELECT 1 FROM text WHERE seq = ?1")?.exists([seq])?;
     if !cached {
         return Ok(Admitted::Duplicate { seq: None });
     }
@@ -183,20 +175,11 @@ fn duplicate(tx: &Connection, new: &NewMessage, seq: i64) -> Result<Admitted, St
 }
 
 /// Whether this verified neighbour brought one of these messages already: it gets one version.
-fn has_version(
-    conn: &Connection,
-    shared: &[Shared],
-    neighbour: &Address,
-) -> Result<bool, StoreError> {
-    let mut select = conn.prepare_cached(
-        "SELECT 1 FROM message WHERE seq = ?1 AND neighbour = ?2 AND verified = 1",
-    )?;
+fn has_version(conn: &Connection, shared: &[Shared], neighbour: &Address) -> Result<bool, StoreError> {
+    let mut select =
+        conn.prepare_cached("SELECT 1 FROM message WHERE seq = ?1 AND neighbour = ?2 AND verified = 1")?;
     for hop in shared {
-        if select
-            .query_row((hop.seq, neighbour), |_| Ok(()))
-            .optional()?
-            .is_some()
-        {
+        if select.query_row((hop.seq, neighbour), |_| Ok(())).optional()?.is_some() {
             return Ok(true);
         }
     }
@@ -206,11 +189,7 @@ fn has_version(
 fn insert(tx: &Connection, new: &NewMessage, conflict: bool) -> Result<i64, StoreError> {
     let message = &new.message;
     let origin = message.origin();
-    let state = if new.held_until.is_some() {
-        State::Held
-    } else {
-        State::Unrouted
-    };
+    let state = if new.held_until.is_some() { State::Held } else { State::Unrouted };
     let bytes = new.header.len().saturating_add(message.body.len());
     tx.prepare_cached(
         "INSERT INTO message (public_id, origin_key, origin_address, origin_time, author, neighbour, kind, scope, state,
@@ -248,14 +227,7 @@ fn insert(tx: &Connection, new: &NewMessage, conflict: bool) -> Result<i64, Stor
         "INSERT INTO hop (seq, position, hop_key, tail, time, address) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     for (position, (hop, (key, tail))) in message.hops.iter().zip(&new.hop_ids).enumerate() {
-        hop_insert.execute((
-            seq,
-            whole(position),
-            key,
-            tail,
-            hop.time.as_str(),
-            &hop.address,
-        ))?;
+        hop_insert.execute((seq, whole(position), key, tail, hop.time.as_str(), &hop.address))?;
     }
     Ok(seq)
 }

@@ -14,12 +14,7 @@ use crate::store::sql::whole;
 ///
 /// # Errors
 /// Those of any write.
-pub fn evict(
-    tx: &Connection,
-    seq: i64,
-    now: UnixTime,
-    forget_after: UnixTime,
-) -> Result<bool, StoreError> {
+pub fn evict(tx: &Connection, seq: i64, now: UnixTime, forget_after: UnixTime) -> Result<bool, StoreError> {
     let changed = tx
         .prepare_cached(
             "UPDATE message SET state = 'evicted', held_until = NULL, forget_after = ?2
@@ -29,14 +24,10 @@ pub fn evict(
     if changed == 0 {
         return Ok(false);
     }
-    tx.prepare_cached("DELETE FROM text WHERE seq = ?1")?
-        .execute([seq])?;
-    tx.prepare_cached("DELETE FROM decision WHERE seq = ?1")?
-        .execute([seq])?;
-    tx.prepare_cached("DELETE FROM match WHERE seq = ?1 OR other = ?1")?
-        .execute([seq])?;
-    tx.prepare_cached("DELETE FROM holder WHERE seq = ?1")?
-        .execute([seq])?;
+    tx.prepare_cached("DELETE FROM text WHERE seq = ?1")?.execute([seq])?;
+    tx.prepare_cached("DELETE FROM decision WHERE seq = ?1")?.execute([seq])?;
+    tx.prepare_cached("DELETE FROM match WHERE seq = ?1 OR other = ?1")?.execute([seq])?;
+    tx.prepare_cached("DELETE FROM holder WHERE seq = ?1")?.execute([seq])?;
     drop_raw(tx, seq)?;
     tx.prepare_cached(
         "UPDATE delivery SET state = 'failed', lease_until = NULL, finished = ?2,
@@ -50,12 +41,10 @@ pub fn evict(
 /// Takes the raw mail away from message `seq`; the mail goes when no other message is left that
 /// came in it.
 fn drop_raw(tx: &Connection, seq: i64) -> Result<(), StoreError> {
-    let raw: Option<i64> = tx
-        .prepare_cached("SELECT raw FROM message WHERE seq = ?1")?
-        .query_row([seq], |row| row.get(0))?;
+    let raw: Option<i64> =
+        tx.prepare_cached("SELECT raw FROM message WHERE seq = ?1")?.query_row([seq], |row| row.get(0))?;
     if let Some(raw) = raw {
-        tx.prepare_cached("UPDATE message SET raw = NULL WHERE seq = ?1")?
-            .execute([seq])?;
+        tx.prepare_cached("UPDATE message SET raw = NULL WHERE seq = ?1")?.execute([seq])?;
         tx.prepare_cached(
             "DELETE FROM raw_mail WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE message.raw = ?1)",
         )?
@@ -86,9 +75,8 @@ pub fn forget_expired(tx: &Connection, now: UnixTime, limit: usize) -> Result<us
 /// Those of any write.
 pub fn forget_beyond(tx: &Connection, most: u64, limit: usize) -> Result<usize, StoreError> {
     let mut forgotten = 0;
-    let mut select = tx.prepare_cached(
-        "SELECT seq FROM message WHERE state = 'evicted' ORDER BY forget_after LIMIT 1",
-    )?;
+    let mut select =
+        tx.prepare_cached("SELECT seq FROM message WHERE state = 'evicted' ORDER BY forget_after LIMIT 1")?;
     let mut delete = tx.prepare_cached("DELETE FROM message WHERE seq = ?1")?;
     while forgotten < limit && crate::store::meta::total(tx, "hop")?.0 > most {
         let mut rows = select.query([])?;

@@ -18,8 +18,8 @@ use crate::policy::{Authenticity, Scope};
 pub use admit::{Admitted, NewMessage, admit, known};
 pub use evict::{evict, forget_beyond, forget_expired};
 pub use progress::{
-    FAILURES_MAX, Waiting, mark_routed, next_held, next_unrouted, publish, publish_posts_of,
-    record_failure, route_again,
+    FAILURES_MAX, Waiting, mark_routed, next_held, next_unrouted, publish, publish_posts_of, record_failure,
+    route_again,
 };
 
 words! {
@@ -78,13 +78,8 @@ impl Text {
     /// [`StoreError::Row`] if the bytes are damaged.
     pub fn message(&self) -> Result<Message, StoreError> {
         // What is stored was within the limits of its day; they may have become narrower since.
-        let limits = Limits {
-            max_hops: usize::MAX,
-            max_line: usize::MAX,
-            max_body: usize::MAX,
-        };
-        parse(&self.wire(), &limits)
-            .map_err(|error| StoreError::Row(format!("a stored message: {error}")))
+        let limits = Limits { max_hops: usize::MAX, max_line: usize::MAX, max_body: usize::MAX };
+        parse(&self.wire(), &limits).map_err(|error| StoreError::Row(format!("a stored message: {error}")))
     }
 }
 
@@ -190,15 +185,10 @@ fn signature(bytes: Option<Vec<u8>>) -> Signature {
 /// # Errors
 /// Those of any read.
 pub fn text(conn: &Connection, seq: i64) -> Result<Option<Text>, StoreError> {
-    let mut select =
-        conn.prepare_cached("SELECT signature, header, body FROM text WHERE seq = ?1")?;
+    let mut select = conn.prepare_cached("SELECT signature, header, body FROM text WHERE seq = ?1")?;
     let text = select
         .query_row([seq], |row| {
-            Ok(Text {
-                signature: signature(row.get(0)?),
-                header: row.get(1)?,
-                body: row.get(2)?,
-            })
+            Ok(Text { signature: signature(row.get(0)?), header: row.get(1)?, body: row.get(2)? })
         })
         .optional()?;
     Ok(text)
@@ -209,8 +199,7 @@ pub fn text(conn: &Connection, seq: i64) -> Result<Option<Text>, StoreError> {
 /// # Errors
 /// Those of any read.
 pub fn head(conn: &Connection, seq: i64) -> Result<Option<Stored>, StoreError> {
-    let mut select =
-        conn.prepare_cached(&format!("SELECT {COLUMNS} FROM message m WHERE m.seq = ?1"))?;
+    let mut select = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM message m WHERE m.seq = ?1"))?;
     Ok(select.query_row([seq], stored).optional()?)
 }
 
@@ -231,12 +220,9 @@ pub fn get(conn: &Connection, seq: i64) -> Result<Option<Stored>, StoreError> {
 /// # Errors
 /// Those of any read.
 pub fn by_id(conn: &Connection, id: MessageId) -> Result<Vec<Stored>, StoreError> {
-    let mut select = conn.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM message m WHERE m.public_id = ?1 ORDER BY m.seq"
-    ))?;
-    let mut found = select
-        .query_map([id], stored)?
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut select = conn
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM message m WHERE m.public_id = ?1 ORDER BY m.seq"))?;
+    let mut found = select.query_map([id], stored)?.collect::<Result<Vec<_>, _>>()?;
     for message in &mut found {
         message.text = text(conn, message.seq)?;
     }
@@ -248,9 +234,8 @@ pub fn by_id(conn: &Connection, id: MessageId) -> Result<Vec<Stored>, StoreError
 /// # Errors
 /// Those of any read.
 pub fn hops(conn: &Connection, seq: i64) -> Result<Vec<StoredHop>, StoreError> {
-    let mut select = conn.prepare_cached(
-        "SELECT hop_key, tail, time, address FROM hop WHERE seq = ?1 ORDER BY position",
-    )?;
+    let mut select =
+        conn.prepare_cached("SELECT hop_key, tail, time, address FROM hop WHERE seq = ?1 ORDER BY position")?;
     let rows = select.query_map([seq], |row| {
         let time: String = row.get(2)?;
         Ok((row.get(0)?, row.get(1)?, time, row.get(3)?))
@@ -259,12 +244,7 @@ pub fn hops(conn: &Connection, seq: i64) -> Result<Vec<StoredHop>, StoreError> {
         let (key, tail, time, address) = row?;
         let time = Timestamp::parse(time.as_bytes())
             .map_err(|error| StoreError::Row(format!("a stored timestamp: {error}")))?;
-        Ok(StoredHop {
-            key,
-            tail,
-            time,
-            address,
-        })
+        Ok(StoredHop { key, tail, time, address })
     })
     .collect()
 }
@@ -278,21 +258,14 @@ pub fn holders(conn: &Connection, seq: i64) -> Result<Vec<Address>, StoreError> 
     let mut select = conn.prepare_cached(
         "SELECT address FROM hop WHERE seq = ?1 UNION SELECT address FROM holder WHERE seq = ?1",
     )?;
-    Ok(select
-        .query_map([seq], |row| row.get(0))?
-        .collect::<Result<_, _>>()?)
+    Ok(select.query_map([seq], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 /// Remembers that `address` has message `seq`. A message that is gone is no error.
 ///
 /// # Errors
 /// Those of any write.
-pub fn add_holder(
-    tx: &Connection,
-    seq: i64,
-    address: &Address,
-    since: UnixTime,
-) -> Result<(), StoreError> {
+pub fn add_holder(tx: &Connection, seq: i64, address: &Address, since: UnixTime) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO holder (seq, address, since) SELECT seq, ?2, ?3 FROM message WHERE seq = ?1
          ON CONFLICT (seq, address) DO NOTHING",
@@ -306,9 +279,8 @@ pub fn add_holder(
 /// # Errors
 /// Those of any read.
 pub fn raw(conn: &Connection, seq: i64) -> Result<Option<Vec<u8>>, StoreError> {
-    let mut select = conn.prepare_cached(
-        "SELECT r.raw FROM message m JOIN raw_mail r ON r.id = m.raw WHERE m.seq = ?1",
-    )?;
+    let mut select =
+        conn.prepare_cached("SELECT r.raw FROM message m JOIN raw_mail r ON r.id = m.raw WHERE m.seq = ?1")?;
     Ok(select.query_row([seq], |row| row.get(0)).optional()?)
 }
 
@@ -381,12 +353,8 @@ fn header_addresses(header: &[u8]) -> Result<Vec<Address>, StoreError> {
         .filter(|line| !line.is_empty())
         .map(|line| {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let address = line
-                .splitn(3, |byte| *byte == b' ')
-                .nth(2)
-                .unwrap_or_default();
-            Address::new(address)
-                .map_err(|error| StoreError::Row(format!("a stored header line: {error}")))
+            let address = line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default();
+            Address::new(address).map_err(|error| StoreError::Row(format!("a stored header line: {error}")))
         })
         .collect()
 }

@@ -27,11 +27,7 @@ pub struct Waiting {
 ///
 /// # Errors
 /// Those of any read.
-pub fn next_unrouted(
-    conn: &Connection,
-    now: UnixTime,
-    limit: usize,
-) -> Result<Vec<Waiting>, StoreError> {
+pub fn next_unrouted(conn: &Connection, now: UnixTime, limit: usize) -> Result<Vec<Waiting>, StoreError> {
     let mut select = conn.prepare_cached(
         "SELECT seq, attempts FROM (
              SELECT * FROM (SELECT seq, attempts FROM message WHERE state = 'unrouted' ORDER BY attempts, seq LIMIT ?2)
@@ -40,12 +36,8 @@ pub fn next_unrouted(
                              ORDER BY held_until LIMIT ?2)
          ) ORDER BY attempts, seq LIMIT ?2",
     )?;
-    let rows = select.query_map((now, whole(limit)), |row| {
-        Ok(Waiting {
-            seq: row.get(0)?,
-            attempts: row.get(1)?,
-        })
-    })?;
+    let rows = select
+        .query_map((now, whole(limit)), |row| Ok(Waiting { seq: row.get(0)?, attempts: row.get(1)? }))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -54,8 +46,7 @@ pub fn next_unrouted(
 /// # Errors
 /// Those of any read.
 pub fn next_held(conn: &Connection) -> Result<Option<UnixTime>, StoreError> {
-    let mut select =
-        conn.prepare_cached("SELECT min(held_until) FROM message WHERE state = 'held'")?;
+    let mut select = conn.prepare_cached("SELECT min(held_until) FROM message WHERE state = 'held'")?;
     Ok(select.query_row([], |row| row.get(0))?)
 }
 
@@ -114,7 +105,9 @@ pub fn route_again(tx: &Connection, seq: i64) -> Result<bool, StoreError> {
 /// Those of any write.
 pub fn publish(tx: &Connection, seq: i64) -> Result<bool, StoreError> {
     let changed = tx
-        .prepare_cached("UPDATE message SET scope = 'public' WHERE seq = ?1 AND scope = 'local' AND state <> 'evicted'")?
+        .prepare_cached(
+            "UPDATE message SET scope = 'public' WHERE seq = ?1 AND scope = 'local' AND state <> 'evicted'",
+        )?
         .execute([seq])?;
     if changed > 0 {
         route_again(tx, seq)?;
@@ -130,9 +123,7 @@ pub fn publish_posts_of(tx: &Connection, person: i64) -> Result<Vec<i64>, StoreE
     let mut select = tx.prepare_cached(
         "SELECT seq FROM message WHERE person = ?1 AND kind = 'post' AND scope = 'local' AND state <> 'evicted' ORDER BY seq",
     )?;
-    let posts = select
-        .query_map([person], |row| row.get(0))?
-        .collect::<Result<Vec<i64>, _>>()?;
+    let posts = select.query_map([person], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
     for seq in &posts {
         publish(tx, *seq)?;
     }

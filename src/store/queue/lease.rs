@@ -45,9 +45,8 @@ pub fn lease(
     expire(tx, now)?;
     let mut leased = Vec::new();
     let mut places = due(tx, now)?;
-    let mut under_way = tx.prepare_cached(
-        "SELECT count(*) FROM delivery WHERE state = 'leased' AND destination = ?1",
-    )?;
+    let mut under_way =
+        tx.prepare_cached("SELECT count(*) FROM delivery WHERE state = 'leased' AND destination = ?1")?;
     let mut first = tx.prepare_cached(
         "SELECT id FROM delivery WHERE state = 'ready' AND destination = ?1 AND next_try <= ?2
           ORDER BY next_try, id LIMIT 1",
@@ -67,9 +66,7 @@ pub fn lease(
             if busy >= whole(per_destination) {
                 continue;
             }
-            let next: Option<i64> = first
-                .query_row((&place, now), |row| row.get(0))
-                .optional()?;
+            let next: Option<i64> = first.query_row((&place, now), |row| row.get(0)).optional()?;
             let Some(id) = next else { continue };
             leased.push(take.query_row((id, until), delivery)?);
             open.push(place);
@@ -90,10 +87,7 @@ fn expire(tx: &Connection, now: UnixTime) -> Result<usize, StoreError> {
 /// # Errors
 /// Those of any write.
 pub fn recover(tx: &Connection) -> Result<usize, StoreError> {
-    Ok(tx.execute(
-        "UPDATE delivery SET state = 'ready', lease_until = NULL WHERE state = 'leased'",
-        [],
-    )?)
+    Ok(tx.execute("UPDATE delivery SET state = 'ready', lease_until = NULL WHERE state = 'leased'", [])?)
 }
 
 /// When something is due next: the earliest `next_try` of what is ready, or end of a lease.

@@ -121,12 +121,9 @@ const COLUMNS: &str = "id, kind, seq, thread, to_address, transport, destination
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     let stamp: Option<String> = row.get(7)?;
-    let stamp = stamp
-        .map(|text| Timestamp::parse(text.as_bytes()))
-        .transpose()
-        .map_err(|error| {
-            rusqlite::Error::FromSqlConversionFailure(7, rusqlite::types::Type::Text, error.into())
-        })?;
+    let stamp = stamp.map(|text| Timestamp::parse(text.as_bytes())).transpose().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(7, rusqlite::types::Type::Text, error.into())
+    })?;
     Ok(Delivery {
         id: row.get(0)?,
         kind: row.get(1)?,
@@ -173,9 +170,7 @@ pub fn enqueue(tx: &Connection, new: &NewDelivery, now: UnixTime) -> Result<Enqu
             "SELECT id FROM delivery WHERE (seq = ?1 AND to_address = ?2 AND kind = ?3)
              UNION ALL SELECT id FROM delivery WHERE message_id = ?4 LIMIT 1",
         )?
-        .query_row((new.seq, &new.to, new.kind, &new.message_id), |row| {
-            row.get(0)
-        })
+        .query_row((new.seq, &new.to, new.kind, &new.message_id), |row| row.get(0))
         .optional()?;
     if let Some(id) = known {
         return Ok(Enqueued::Already(id));
@@ -231,12 +226,7 @@ pub fn succeed(tx: &Connection, id: i64, now: UnixTime) -> Result<bool, StoreErr
 ///
 /// # Errors
 /// Those of any write.
-pub fn retry(
-    tx: &Connection,
-    id: i64,
-    next_try: UnixTime,
-    error: &str,
-) -> Result<bool, StoreError> {
+pub fn retry(tx: &Connection, id: i64, next_try: UnixTime, error: &str) -> Result<bool, StoreError> {
     let changed = tx
         .prepare_cached(
             "UPDATE delivery SET next_try = ?2, last_error = ?3, lease_until = NULL,
@@ -282,7 +272,9 @@ pub fn unlease(tx: &Connection, id: i64) -> Result<bool, StoreError> {
 /// Those of any write.
 pub fn hold(tx: &Connection, id: i64) -> Result<bool, StoreError> {
     let changed = tx
-        .prepare_cached("UPDATE delivery SET state = 'held', lease_until = NULL WHERE id = ?1 AND finished IS NULL")?
+        .prepare_cached(
+            "UPDATE delivery SET state = 'held', lease_until = NULL WHERE id = ?1 AND finished IS NULL",
+        )?
         .execute([id])?;
     Ok(changed > 0)
 }
@@ -292,10 +284,7 @@ pub fn hold(tx: &Connection, id: i64) -> Result<bool, StoreError> {
 /// # Errors
 /// Those of any write.
 pub fn hold_all(tx: &Connection) -> Result<usize, StoreError> {
-    Ok(tx.execute(
-        "UPDATE delivery SET state = 'held', lease_until = NULL WHERE finished IS NULL",
-        [],
-    )?)
+    Ok(tx.execute("UPDATE delivery SET state = 'held', lease_until = NULL WHERE finished IS NULL", [])?)
 }
 
 /// Undoes [`hold`], for one delivery or for all that are held; they are due at `now`. Returns how
@@ -318,9 +307,9 @@ pub fn release(tx: &Connection, id: Option<i64>, now: UnixTime) -> Result<usize,
 /// Those of any write.
 pub fn retry_now(tx: &Connection, id: Option<i64>, now: UnixTime) -> Result<usize, StoreError> {
     Ok(match id {
-        None => tx
-            .prepare_cached("UPDATE delivery SET next_try = ?1 WHERE state = 'ready'")?
-            .execute([now])?,
+        None => {
+            tx.prepare_cached("UPDATE delivery SET next_try = ?1 WHERE state = 'ready'")?.execute([now])?
+        }
         Some(id) => tx
             .prepare_cached(
                 "UPDATE delivery SET state = 'ready', next_try = ?2, finished = NULL
@@ -344,8 +333,7 @@ pub fn drop_delivery(tx: &Connection, id: i64, now: UnixTime) -> Result<bool, St
 /// # Errors
 /// Those of any read.
 pub fn get(conn: &Connection, id: i64) -> Result<Option<Delivery>, StoreError> {
-    let mut select =
-        conn.prepare_cached(&format!("SELECT {COLUMNS} FROM delivery WHERE id = ?1"))?;
+    let mut select = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM delivery WHERE id = ?1"))?;
     Ok(select.query_row([id], delivery).optional()?)
 }
 
@@ -354,9 +342,7 @@ pub fn get(conn: &Connection, id: i64) -> Result<Option<Delivery>, StoreError> {
 /// # Errors
 /// Those of any read.
 pub fn by_message_id(conn: &Connection, message_id: &str) -> Result<Option<Delivery>, StoreError> {
-    let mut select = conn.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM delivery WHERE message_id = ?1"
-    ))?;
+    let mut select = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM delivery WHERE message_id = ?1"))?;
     Ok(select.query_row([message_id], delivery).optional()?)
 }
 
@@ -365,12 +351,9 @@ pub fn by_message_id(conn: &Connection, message_id: &str) -> Result<Option<Deliv
 /// # Errors
 /// Those of any read.
 pub fn of_message(conn: &Connection, seq: i64) -> Result<Vec<Delivery>, StoreError> {
-    let mut select = conn.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM delivery WHERE seq = ?1 ORDER BY id"
-    ))?;
-    Ok(select
-        .query_map([seq], delivery)?
-        .collect::<Result<_, _>>()?)
+    let mut select =
+        conn.prepare_cached(&format!("SELECT {COLUMNS} FROM delivery WHERE seq = ?1 ORDER BY id"))?;
+    Ok(select.query_map([seq], delivery)?.collect::<Result<_, _>>()?)
 }
 
 /// The queue, oldest first: what has not left yet, or (`all`) the finished ones too.
@@ -381,9 +364,7 @@ pub fn list(conn: &Connection, all: bool, limit: usize) -> Result<Vec<Delivery>,
     let mut select = conn.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM delivery WHERE ?1 OR finished IS NULL ORDER BY id LIMIT ?2"
     ))?;
-    Ok(select
-        .query_map((all, whole(limit)), delivery)?
-        .collect::<Result<_, _>>()?)
+    Ok(select.query_map((all, whole(limit)), delivery)?.collect::<Result<_, _>>()?)
 }
 
 /// How many deliveries are in which state.
@@ -406,9 +387,7 @@ pub struct Counts {
 impl Counts {
     /// All that has not left yet.
     pub fn queued(&self) -> u64 {
-        self.ready
-            .saturating_add(self.leased)
-            .saturating_add(self.held)
+        self.ready.saturating_add(self.leased).saturating_add(self.held)
     }
 }
 
@@ -420,9 +399,8 @@ pub fn counts(conn: &Connection) -> Result<Counts, StoreError> {
     let mut counts = Counts::default();
     let mut select =
         conn.prepare_cached("SELECT state, count(*), min(created) FROM delivery GROUP BY state")?;
-    let rows = select.query_map([], |row| {
-        Ok((row.get(0)?, count(row.get(1)?), row.get::<_, UnixTime>(2)?))
-    })?;
+    let rows =
+        select.query_map([], |row| Ok((row.get(0)?, count(row.get(1)?), row.get::<_, UnixTime>(2)?)))?;
     for row in rows {
         let (state, number, oldest) = row?;
         let waits = match state {
@@ -444,11 +422,7 @@ pub fn counts(conn: &Connection) -> Result<Counts, StoreError> {
 ///
 /// # Errors
 /// Those of any write.
-pub fn forget_finished(
-    tx: &Connection,
-    before: UnixTime,
-    limit: usize,
-) -> Result<usize, StoreError> {
+pub fn forget_finished(tx: &Connection, before: UnixTime, limit: usize) -> Result<usize, StoreError> {
     Ok(tx
         .prepare_cached(
             "DELETE FROM delivery WHERE id IN (
