@@ -261,6 +261,18 @@ pub fn holders(conn: &Connection, seq: i64) -> Result<Vec<Address>, StoreError> 
     Ok(select.query_map([seq], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
+/// Whether `address` is known to have the message `id` by something else than its header: it sent
+/// it once more, or we sent it there.
+///
+/// # Errors
+/// Those of any read.
+pub fn holds(conn: &Connection, id: MessageId, address: &Address) -> Result<bool, StoreError> {
+    let mut select = conn.prepare_cached(
+        "SELECT 1 FROM message m JOIN holder h ON h.seq = m.seq WHERE m.public_id = ?1 AND h.address = ?2",
+    )?;
+    Ok(select.exists((id, address))?)
+}
+
 /// Remembers that `address` has message `seq`. A message that is gone is no error.
 ///
 /// # Errors
