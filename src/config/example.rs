@@ -26,7 +26,8 @@ const WIDTH: usize = 92;
 pub(super) fn example(of: &Example<'_>) -> String {
     let mut out = String::from(
         "# The configuration of cmr-mail.\n\
-         # A line that begins with \"#key = value\" shows the default; remove the # to change it.\n\
+         # A line that begins with \"#key = value\" shows the default (or an example, where\n\
+         # nothing is the default); remove the # to change it.\n\
          # Relative paths are relative to this file. Times are written like \"30s\", \"5m\", \"4h\" or\n\
          # \"5d\", amounts like \"10 MiB\", rates like \"20/h\". After a change: cmr-mail check\n",
     );

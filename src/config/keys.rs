@@ -299,8 +299,8 @@ keys! {
     LOG_FORMAT: "log" "format" Choice(&[("text", "for people"), ("json", "one object a line, for programs")]), Default(r#""text""#), "", false,
         "The form of the log.";
     LOG_LEVEL: "log" "level" Choice(&[
-            ("error", "what went wrong"), ("warn", "and what looks wrong"), ("info", "and what happened"),
-            ("debug", "and why"), ("trace", "and everything"),
+            ("error", "what went wrong"), ("warn", "that, and what looks wrong"), ("info", "that, and what happened"),
+            ("debug", "that, and why"), ("trace", "everything"),
         ]), Default(r#""info""#), "", false,
         "How much is logged.";
 }
