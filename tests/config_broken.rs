@@ -4,6 +4,13 @@
 //! After a change of a sentence: `CMR_MAIL_WRITE_EXPECTED=1 cargo test --test config_broken`, and
 //! read the difference.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in tests a panic is the report"
+)]
+
 use cmr_mail::config::{Config, ConfigError};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,12 @@
 //! What a configuration that is right becomes, and that every example is right.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in tests a panic is the report"
+)]
+
 use cmr_mail::config::{Config, ConfigError, Example, LogFormat, LogLevel, Security, keys};
 use cmr_mail::policy::{FirstPost, Origin, WhoMayPost};
 use cmr_mail::router::RoutingPolicy;

@@ -95,7 +95,7 @@ fn data_dir(r: &mut Reader<'_>) -> Option<PathBuf> {
 
 fn smtp(r: &mut Reader<'_>, gateway: Option<&Gateway>) -> Option<Smtp> {
     let listen = r.list(&keys::SMTP_LISTEN);
-    let listen = r.check_each(&keys::SMTP_LISTEN, listen, |text| names::listen(text));
+    let listen = r.check_each(&keys::SMTP_LISTEN, listen, names::listen);
     let recipients = match r.list(&keys::SMTP_RECIPIENTS) {
         Some(list) if list.value.is_empty() => {
             let fault =
@@ -103,13 +103,13 @@ fn smtp(r: &mut Reader<'_>, gateway: Option<&Gateway>) -> Option<Smtp> {
             r.error(&keys::SMTP_RECIPIENTS, list.line, fault);
             None
         }
-        Some(list) => r.check_each(&keys::SMTP_RECIPIENTS, Some(list), |text| names::posting_address(text)),
+        Some(list) => r.check_each(&keys::SMTP_RECIPIENTS, Some(list), names::posting_address),
         None => gateway.map(|g| Found { value: vec![g.mail_address.clone()], line: None }),
     };
     let trusted = r.list(&keys::SMTP_TRUSTED);
-    let trusted = r.check_each(&keys::SMTP_TRUSTED, trusted, |text| names::network(text));
+    let trusted = r.check_each(&keys::SMTP_TRUSTED, trusted, names::network);
     let relays = r.list(&keys::SMTP_RELAYS);
-    let relays = r.check_each(&keys::SMTP_RELAYS, relays, |text| names::network(text));
+    let relays = r.check_each(&keys::SMTP_RELAYS, relays, names::network);
     if let (Some(trusted), Some(relays)) = (&trusted, &relays) {
         for network in &trusted.value {
             let name = names::network_text(network);
@@ -272,7 +272,7 @@ fn policy(r: &mut Reader<'_>) -> Option<Policy> {
         ],
     );
     let listed = r.list(&keys::POLICY_LISTED);
-    let listed = r.check_each(&keys::POLICY_LISTED, listed, |text| names::author(text));
+    let listed = r.check_each(&keys::POLICY_LISTED, listed, names::author);
     if let (Some(who), Some(listed)) = (&who, &listed) {
         match (who.value, listed.value.is_empty()) {
             (WhoMayPost::Listed, true) => {
