@@ -68,6 +68,7 @@ fn gateway(r: &mut Reader<'_>) -> Option<Gateway> {
     let operator = r.text(&keys::GATEWAY_OPERATOR);
     let operator = r.check(&keys::GATEWAY_OPERATOR, operator, |text| names::operator(text));
     let data_dir = data_dir(r);
+    let intake_socket = r.text(&keys::GATEWAY_INTAKE).map(|text| r.beside(&text.value));
     let (address, mail_address) = address?.value;
     Some(Gateway {
         address,
@@ -75,6 +76,7 @@ fn gateway(r: &mut Reader<'_>) -> Option<Gateway> {
         hostname: hostname?.value,
         operator: operator?.value,
         data_dir: data_dir?,
+        intake_socket,
     })
 }
 

@@ -22,6 +22,8 @@ pub struct Gateway {
     pub operator: Operator,
     /// Where the database lives; an absolute path.
     pub data_dir: PathBuf,
+    /// Where other users hand mail in; an absolute path outside of `data_dir`.
+    pub intake_socket: Option<PathBuf>,
 }
 
 /// The human behind the gateway.
