@@ -37,18 +37,38 @@ const PURE: &[&str] = &[
     "getrandom",
 ];
 
+/// The same for the room that composes mails: lettre's builder is a function of its arguments.
+const PURE_BUT_BUILDS_MAIL: &[&str] = &[
+    "tokio",
+    "rusqlite",
+    "lettre::transport",
+    "lettre::Transport",
+    "mailin",
+    "native_tls",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "UnixStream",
+    "std::fs",
+    "std::env",
+    "std::process",
+    "SystemTime::now",
+    "Instant::now",
+    "getrandom",
+];
+
 const ROOMS: &[Room] = &[
     Room { name: "message", imports: &[], never: PURE },
     Room { name: "distance", imports: &[], never: PURE },
     Room { name: "smtp", imports: &[], never: PURE },
     Room { name: "keys", imports: &["message"], never: PURE },
-    Room { name: "mail", imports: &["message"], never: PURE },
+    Room { name: "mail", imports: &["message"], never: PURE_BUT_BUILDS_MAIL },
     Room { name: "policy", imports: &["message"], never: PURE },
     Room { name: "pool", imports: &["message", "distance", "policy"], never: PURE },
     Room { name: "router", imports: &["message", "distance", "pool", "policy"], never: PURE },
     Room {
         name: "store",
-        imports: &["message", "keys", "mail"],
+        imports: &["message", "keys", "policy", "mail"],
         never: &["TcpStream", "TcpListener", "lettre", "tokio::net", "native_tls", "mailin"],
     },
     Room {
@@ -58,7 +78,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "receive",
-        imports: &["smtp", "mail", "message", "gateway", "config"],
+        imports: &["smtp", "mail", "message", "config"],
         never: &["rusqlite", "lettre", "mailin"],
     },
     Room {
@@ -69,7 +89,8 @@ const ROOMS: &[Room] = &[
     Room {
         name: "gateway",
         imports: &[
-            "message", "distance", "keys", "mail", "policy", "pool", "router", "store", "config", "send",
+            "message", "distance", "smtp", "keys", "mail", "policy", "pool", "router", "store", "config",
+            "receive", "send",
         ],
         never: &["TcpStream", "TcpListener", "lettre", "mailin", "smtp_proto", "native_tls"],
     },
@@ -79,7 +100,7 @@ const ROOMS: &[Room] = &[
             "message", "distance", "smtp", "keys", "mail", "policy", "pool", "router", "store", "config",
             "receive", "send", "gateway",
         ],
-        never: &["rusqlite"],
+        never: &[],
     },
 ];
 
@@ -215,13 +236,10 @@ fn the_table_of_rooms_is_the_crate_and_has_no_circle() {
     assert_eq!(modules, ROOMS.iter().map(|room| room.name).collect());
     for (i, from) in ROOMS.iter().enumerate() {
         for to in from.imports {
-            // Listed from the ground up; the adapters beside each other may look at the gateway's door.
             let below = ROOMS.iter().take(i).any(|room| room.name == *to);
-            assert!(below || (from.name, *to) == ("receive", "gateway"), "{} → {to} points up", from.name);
+            assert!(below, "{} → {to} points up: rooms stand in the table from the ground up", from.name);
         }
     }
-    let gateway = room("gateway").unwrap();
-    assert!(!gateway.imports.contains(&"receive"), "the gateway and its receivers would know each other");
 }
 
 #[test]
