@@ -31,9 +31,11 @@ pub(super) struct Sections {
     pub(super) log: Option<Log>,
 }
 
-/// The longest path of a data directory: the address of a Unix socket has 108 bytes (unix(7)),
-/// of which `/control.sock` and the zero at the end take 14.
-const LONGEST_DATA_DIR: usize = 94;
+/// The longest path of a Unix socket: its address has 108 bytes with a zero at the end (unix(7)).
+const LONGEST_SOCKET: usize = 107;
+
+/// The longest path of a data directory: it holds a socket.
+const LONGEST_DATA_DIR: usize = LONGEST_SOCKET - "/control.sock".len();
 
 /// Reads all sections; mistakes and doubts are in the reader afterwards.
 pub(super) fn build(r: &mut Reader<'_>) -> Sections {
@@ -68,7 +70,7 @@ fn gateway(r: &mut Reader<'_>) -> Option<Gateway> {
     let operator = r.text(&keys::GATEWAY_OPERATOR);
     let operator = r.check(&keys::GATEWAY_OPERATOR, operator, |text| names::operator(text));
     let data_dir = data_dir(r);
-    let intake_socket = r.text(&keys::GATEWAY_INTAKE).map(|text| r.beside(&text.value));
+    let intake_socket = intake_socket(r, data_dir.as_deref());
     let (address, mail_address) = address?.value;
     Some(Gateway {
         address,
@@ -78,6 +80,22 @@ fn gateway(r: &mut Reader<'_>) -> Option<Gateway> {
         data_dir: data_dir?,
         intake_socket,
     })
+}
+
+fn intake_socket(r: &mut Reader<'_>, data_dir: Option<&Path>) -> Option<PathBuf> {
+    let text = r.text(&keys::GATEWAY_INTAKE)?;
+    let path = r.beside(&text.value);
+    let length = path.as_os_str().len();
+    if data_dir.is_some_and(|dir| path.starts_with(dir)) {
+        r.error(&keys::GATEWAY_INTAKE, text.line, Fault::IntakeInDataDir(path.clone()));
+    } else if length > LONGEST_SOCKET {
+        let fault = Fault::PathTooLong { path: path.clone(), length, most: LONGEST_SOCKET };
+        r.error(&keys::GATEWAY_INTAKE, text.line, fault);
+    } else if path.is_dir() {
+        let why = "is a directory; write the name of a socket in it".to_owned();
+        r.error(&keys::GATEWAY_INTAKE, text.line, Fault::File { path: path.clone(), why });
+    }
+    Some(path)
 }
 
 fn data_dir(r: &mut Reader<'_>) -> Option<PathBuf> {

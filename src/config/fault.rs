@@ -246,7 +246,7 @@ pub enum Fault {
     #[error("{} is a file, not a directory", .0.display())]
     NotDirectory(PathBuf),
     /// The path leaves no room for the name of the socket.
-    #[error("{} is {length} bytes long; a Unix socket in it needs a path of at most {most}", .path.display())]
+    #[error("{} is {length} bytes long; because of the Unix socket at most {most} are possible", .path.display())]
     PathTooLong {
         /// The directory.
         path: PathBuf,
@@ -255,6 +255,9 @@ pub enum Fault {
         /// The longest that works.
         most: usize,
     },
+    /// A socket for other users where they cannot go.
+    #[error("{} lies in data_dir, which other users may not enter", .0.display())]
+    IntakeInDataDir(PathBuf),
     /// Notices to the operator would come back as posts.
     #[error("{0} is one of the posting addresses: notices to the operator would come back as posts")]
     OperatorPosts(String),
