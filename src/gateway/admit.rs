@@ -19,7 +19,7 @@ use crate::smtp::Reply;
 
 /// Why something was not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub(super) enum Refused {
     /// The sender's bytes break a rule of the wire format (A2).
     #[error("not a well-formed CMR message: {0}")]
     Format(#[from] FormatError),
@@ -273,7 +273,7 @@ fn bare(raw: &[u8]) -> mail::Found {
         bytes: raw.to_vec(),
         place: "the message".to_owned(),
         encoding: "binary".to_owned(),
-        read_as: mail::ReadAs::default(),
+        read_as: mail::ReadAs { lines: mail::Lines::AsSent, appended: 0 },
         alternatives: Vec::new(),
     }
 }

@@ -14,17 +14,16 @@ use super::api::{
     Changed, Delivered, Failure, Found, KeyAction, PeerAction, Posted, QueueAction, RawMessage, Request, Response, Status,
 };
 use super::{Gateway, clock, commit, people as names, read_blocks, view, write};
-use crate::config::Origin;
 use crate::keys::{Key, Scheme};
 use crate::message::{Address, Hop, Message, MessageId};
-use crate::policy::{self, Authenticity, Block, Provenance};
+use crate::policy::{self, Authenticity, Block, Origin, Provenance};
 use crate::pool::{Audience, Query};
 use crate::receive::{Arrival, Via};
 use crate::smtp::Severity;
 use crate::store::blocks::BlockKind;
 use crate::store::messages::{self, Admitted, Kind, NewMessage, Stored};
 use crate::store::queue::{self, DeliveryState};
-use crate::store::{StoreError, asides, blocks, decisions, keys, people, peers, removal};
+use crate::store::{StoreError, asides, blocks, keys, people, peers, removal};
 
 /// Most rows in one result.
 const ROWS: usize = 10_000;

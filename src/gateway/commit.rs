@@ -8,11 +8,11 @@ use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
 use super::{clock, people as names};
-use crate::config::{Config, FirstPost, Origin};
+use crate::config::Config;
 use crate::keys::{self, SignatureError};
 use crate::mail::Header;
 use crate::message::{Address, Hop, Message, MessageId, UnixTime};
-use crate::policy::{self, Authenticity, Provenance, Refusal};
+use crate::policy::{self, Authenticity, Origin, Provenance, Refusal};
 use crate::store::asides::{self, NewAside, NewRaw};
 use crate::store::keys as stored_keys;
 use crate::store::limits::{self, Counted};
@@ -256,15 +256,11 @@ fn admit_post(
         }
     };
     let confirmed = person.as_ref().is_some_and(|person| person.confirmed_at.is_some());
-    let first_post = match config.people.first_post {
-        FirstPost::Ask => policy::FirstPost::Ask,
-        FirstPost::Publish => policy::FirstPost::Publish,
-    };
     let reached = time.reached_at();
     let mut new = NewMessage::new(Message::new(Hop::new(time, origin), body), came.received, came.via);
     new.author = author_address;
     new.kind = Kind::Post;
-    new.scope = policy::scope_of(Provenance::Post { confirmed }, false, first_post);
+    new.scope = policy::scope_of(Provenance::Post { confirmed }, false, config.people.first_post);
     new.authenticity = came.authenticity.clone();
     new.held_until = (reached > came.now).then_some(reached);
     new.person = person.as_ref().map(|person| person.id);

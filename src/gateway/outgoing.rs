@@ -7,7 +7,7 @@
 use rusqlite::Connection;
 
 use super::{Gateway, Inner, clock, people as names};
-use crate::config::{Config, FirstPost};
+use crate::config::Config;
 use crate::distance;
 use crate::keys;
 use crate::mail::compose::{
@@ -15,7 +15,7 @@ use crate::mail::compose::{
 };
 use crate::mail::{Ignored, Mailbox};
 use crate::message::{Address, Hop};
-use crate::policy::Scope;
+use crate::policy::{FirstPost, Scope};
 use crate::store::keys as stored_keys;
 use crate::store::messages::{self, Stored};
 use crate::store::people::{self, Person, Thread};

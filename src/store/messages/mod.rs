@@ -18,7 +18,7 @@ use crate::policy::{Authenticity, Scope};
 pub use admit::{Admitted, NewMessage, admit, known};
 pub use evict::{evict, forget_beyond, forget_expired};
 pub use progress::{
-    FAILURES_MAX, Waiting, mark_routed, next_held, next_unrouted, publish, publish_posts_of, record_failure,
+    Counts, FAILURES_MAX, Waiting, counts, mark_routed, next_held, next_unrouted, publish, publish_posts_of, record_failure,
     route_again,
 };
 
