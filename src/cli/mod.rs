@@ -23,6 +23,7 @@ mod logging;
 mod matches;
 mod out;
 mod peers;
+mod plug;
 mod post;
 mod queue;
 mod receive;
