@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::exit::{CANT_CREATE, CONFIG, Outcome, SOFTWARE, TRY_LATER, UNAVAILABLE, fail};
-use super::plug::Gateway;
 use crate::config::Config;
+use crate::gateway::Gateway;
 use crate::gateway::api::{Failure, Request, Response};
 use crate::gateway::control::{self, Caller, Door, Limits, Listener};
 use crate::gateway::lock::Lock;
@@ -49,7 +49,7 @@ impl Daemon {
         }
         let gateway = {
             let config = Arc::clone(&config);
-            blocking(move || Gateway::open(&config)).await?.or_else(|e| fail(TRY_LATER, e.to_string()))?
+            blocking(move || Gateway::start(&config)).await?.or_else(|e| fail(TRY_LATER, e.to_string()))?
         };
         let mut daemon = Daemon {
             gateway,
@@ -98,6 +98,7 @@ impl Daemon {
     /// What is wrong with the new configuration; nothing has changed then.
     pub(super) fn reload(&mut self, config: &Config) -> Outcome {
         let options = smtp_options(config)?;
+        self.gateway.reload(config).or_else(|e| fail(TRY_LATER, e.to_string()))?;
         self.smtp.send_replace(Arc::new(options));
         Ok(())
     }

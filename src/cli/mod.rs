@@ -23,7 +23,6 @@ mod logging;
 mod matches;
 mod out;
 mod peers;
-mod plug;
 mod post;
 mod queue;
 mod receive;
