@@ -7,4 +7,6 @@
 
 pub mod api;
 pub mod clock;
+pub mod control;
+pub mod lock;
 pub mod people;
