@@ -12,6 +12,7 @@ mod change;
 mod check;
 mod daemon;
 mod deliver;
+pub mod demo;
 mod demo_verb;
 mod escape;
 mod exit;
