@@ -1,12 +1,12 @@
 //! The facts of a mail's header: who, when, in which thread, and whether a program sent it.
 
-use super::structure::{StructureError, check_header, fields, header_end, strip_comments};
+use super::structure::{
+    StructureError, check_bounds, fields, header_end, parse_header, strip_comments,
+};
 use super::text::printable;
 use super::{LOOP_HEADER, Reading, robot};
 use crate::message::UnixTime;
-use mail_parser::{
-    Address, HeaderName, HeaderValue, Message, MessageParser, MessagePart, MimeHeaders,
-};
+use mail_parser::{Address, HeaderName, HeaderValue, Message, MessagePart, MimeHeaders};
 
 /// A name and an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +67,8 @@ impl Header {
     pub(crate) fn read(raw: &[u8], reading: &Reading<'_>) -> Result<Header, StructureError> {
         let end = header_end(raw, &(0..raw.len())).unwrap_or(raw.len());
         let header = raw.get(..end).unwrap_or_default();
-        check_header(header, 0, &reading.caps)?;
-        let parsed: Option<Message<'_>> = MessageParser::default().parse_headers(header);
+        check_bounds(header, &reading.caps)?;
+        let parsed = parse_header(header)?;
         let part = parsed
             .as_ref()
             .map(Message::root_part)

@@ -46,6 +46,8 @@ pub enum NoPost {
     Messages,
     /// The mail should hold CMR messages but they are damaged.
     Faults,
+    /// The mail ends in the middle of its text.
+    CutShort,
     /// The mail is encrypted.
     Encrypted,
     /// No part of the mail is text.
@@ -63,6 +65,7 @@ impl fmt::Display for NoPost {
             NoPost::Report => "the mail is a report about another mail",
             NoPost::Messages => "the mail holds CMR messages, which were taken instead of its text",
             NoPost::Faults => "the CMR message in the mail is damaged",
+            NoPost::CutShort => "the mail ends in the middle of its text, so it was cut short on the way",
             NoPost::Encrypted => {
                 "the mail is encrypted, and what is posted here is public: please send it unencrypted if you want that"
             }
@@ -125,8 +128,8 @@ pub(crate) fn find(
     for (count, one, many, why) in [
         (
             quoted,
-            "one quoted passage",
-            "quoted passages",
+            "one quoted line",
+            "quoted lines",
             "only what is new in a mail is posted",
         ),
         (
@@ -160,6 +163,8 @@ pub(crate) fn find(
             text,
             language,
         })
+    } else if found.is_empty() && structure.leaves.iter().any(|leaf| leaf.cut_short) {
+        Err(NoPost::CutShort)
     } else if quoted > 0 || (is_reply && !found.is_empty()) {
         Err(NoPost::NothingNew)
     } else if found.is_empty() && !structure.leaves.is_empty() && subject.is_empty() {

@@ -19,7 +19,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Why a part can't be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TransferError {
-    #[error("its base64 is damaged ({0})")]
+    #[error("its base64 is damaged")]
     Base64(#[from] base64::DecodeError),
     #[error("its quoted-printable text is damaged (at byte {0} of it)")]
     QuotedPrintable(usize),
@@ -134,16 +134,8 @@ mod tests {
                 b"=G0",
                 "its quoted-printable text is damaged (at byte 0 of it)",
             ),
-            (
-                "base64",
-                b"YWJj!",
-                "its base64 is damaged (Invalid symbol 33, offset 4.)",
-            ),
-            (
-                "base64",
-                b"YWJj-- \r\nlist footer",
-                "its base64 is damaged (Invalid symbol 45, offset 4.)",
-            ),
+            ("base64", b"YWJj!", "its base64 is damaged"),
+            ("base64", b"YWJj-- \r\nlist footer", "its base64 is damaged"),
             (
                 "x-uuencode",
                 b"begin",

@@ -130,7 +130,7 @@ pub fn answer(mail: &AnswerMail<'_>) -> Result<Vec<u8>, ComposeError> {
             .in_reply_to(format!("<{id}>"))
             .references(references(mail.references, id));
     }
-    let text = plain(answer_text(mail))?;
+    let text = plain(&answer_text(mail))?;
     let mut attached = mail
         .matches
         .iter()

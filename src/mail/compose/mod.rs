@@ -116,7 +116,7 @@ pub fn notice(mail: &NoticeMail<'_>) -> Result<Vec<u8>, ComposeError> {
         .map(|paragraph| layout::wrap(&text::printable(paragraph), "", ""))
         .collect();
     let message = builder
-        .singlepart(plain(paragraphs.join("\n\n") + "\n")?)
+        .singlepart(plain(&paragraphs.join("\n\n"))?)
         .map_err(build_error)?;
     Ok(message.formatted())
 }
@@ -200,7 +200,9 @@ fn octets(
     Ok(builder.header(octet_stream).body(body))
 }
 
-fn plain(text: String) -> Result<SinglePart, ComposeError> {
+/// A text part. The line end after the last line comes with the end of the part.
+fn plain(text: &str) -> Result<SinglePart, ComposeError> {
+    let text = text.trim_end_matches('\n').to_owned();
     let body = Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable)
         .map_err(|_| ComposeError::Build("quoted-printable".to_owned()))?;
     Ok(SinglePart::builder()
