@@ -60,7 +60,11 @@ fn take_apart(
     }
     // The scan comes before mail-parser, which has no bounds.
     let structure = Structure::scan(raw, &reading.caps)?;
-    if structure.leaves.iter().any(|leaf| leaf.media_type == "message/delivery-status") {
+    if structure
+        .leaves
+        .iter()
+        .any(|leaf| leaf.media_type == "message/delivery-status")
+    {
         submission.header.is_dsn = true;
         submission.no_post = Some(NoPost::Report);
         return Ok(());
