@@ -107,7 +107,7 @@ fn take_apart(
             );
             submission.ignored.push(Ignored {
                 what,
-                why: why_ignored(leaf),
+                why: why_ignored(leaf).into(),
             });
         }
     }
