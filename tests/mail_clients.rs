@@ -40,22 +40,12 @@ fn every_client_gives_what_the_table_says() {
     };
     let mut table = String::new();
     for name in &names {
-        let wanted = if name.contains("-hard-") {
-            &hard
-        } else {
-            &simple
-        };
+        let wanted = if name.contains("-hard-") { &hard } else { &simple };
         for stored in [Stored::AsSent, Stored::WithLf] {
             let mail = stored.mail(&fs::read(folder.join("new").join(name)).unwrap());
             let found = extract(&mail, &reading);
-            assert_eq!(
-                found.post, None,
-                "{name}: a message must never become a text"
-            );
-            assert!(
-                found.messages.len() + found.faults.len() > 0,
-                "{name}: {found:?}"
-            );
+            assert_eq!(found.post, None, "{name}: a message must never become a text");
+            assert!(found.messages.len() + found.faults.len() > 0, "{name}: {found:?}");
             let mut rows = Vec::new();
             for message in &found.messages {
                 // Evolution's mails with an attachment have a message in the body as well.
@@ -64,15 +54,9 @@ fn every_client_gives_what_the_table_says() {
                     bytes if *bytes == hard => "hard",
                     _ => panic!("{name}: read as {} but wrong", message.read_as),
                 };
-                assert!(
-                    message.place == "the body" || message.bytes == *wanted,
-                    "{name}"
-                );
+                assert!(message.place == "the body" || message.bytes == *wanted, "{name}");
                 let (place, encoding) = (&message.place, &message.encoding);
-                rows.push(format!(
-                    "exact\t{which}\t{place}\t{encoding}, {}",
-                    message.read_as
-                ));
+                rows.push(format!("exact\t{which}\t{place}\t{encoding}, {}", message.read_as));
             }
             for fault in &found.faults {
                 let reason = fault.reason.split(';').next().unwrap();
@@ -88,11 +72,7 @@ fn every_client_gives_what_the_table_says() {
     if written != table {
         let actual = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients-table.tsv");
         fs::write(&actual, &table).unwrap();
-        panic!(
-            "{} says something else: compare {}",
-            path.display(),
-            actual.display()
-        );
+        panic!("{} says something else: compare {}", path.display(), actual.display());
     }
 }
 

@@ -22,8 +22,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 const DATE: UnixTime = UnixTime(1_795_290_567_000_000);
-const HELLO: &[u8] =
-    b"0\r\n2026/11/21 10:00:00.5 mailto:alice@cmr.test\r\n\r\n14\r\nHello World!\r\n";
+const HELLO: &[u8] = b"0\r\n2026/11/21 10:00:00.5 mailto:alice@cmr.test\r\n\r\n14\r\nHello World!\r\n";
 
 /// What Python says about a mail, which also has to have proper lines.
 fn python(mail: &[u8]) -> serde_json::Value {
@@ -35,11 +34,7 @@ fn python(mail: &[u8]) -> serde_json::Value {
             "CR LF: {}",
             line.escape_ascii()
         );
-        assert!(
-            line.len() <= 998,
-            "RFC 5322, section 2.1.1: {}",
-            line.escape_ascii()
-        );
+        assert!(line.len() <= 998, "RFC 5322, section 2.1.1: {}", line.escape_ascii());
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/read_mail.py");
     let mut child = Command::new("python3")
@@ -52,12 +47,7 @@ fn python(mail: &[u8]) -> serde_json::Value {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(
-        found["defects"],
-        serde_json::json!([]),
-        "{}",
-        mail.escape_ascii()
-    );
+    assert_eq!(found["defects"], serde_json::json!([]), "{}", mail.escape_ascii());
     for part in found["parts"].as_array().unwrap() {
         assert_eq!(part["defects"], serde_json::json!([]));
         for line in part["text"].as_str().unwrap_or_default().lines() {
@@ -69,9 +59,7 @@ fn python(mail: &[u8]) -> serde_json::Value {
 
 fn headers<'a>(found: &'a serde_json::Value, name: &str) -> Vec<&'a str> {
     let all = found["headers"].as_array().unwrap();
-    let named = all
-        .iter()
-        .filter(|pair| pair[0].as_str().unwrap().eq_ignore_ascii_case(name));
+    let named = all.iter().filter(|pair| pair[0].as_str().unwrap().eq_ignore_ascii_case(name));
     named.map(|pair| pair[1].as_str().unwrap()).collect()
 }
 
@@ -94,10 +82,7 @@ const ROBOT: Robot<'static> = Robot {
 };
 
 fn person() -> Mailbox {
-    Mailbox {
-        name: Some("Jürgen \"J\" Müller, Dr.".to_owned()),
-        address: "jm@example.com".to_owned(),
-    }
+    Mailbox { name: Some("Jürgen \"J\" Müller, Dr.".to_owned()), address: "jm@example.com".to_owned() }
 }
 
 fn bare<'a>(to: &'a Mailbox) -> AnswerMail<'a> {
@@ -154,9 +139,8 @@ fn a_forward_is_a_mail_whose_only_part_is_the_message() {
 #[test]
 fn an_answer_stands_in_the_thread_with_the_messages_attached() {
     let to = person();
-    let references: Vec<String> = (0..60)
-        .map(|n| format!("message-{n}.with.a.long.name@lists.example.com"))
-        .collect();
+    let references: Vec<String> =
+        (0..60).map(|n| format!("message-{n}.with.a.long.name@lists.example.com")).collect();
     let shared = ["largest planet".to_owned(), "größte".to_owned()];
     let found_text = "Jupiter is the largest planet — bigger than all the others taken together, and \
                       \u{202e}that\u{1b}[31m is a long line.\n\n\n\n木星是太阳系中最大的行星。";
@@ -185,49 +169,29 @@ fn an_answer_stands_in_the_thread_with_the_messages_attached() {
     ];
     let ignored = [Ignored {
         what: "attachment 1 (photo.png, image/png, 34 kB)".into(),
-        why: "only text is read",
+        why: "only text is read".into(),
     }];
-    let faults = [Fault {
-        place: "attachment 2 (x.cmr)".into(),
-        reason: "it is too short".into(),
-    }];
+    let faults = [Fault { place: "attachment 2 (x.cmr)".into(), reason: "it is too short".into() }];
     let mail = AnswerMail {
         subject: Some("Re: AW: Plänet\r\nBcc: victim@example.com\r\n\r\nand more"),
         references: &references,
         matches: &matches,
         ignored: &ignored,
         faults: &faults,
-        publication: Publication::Local {
-            confirm: "cmr+yes.3fA9xQ@example.org",
-        },
+        publication: Publication::Local { confirm: "cmr+yes.3fA9xQ@example.org" },
         later_days: 30,
         ..bare(&to)
     };
     let bytes = answer(&mail).unwrap();
-    assert_eq!(
-        bytes,
-        answer(&mail).unwrap(),
-        "a repeated delivery is the same mail"
-    );
+    assert_eq!(bytes, answer(&mail).unwrap(), "a repeated delivery is the same mail");
     let found = python(&bytes);
-    assert_eq!(
-        found["from"],
-        serde_json::json!([["CMR gateway, run by Ada Lovelace", "cmr@example.org"]])
-    );
-    assert_eq!(
-        found["to"],
-        serde_json::json!([[to.name.as_deref().unwrap(), "jm@example.com"]])
-    );
-    assert_eq!(
-        headers(&found, "Subject"),
-        ["Re: Plänet Bcc: victim@example.com and more"]
-    );
+    assert_eq!(found["from"], serde_json::json!([["CMR gateway, run by Ada Lovelace", "cmr@example.org"]]));
+    assert_eq!(found["to"], serde_json::json!([[to.name.as_deref().unwrap(), "jm@example.com"]]));
+    assert_eq!(headers(&found, "Subject"), ["Re: Plänet Bcc: victim@example.com and more"]);
     assert_eq!(headers(&found, "Auto-Submitted"), ["auto-replied"]);
     assert_eq!(headers(&found, "In-Reply-To"), ["<question@example.com>"]);
     assert!(headers(&found, "Bcc").is_empty() && headers(&found, "Reply-To").is_empty());
-    let thread: Vec<&str> = headers(&found, "References")[0]
-        .split_whitespace()
-        .collect();
+    let thread: Vec<&str> = headers(&found, "References")[0].split_whitespace().collect();
     assert_eq!(thread.len(), 20);
     let named = |n: usize| format!("<message-{n}.with.a.long.name@lists.example.com>");
     assert_eq!(
@@ -242,10 +206,10 @@ fn an_answer_stands_in_the_thread_with_the_messages_attached() {
     );
     let parts = found["parts"].as_array().unwrap();
     assert_eq!(parts.len(), 3);
-    for (part, (name, message)) in parts[1..].iter().zip([
-        ("0123456789abcdef.cmr", HELLO),
-        ("fedcba9876543210.cmr", b"\0\xff\r\n--=_cmr\r\n"),
-    ]) {
+    for (part, (name, message)) in parts[1..]
+        .iter()
+        .zip([("0123456789abcdef.cmr", HELLO), ("fedcba9876543210.cmr", b"\0\xff\r\n--=_cmr\r\n")])
+    {
         assert_eq!(part["disposition"], "attachment");
         assert_eq!(part["filename"], name);
         assert_eq!(part["encoding"], "base64");
@@ -267,37 +231,22 @@ fn an_answer_stands_in_the_thread_with_the_messages_attached() {
         "It is run by Ada Lovelace <ada@example.org>.",
         "write to cmr+stop@example.org",
     ] {
-        assert!(
-            text.replace("\r\n", "\n").contains(wanted),
-            "{wanted}\n in \n{text}"
-        );
+        assert!(text.replace("\r\n", "\n").contains(wanted), "{wanted}\n in \n{text}");
     }
     assert!(!text.contains(['\u{1b}', '\u{202e}']));
     // Another gateway takes the messages out again and does not answer the answer.
     let posting = ["other@example.com".to_owned()];
-    let other = Reading {
-        hostname: "other",
-        loop_marker: "other",
-        ..reading(&posting)
-    };
+    let other = Reading { hostname: "other", loop_marker: "other", ..reading(&posting) };
     let taken = extract(&bytes, &other);
     assert_eq!(taken.messages.len(), 1);
     assert_eq!(taken.messages[0].bytes, HELLO);
-    assert_eq!(
-        taken.faults.len(),
-        1,
-        "the second was no message: {:?}",
-        taken.faults
-    );
+    assert_eq!(taken.faults.len(), 1, "the second was no message: {:?}", taken.faults);
     assert!(may_autoreply(&taken.header, None, &posting).is_err());
 }
 
 #[test]
 fn each_occasion_has_its_words() {
-    let to = Mailbox {
-        name: None,
-        address: "alice@example.com".to_owned(),
-    };
+    let to = Mailbox { name: None, address: "alice@example.com".to_owned() };
     for (occasion, publication, wanted, automatic) in [
         (
             Occasion::Posted,
@@ -305,12 +254,7 @@ fn each_occasion_has_its_words() {
             "Your message is stored. Nothing similar to it is known here yet.",
             "auto-replied",
         ),
-        (
-            Occasion::Taken(1),
-            Publication::Silent,
-            "The CMR message in your mail is stored.",
-            "auto-replied",
-        ),
+        (Occasion::Taken(1), Publication::Silent, "The CMR message in your mail is stored.", "auto-replied"),
         (
             Occasion::Taken(2),
             Publication::Silent,
@@ -336,30 +280,14 @@ fn each_occasion_has_its_words() {
             "auto-generated",
         ),
     ] {
-        let mail = AnswerMail {
-            occasion,
-            publication,
-            subject: None,
-            in_reply_to: None,
-            ..bare(&to)
-        };
+        let mail = AnswerMail { occasion, publication, subject: None, in_reply_to: None, ..bare(&to) };
         let found = python(&answer(&mail).unwrap());
         let text = found["parts"][0]["text"].as_str().unwrap();
-        assert!(
-            text.replace(['\r', '\n'], " ")
-                .replace("  ", " ")
-                .contains(wanted),
-            "{text}"
-        );
-        assert_eq!(
-            text.contains("Your message is public."),
-            publication == Publication::Public
-        );
+        assert!(text.replace(['\r', '\n'], " ").replace("  ", " ").contains(wanted), "{text}");
+        assert_eq!(text.contains("Your message is public."), publication == Publication::Public);
         assert_eq!(headers(&found, "Auto-Submitted"), [automatic]);
         assert_eq!(headers(&found, "Subject"), ["Re: (no subject)"]);
-        assert!(
-            headers(&found, "In-Reply-To").is_empty() && headers(&found, "References").is_empty()
-        );
+        assert!(headers(&found, "In-Reply-To").is_empty() && headers(&found, "References").is_empty());
     }
 }
 
@@ -375,19 +303,10 @@ fn a_notice_goes_to_the_operator() {
         paragraphs: &paragraphs,
     });
     let found = python(&mail.unwrap());
-    assert_eq!(
-        found["to"],
-        serde_json::json!([["Ada Lovelace", "ada@example.org"]])
-    );
+    assert_eq!(found["to"], serde_json::json!([["Ada Lovelace", "ada@example.org"]]));
     assert_eq!(headers(&found, "Auto-Submitted"), ["auto-generated"]);
-    assert_eq!(
-        headers(&found, "Subject"),
-        ["Delivery to peer@example.com given up"]
-    );
-    let text = found["parts"][0]["text"]
-        .as_str()
-        .unwrap()
-        .replace("\r\n", "\n");
+    assert_eq!(headers(&found, "Subject"), ["Delivery to peer@example.com given up"]);
+    let text = found["parts"][0]["text"].as_str().unwrap().replace("\r\n", "\n");
     assert_eq!(
         text,
         concat!(
@@ -418,10 +337,7 @@ fn what_would_forge_a_header_is_refused() {
             loop_marker: "x",
             message: HELLO,
         };
-        assert!(
-            matches!(forward(&mail), Err(ComposeError::Address(_))),
-            "{to:?}"
-        );
+        assert!(matches!(forward(&mail), Err(ComposeError::Address(_))), "{to:?}");
     }
     for message_id in ["", "a b@c", "a@b>\r\nBcc: <x@y.z", "ü@c"] {
         let mail = ForwardMail {
@@ -432,42 +348,22 @@ fn what_would_forge_a_header_is_refused() {
             loop_marker: "x",
             message: HELLO,
         };
-        assert!(
-            matches!(forward(&mail), Err(ComposeError::MessageId(_))),
-            "{message_id:?}"
-        );
+        assert!(matches!(forward(&mail), Err(ComposeError::MessageId(_))), "{message_id:?}");
     }
     // Message-IDs of others are repeated only if they are proper; the answer is sent all the same.
     let to = person();
-    let references = [
-        "good@example.com".to_owned(),
-        "bad\r\nBcc: x@y.z".to_owned(),
-        "b d@x".to_owned(),
-    ];
-    let mail = answer(&AnswerMail {
-        references: &references,
-        ..bare(&to)
-    })
-    .unwrap();
-    assert_eq!(
-        headers(&python(&mail), "References"),
-        ["<good@example.com> <question@example.com>"]
-    );
-    let mail = answer(&AnswerMail {
-        in_reply_to: Some("x>\r\nBcc: <a@b.c"),
-        ..bare(&to)
-    })
-    .unwrap();
+    let references = ["good@example.com".to_owned(), "bad\r\nBcc: x@y.z".to_owned(), "b d@x".to_owned()];
+    let mail = answer(&AnswerMail { references: &references, ..bare(&to) }).unwrap();
+    assert_eq!(headers(&python(&mail), "References"), ["<good@example.com> <question@example.com>"]);
+    let mail = answer(&AnswerMail { in_reply_to: Some("x>\r\nBcc: <a@b.c"), ..bare(&to) }).unwrap();
     assert!(headers(&python(&mail), "In-Reply-To").is_empty());
 }
 
 #[test]
 fn dates_outside_the_calendar_of_mail_are_moved_into_it() {
-    for (date, wanted) in [
-        (UnixTime(i64::MIN), 0.0),
-        (UnixTime(i64::MAX), 253_402_300_799.0),
-        (UnixTime(-1), 0.0),
-    ] {
+    for (date, wanted) in
+        [(UnixTime(i64::MIN), 0.0), (UnixTime(i64::MAX), 253_402_300_799.0), (UnixTime(-1), 0.0)]
+    {
         let mail = forward(&ForwardMail {
             from: "cmr@example.org",
             to: "a@b.c",

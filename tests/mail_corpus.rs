@@ -66,10 +66,7 @@ fn a_corpus_is_read_without_a_panic() {
     for (outcome, count) in &outcomes {
         println!("{count:7}  {outcome}");
     }
-    println!(
-        "{} mails, {bytes} bytes in {total:?}; slowest {slowest:?}",
-        files.len()
-    );
+    println!("{} mails, {bytes} bytes in {total:?}; slowest {slowest:?}", files.len());
     assert!(files.len() > 1, "no mails in {}", folder.display());
     assert!(slowest.0 < Duration::from_millis(if cfg!(debug_assertions) { 2000 } else { 100 }));
 }

@@ -63,22 +63,13 @@ fn account(found: &Submission) -> String {
         header.subject.as_deref().unwrap_or_default()
     ));
     if (header.from_count, header.to.as_slice()) != (1, reading().posting) {
-        say(format!(
-            "authors {} to {:?} cc {:?}",
-            header.from_count, header.to, header.cc
-        ));
+        say(format!("authors {} to {:?} cc {:?}", header.from_count, header.to, header.cc));
     }
     if found.addressed != (header.to == reading().posting) || !found.tags.is_empty() {
-        say(format!(
-            "addressed {} tags {:?}",
-            found.addressed, found.tags
-        ));
+        say(format!("addressed {} tags {:?}", found.addressed, found.tags));
     }
     for (name, value) in [
-        (
-            "sender",
-            header.sender.as_ref().map(|sender| sender.address.clone()),
-        ),
+        ("sender", header.sender.as_ref().map(|sender| sender.address.clone())),
         ("return path", header.return_path.clone()),
         ("auto-submitted", header.auto_submitted.clone()),
         ("precedence", header.precedence.clone()),
@@ -86,15 +77,9 @@ fn account(found: &Submission) -> String {
         ("our loop", header.our_loop.then(|| "yes".to_owned())),
         ("bounce", header.is_dsn.then(|| "yes".to_owned())),
         ("receipt", header.is_mdn.then(|| "yes".to_owned())),
-        (
-            "received",
-            (header.received > 0).then(|| header.received.to_string()),
-        ),
+        ("received", (header.received > 0).then(|| header.received.to_string())),
         ("in reply to", header.in_reply_to.first().cloned()),
-        (
-            "references",
-            (!header.references.is_empty()).then(|| header.references.join(" ")),
-        ),
+        ("references", (!header.references.is_empty()).then(|| header.references.join(" "))),
     ] {
         if let Some(value) = value {
             say(format!("{name} {value}"));
@@ -116,10 +101,7 @@ fn account(found: &Submission) -> String {
     }
     match (&found.post, found.no_post) {
         (Some(post), None) => {
-            say(format!(
-                "post, language {}:",
-                post.language.as_deref().unwrap_or("unknown")
-            ));
+            say(format!("post, language {}:", post.language.as_deref().unwrap_or("unknown")));
             for line in String::from_utf8(post.body()).unwrap().lines() {
                 say(format!("  |{line}"));
             }

@@ -33,11 +33,7 @@ fn read(raw: &[u8]) -> Submission {
 }
 
 fn message(body: &[u8]) -> Vec<u8> {
-    let mut message = format!(
-        "0\r\n2026/11/21 10:00:00.5 mailto:a@x\r\n\r\n{}\r\n",
-        body.len()
-    )
-    .into_bytes();
+    let mut message = format!("0\r\n2026/11/21 10:00:00.5 mailto:a@x\r\n\r\n{}\r\n", body.len()).into_bytes();
     message.extend_from_slice(body);
     message
 }
@@ -164,29 +160,13 @@ proptest! {
 
 fn fault(raw: &str, caps: Caps) -> Option<String> {
     let found = read_with(raw.as_bytes(), caps);
-    assert_eq!(
-        found.faults.is_empty(),
-        found.no_post != Some(NoPost::Unreadable)
-    );
-    found.faults.first().map(|fault| {
-        fault
-            .reason
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    })
+    assert_eq!(found.faults.is_empty(), found.no_post != Some(NoPost::Unreadable));
+    found.faults.first().map(|fault| fault.reason.split(';').next().unwrap_or_default().to_owned())
 }
 
 #[test]
 fn every_bound_is_reached_and_named() {
-    let caps = Caps {
-        parts: 5,
-        depth: 3,
-        header_bytes: 400,
-        header_fields: 6,
-        addresses: 4,
-    };
+    let caps = Caps { parts: 5, depth: 3, header_bytes: 400, header_fields: 6, addresses: 4 };
     let refused = |what: &str| Some(format!("it can't be read for certain, because {what}"));
     let parts = |count: usize| {
         format!(
@@ -206,44 +186,21 @@ fn every_bound_is_reached_and_named() {
             .collect::<String>()
     };
     assert_eq!(fault(&nested(3), caps), None);
-    assert_eq!(
-        fault(&nested(4), caps),
-        refused("its parts are nested more than 3 deep")
-    );
-    let mails = |depth: usize| {
-        format!(
-            "{}Subject: x\r\n\r\nx",
-            "Content-Type: message/rfc822\r\n\r\n".repeat(depth)
-        )
-    };
+    assert_eq!(fault(&nested(4), caps), refused("its parts are nested more than 3 deep"));
+    let mails =
+        |depth: usize| format!("{}Subject: x\r\n\r\nx", "Content-Type: message/rfc822\r\n\r\n".repeat(depth));
     assert_eq!(fault(&mails(3), caps), None);
-    assert_eq!(
-        fault(&mails(4), caps),
-        refused("its parts are nested more than 3 deep")
-    );
+    assert_eq!(fault(&mails(4), caps), refused("its parts are nested more than 3 deep"));
     let long = |bytes: usize| format!("Subject: {}\r\n\r\nx", "x".repeat(bytes - 13));
     assert_eq!(fault(&long(400), caps), None);
-    assert_eq!(
-        fault(&long(401), caps),
-        refused("a header in it is longer than 400 bytes")
-    );
+    assert_eq!(fault(&long(401), caps), refused("a header in it is longer than 400 bytes"));
     let many = |fields: usize| format!("{}\r\nx", "X: y\r\n".repeat(fields));
     assert_eq!(fault(&many(6), caps), None);
-    assert_eq!(
-        fault(&many(7), caps),
-        refused("a header in it has more than 6 fields")
-    );
-    let listed = |addresses: usize| {
-        format!(
-            "From: a@b\r\nTo: {}\r\n\r\nx",
-            vec!["c@d"; addresses - 1].join(", ")
-        )
-    };
+    assert_eq!(fault(&many(7), caps), refused("a header in it has more than 6 fields"));
+    let listed =
+        |addresses: usize| format!("From: a@b\r\nTo: {}\r\n\r\nx", vec!["c@d"; addresses - 1].join(", "));
     assert_eq!(fault(&listed(4), caps), None);
-    assert_eq!(
-        fault(&listed(5), caps),
-        refused("it has more than 4 addresses")
-    );
+    assert_eq!(fault(&listed(5), caps), refused("it has more than 4 addresses"));
 }
 
 #[test]
@@ -255,26 +212,14 @@ fn a_hostile_mail_takes_little_time() {
     for (name, raw) in [
         (
             "a hundred thousand parts",
-            format!(
-                "Content-Type: multipart/mixed; boundary=b\r\n\r\n{}",
-                "--b\r\n\r\n".repeat(size / 7)
-            ),
+            format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{}", "--b\r\n\r\n".repeat(size / 7)),
         ),
         (
             "boundaries in one line",
-            format!(
-                "Content-Type: multipart/mixed; boundary=b\r\n\r\n{}",
-                "--b".repeat(size / 3)
-            ),
+            format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{}", "--b".repeat(size / 3)),
         ),
-        (
-            "near misses of a boundary",
-            format!("{multipart}{}", "-".repeat(size)),
-        ),
-        (
-            "nested quotes",
-            format!("From: a@b\r\n\r\n{}", ">".repeat(size)),
-        ),
+        ("near misses of a boundary", format!("{multipart}{}", "-".repeat(size))),
+        ("nested quotes", format!("From: a@b\r\n\r\n{}", ">".repeat(size))),
         (
             "a line of spaces",
             format!(
@@ -282,46 +227,19 @@ fn a_hostile_mail_takes_little_time() {
                 "a \r\n".repeat(size / 4)
             ),
         ),
-        (
-            "tags that never end",
-            format!(
-                "From: a@b\r\nContent-Type: text/html\r\n\r\n{}",
-                "<".repeat(size)
-            ),
-        ),
+        ("tags that never end", format!("From: a@b\r\nContent-Type: text/html\r\n\r\n{}", "<".repeat(size))),
         (
             "comments that never end",
-            format!(
-                "From: a@b\r\nContent-Type: text/html\r\n\r\n{}",
-                "<!--".repeat(size / 4)
-            ),
+            format!("From: a@b\r\nContent-Type: text/html\r\n\r\n{}", "<!--".repeat(size / 4)),
         ),
-        (
-            "addresses of ours",
-            format!(
-                "From: a@b\r\n\r\n{}",
-                "cmr+x@example.org ".repeat(size / 18)
-            ),
-        ),
-        (
-            "our domain without a space",
-            format!("From: a@b\r\n\r\n{}", "a@example.org".repeat(size / 13)),
-        ),
-        (
-            "local parts without end",
-            format!("From: a@b\r\n\r\n{}", "a@".repeat(size / 2)),
-        ),
+        ("addresses of ours", format!("From: a@b\r\n\r\n{}", "cmr+x@example.org ".repeat(size / 18))),
+        ("our domain without a space", format!("From: a@b\r\n\r\n{}", "a@example.org".repeat(size / 13))),
+        ("local parts without end", format!("From: a@b\r\n\r\n{}", "a@".repeat(size / 2))),
         ("comments in a header", comments),
         (
             "one long message",
-            String::from_utf8(
-                [
-                    b"From: a@b\r\n\r\n".to_vec(),
-                    message(&vec![b'\n'; size - 200]),
-                ]
-                .concat(),
-            )
-            .unwrap(),
+            String::from_utf8([b"From: a@b\r\n\r\n".to_vec(), message(&vec![b'\n'; size - 200])].concat())
+                .unwrap(),
         ),
     ] {
         let start = Instant::now();
@@ -341,8 +259,5 @@ fn a_mail_that_the_library_gives_up_on_is_not_interpreted() {
                Content-Type: message/rfc822\r\n\r\n\r\n--b--\r\n";
     let found = read(raw.as_bytes());
     assert_eq!(found.header.from.unwrap().address, "a@b.c");
-    assert_eq!(
-        (found.post, found.no_post),
-        (None, Some(NoPost::Unreadable))
-    );
+    assert_eq!((found.post, found.no_post), (None, Some(NoPost::Unreadable)));
 }
