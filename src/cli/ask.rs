@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::exit::{CONFIG, Outcome, TRY_LATER, UNAVAILABLE, fail};
-use super::plug::Gateway;
 use super::settings;
 use crate::config::Config;
+use crate::gateway::Gateway;
 use crate::gateway::api::{Failure, Request, Response};
 use crate::gateway::control::{CallError, Door, call, control_path};
 use crate::gateway::lock::{Lock, LockError};

@@ -30,19 +30,11 @@ pub enum ConfigError {
 }
 
 fn list(paths: &[PathBuf]) -> String {
-    paths
-        .iter()
-        .map(|p| p.display().to_string())
-        .collect::<Vec<_>>()
-        .join(", ")
+    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn lines(problems: &[Problem]) -> String {
-    problems
-        .iter()
-        .map(Problem::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// One mistake (or, as a warning, one doubt) and where it stands.
@@ -120,15 +112,13 @@ pub enum Fault {
         hint: String,
     },
     /// `smtp = 1` where `[smtp]` should stand.
-    #[error(
-        "{name} is a section: write [{name}] on a line of its own, once, and its keys below it"
-    )]
+    #[error("{name} is a section: write [{name}] on a line of its own, once, and its keys below it")]
     NotASection {
         /// The section.
         name: String,
     },
     /// A key that has to be there.
-    #[error("is missing; write for example: {name} = {example}")]
+    #[error("missing; write for example: {name} = {example}")]
     Missing {
         /// Its name.
         name: &'static str,
@@ -167,10 +157,10 @@ pub enum Fault {
         choices: String,
     },
     /// An empty list or text where something has to stand.
-    #[error("is empty: {0}")]
+    #[error("empty: {0}")]
     Empty(&'static str),
     /// A line break or the like, which would end up in a header or a dialogue.
-    #[error("has a control character in it (a line break, for example)")]
+    #[error("there is a control character in it (a line break, for example)")]
     ControlCharacter,
     /// The same value twice in a list.
     #[error("\"{0}\" stands there twice")]
@@ -242,9 +232,7 @@ pub enum Fault {
     #[error("{0}")]
     Login(&'static str),
     /// The password would travel in the clear.
-    #[error(
-        "with user set, {0} would get the password unencrypted; use smtp+starttls:// or smtps://"
-    )]
+    #[error("with user set, {0} would get the password unencrypted; use smtp+starttls:// or smtps://")]
     PasswordInClear(String),
     /// A file that cannot be used.
     #[error("{}: {why}", .path.display())]
@@ -258,7 +246,7 @@ pub enum Fault {
     #[error("{} is a file, not a directory", .0.display())]
     NotDirectory(PathBuf),
     /// The path leaves no room for the name of the socket.
-    #[error("{} is {length} bytes long; a Unix socket in it needs a path of at most {most}", .path.display())]
+    #[error("{} is {length} bytes long; because of the Unix socket at most {most} are possible", .path.display())]
     PathTooLong {
         /// The directory.
         path: PathBuf,
@@ -267,15 +255,17 @@ pub enum Fault {
         /// The longest that works.
         most: usize,
     },
+    /// A socket for other users where they cannot go.
+    #[error("{} lies in data_dir, which other users may not enter", .0.display())]
+    IntakeInDataDir(PathBuf),
     /// Notices to the operator would come back as posts.
-    #[error(
-        "{0} is one of the posting addresses: notices to the operator would come back as posts"
-    )]
+    #[error("{0} is one of the posting addresses: notices to the operator would come back as posts")]
     OperatorPosts(String),
     /// A pinned contact that is this gateway.
     #[error("{0} is this gateway itself")]
     PinsItself(String),
-    /// Two values that exclude each other.
+    // From here on: doubts, told as warnings.
+    /// Two values that do not go together.
     #[error("{value} is {relation} {other} ({limit})")]
     Contradicts {
         /// The value here.
@@ -290,10 +280,8 @@ pub enum Fault {
     /// Nobody could post.
     #[error("nobody may post: [policy] who_may_post is \"listed\" and the list is empty")]
     NobodyMayPost,
-
-    // From here on: doubts, told as warnings.
     /// A list that is not looked at.
-    #[error("is not looked at, because who_may_post is \"{0}\"")]
+    #[error("not looked at, because who_may_post is \"{0}\"")]
     ListUnused(String),
     /// A mail from another domain.
     #[error(
@@ -319,9 +307,7 @@ pub enum Fault {
     #[error("{0} is everybody: any client is believed about who wrote a mail")]
     EverybodyTrusted(String),
     /// Strangers write in public, unasked.
-    #[error(
-        "together with who_may_post = \"anyone\" everything that anybody sends becomes public at once"
-    )]
+    #[error("together with who_may_post = \"anyone\" everything that anybody sends becomes public at once")]
     AnyonePublishes,
     /// A file with a secret that others can read.
     #[error("{} can be read by others (mode {mode:04o}); chmod 600 it", .path.display())]

@@ -15,63 +15,24 @@ pub struct Section {
 
 /// The sections that this version reads.
 pub static SECTIONS: &[Section] = &[
-    Section {
-        name: "gateway",
-        help: "Who this gateway is.",
-    },
-    Section {
-        name: "smtp",
-        help: "The SMTP receiver: how mail comes in.",
-    },
-    Section {
-        name: "send",
-        help: "How mail goes out.",
-    },
-    Section {
-        name: "policy",
-        help: "Who may post, and how much anybody gets.",
-    },
-    Section {
-        name: "people",
-        help: "What people who write by ordinary mail can expect.",
-    },
-    Section {
-        name: "routing",
-        help: "Where messages go.",
-    },
-    Section {
-        name: "pool",
-        help: "The messages kept here.",
-    },
-    Section {
-        name: "log",
-        help: "What the daemon writes to standard error.",
-    },
+    Section { name: "gateway", help: "Who this gateway is." },
+    Section { name: "smtp", help: "The SMTP receiver: how mail comes in." },
+    Section { name: "send", help: "How mail goes out." },
+    Section { name: "policy", help: "Who may post, and how much anybody gets." },
+    Section { name: "people", help: "What people who write by ordinary mail can expect." },
+    Section { name: "routing", help: "Where messages go." },
+    Section { name: "pool", help: "The messages kept here." },
+    Section { name: "log", help: "What the daemon writes to standard error." },
 ];
 
 /// Sections that later versions will read: to ask for one of them is an error, because a
 /// gateway that silently leaves out its content filter does harm.
 pub static LATER: &[Section] = &[
-    Section {
-        name: "filter",
-        help: "the Postfix content filter",
-    },
-    Section {
-        name: "imap",
-        help: "polling a mailbox by IMAP",
-    },
-    Section {
-        name: "http",
-        help: "CMR over HTTP",
-    },
-    Section {
-        name: "udp",
-        help: "CMR over UDP",
-    },
-    Section {
-        name: "web",
-        help: "the web pages",
-    },
+    Section { name: "filter", help: "the Postfix content filter" },
+    Section { name: "imap", help: "polling a mailbox by IMAP" },
+    Section { name: "http", help: "CMR over HTTP" },
+    Section { name: "udp", help: "CMR over UDP" },
+    Section { name: "web", help: "the web pages" },
 ];
 
 /// How a value is written.
@@ -97,7 +58,7 @@ pub enum Kind {
         /// The largest.
         max: f64,
     },
-    /// A length of time within this range, in seconds.
+    /// A length of time within this range, in milliseconds.
     Duration {
         /// The shortest.
         min: u64,
@@ -113,6 +74,8 @@ pub enum Kind {
     },
     /// So many per length of time.
     Rate,
+    /// true or false.
+    Truth,
     /// `{ certificate = "…", key = "…" }`.
     Tls,
 }
@@ -164,9 +127,10 @@ macro_rules! keys {
 }
 
 use Absent::{Default, Derived, Off, Required};
-use Kind::{Choice, Duration, Integer, List, Number, Rate, Size, Text, Tls};
+use Kind::{Choice, Duration, Integer, List, Number, Rate, Size, Text, Tls, Truth};
 
-const MINUTE: u64 = 60;
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 const YEAR: u64 = 365 * DAY;
@@ -196,7 +160,7 @@ keys! {
         "Mail servers in front of this one, Postfix for example. They are believed about XFORWARD and about the topmost Authentication-Results with our authserv_id, but never about the author. A mail of theirs whose content is at fault is accepted and set aside, because a refusal would become a bounce to somebody innocent.";
     SMTP_AUTHSERV_ID: "smtp" "authserv_id" Text("host name"), Derived("[gateway] hostname"), r#""mx.example.org""#, false,
         "The name that the relay writes at the start of Authentication-Results. The relay has to remove forged ones from the mail of others.";
-    SMTP_MAX_MESSAGE: "smtp" "max_message" Size { min: KIB, max: GIB }, Default(r#""10 MiB""#), "", false,
+    SMTP_MAX_MESSAGE: "smtp" "max_message" Size { min: 512, max: GIB }, Default(r#""10 MiB""#), "", false,
         "The largest mail that is accepted, announced as SIZE.";
     SMTP_MAX_CONNECTIONS: "smtp" "max_connections" Integer { min: 1, max: 100_000 }, Default("1000"), "", false,
         "Sessions at the same time; one more gets 421.";
@@ -217,11 +181,11 @@ keys! {
         "A command whose first line of output is the password. It runs in the directory of this file and has 30 seconds.";
     SEND_PASSWORD_FILE: "send" "password_file" Text("file"), Off, r#""password""#, false,
         "A file whose first line is the password, instead of password_command.";
-    SEND_RETRY_FIRST: "send" "retry_first" Duration { min: 1, max: DAY }, Default(r#""5m""#), "", false,
+    SEND_RETRY_FIRST: "send" "retry_first" Duration { min: 10, max: 7 * DAY }, Default(r#""5m""#), "", false,
         "How long to wait after the first failure; the wait doubles from try to try.";
-    SEND_RETRY_MAX: "send" "retry_max" Duration { min: 1, max: 7 * DAY }, Default(r#""4h""#), "", false,
+    SEND_RETRY_MAX: "send" "retry_max" Duration { min: 10, max: 7 * DAY }, Default(r#""4h""#), "", false,
         "The longest wait between two tries.";
-    SEND_GIVE_UP: "send" "give_up" Duration { min: 1, max: 30 * DAY }, Default(r#""5d""#), "", false,
+    SEND_GIVE_UP: "send" "give_up" Duration { min: 10, max: 30 * DAY }, Default(r#""5d""#), "", false,
         "When to give a mail up; the operator then gets one notice.";
 
     POLICY_WHO_MAY_POST: "policy" "who_may_post" Choice(&[
@@ -236,7 +200,7 @@ keys! {
         "Automatic mails to one person at most; then one notice, then silence.";
     POLICY_POST_AT_MOST: "policy" "post_at_most" Rate, Default(r#""60/h""#), "", false,
         "Posts of one author at most; more get 450.";
-    POLICY_CLOCK_SKEW: "policy" "clock_skew" Duration { min: 0, max: HOUR }, Default(r#""60s""#), "", false,
+    POLICY_CLOCK_SKEW: "policy" "clock_skew" Duration { min: 0, max: DAY }, Default(r#""60s""#), "", false,
         "How far ahead of our clock a message may be dated. It is held until our clock passes it.";
 
     PEOPLE_FIRST_POST: "people" "first_post" Choice(&[
@@ -267,7 +231,7 @@ keys! {
         "What it costs to point back at an older message: bits for each doubling of the mails in between.";
     ROUTING_FIRST_WALKS: "routing" "first_walks" Integer { min: 1, max: 100 }, Default("3"), "", false,
         "Peers that a new message is sent to by the first gateway; each later one sends it to 1. In small nets of about 30 gateways: 2.";
-    ROUTING_MAX_HOPS: "routing" "max_hops" Integer { min: 1, max: 31 }, Default("6"), "", false,
+    ROUTING_MAX_HOPS: "routing" "max_hops" Integer { min: 1, max: 32 }, Default("6"), "", false,
         "Header lines after which a message is not sent onward. In small nets: 3.";
     ROUTING_WALK_AGE: "routing" "walk_age" Duration { min: 0, max: YEAR }, Default(r#""1d""#), "", false,
         "A message whose origin is older is kept, matched and delivered, but not sent onward.";
@@ -288,11 +252,18 @@ keys! {
     ROUTING_MAX_FORWARDS: "routing" "max_forwards" Integer { min: 1, max: 1000 }, Default("16"), "", false,
         "Mails that one message may cause here, answers included: the hard cap over everything above.";
 
+    ROUTING_COMPENSATION: "routing" "compensation" Truth, Derived("true with policy = \"literal\", else false"), "false", false,
+        "Whether a best peer that has sent the message itself gets another one back.";
+    ROUTING_CLOSE_MARGIN: "routing" "close_margin" Number { min: 0.0, max: 1.0 }, Default("0.05"), "", false,
+        "With policy = \"literal\": peers within this share of a message's bits of the best one get it too.";
+    ROUTING_CLOSE_PEERS: "routing" "close_peers" Integer { min: 1, max: 1000 }, Default("3"), "", false,
+        "With policy = \"literal\": how many peers that are at most.";
+
     POOL_MAX_MESSAGES: "pool" "max_messages" Integer { min: 1, max: 1_000_000_000 }, Default("1_000_000"), "", false,
         "Messages to keep; then the largest holder's oldest go first.";
-    POOL_MAX_BYTES: "pool" "max_bytes" Size { min: MIB, max: 1024 * GIB }, Default(r#""8 GiB""#), "", false,
+    POOL_MAX_BYTES: "pool" "max_bytes" Size { min: KIB, max: 1024 * GIB }, Default(r#""8 GiB""#), "", false,
         "Bytes of messages to keep.";
-    POOL_REMEMBER_IDS: "pool" "remember_ids" Duration { min: MINUTE, max: 10 * YEAR }, Default(r#""90d""#), "", false,
+    POOL_REMEMBER_IDS: "pool" "remember_ids" Duration { min: SECOND, max: 10 * YEAR }, Default(r#""90d""#), "", false,
         "How long the ids of messages that were dropped are remembered, so that an old duplicate stays a duplicate.";
     POOL_KEEP_RAW: "pool" "keep_raw" Duration { min: 0, max: YEAR }, Default(r#""7d""#), "", false,
         "How long mails as they came and what was set aside are kept.";
@@ -300,8 +271,8 @@ keys! {
     LOG_FORMAT: "log" "format" Choice(&[("text", "for people"), ("json", "one object a line, for programs")]), Default(r#""text""#), "", false,
         "The form of the log.";
     LOG_LEVEL: "log" "level" Choice(&[
-            ("error", "what went wrong"), ("warn", "and what looks wrong"), ("info", "and what happened"),
-            ("debug", "and why"), ("trace", "and everything"),
+            ("error", "what went wrong"), ("warn", "that, and what looks wrong"), ("info", "that, and what happened"),
+            ("debug", "that, and why"), ("trace", "everything"),
         ]), Default(r#""info""#), "", false,
         "How much is logged.";
 }
@@ -322,10 +293,6 @@ impl Key {
 
     /// A value to show in an error: one that says how the value is written.
     pub fn model(&self) -> &'static str {
-        if self.example.is_empty() {
-            self.sample()
-        } else {
-            self.example
-        }
+        if self.example.is_empty() { self.sample() } else { self.example }
     }
 }

@@ -71,8 +71,7 @@ fn is_global_v6(ip: Ipv6Addr) -> bool {
     if a == 0x2002 {
         return wrapped(b, c); // 6to4
     }
-    let special = (a == 0x2001 && b < 0x0200)             // protocol assignments, Teredo, ORCHID
-        || (a == 0x2001 && b == 0x0db8)                   // documentation
+    let special = (a == 0x2001 && (b < 0x0200 || b == 0x0db8)) // protocols, Teredo; documentation
         || (a == 0x3fff && b < 0x1000); // documentation
     // Everything in use lies in 2000::/3; the rest is local, multicast or not assigned.
     (0x2000..0x4000).contains(&a) && !special

@@ -69,7 +69,9 @@ pub(super) fn prepare_file(path: &Path) -> Result<(), StoreError> {
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             for file in all_files(path) {
-                let Ok(meta) = fs::metadata(&file) else { continue };
+                let Ok(meta) = fs::metadata(&file) else {
+                    continue;
+                };
                 if meta.mode() & 0o077 != 0 {
                     fs::set_permissions(&file, fs::Permissions::from_mode(0o600))
                         .map_err(|e| place(&file, "can't be closed to other users (chmod 600)", &e))?;

@@ -71,7 +71,10 @@ fn apply_next(conn: &mut Connection) -> Result<(), StoreError> {
     tx.execute_batch(script)?;
     let orphans: i64 = tx.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))?;
     if orphans > 0 {
-        return Err(StoreError::Corrupt(format!("{orphans} rows without their parent after migration {}", have + 1)));
+        return Err(StoreError::Corrupt(format!(
+            "{orphans} rows without their parent after migration {}",
+            have + 1
+        )));
     }
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", have + 1)?;

@@ -15,9 +15,20 @@ mod files;
 mod handle;
 mod migrate;
 mod readers;
+mod sql;
 mod writer;
 
+pub mod asides;
+pub mod blocks;
+pub mod decisions;
+pub mod keys;
+pub mod limits;
+pub mod messages;
 pub mod meta;
+pub mod peers;
+pub mod people;
+pub mod queue;
+pub mod removal;
 
 pub use error::StoreError;
 pub use files::{FILE_NAME, prepare_dir};

@@ -278,7 +278,9 @@ impl Writer {
 
     /// Runs one job. `Err`: the whole transaction was lost.
     fn in_savepoint(&self, job: &mut dyn Job) -> Result<(), StoreError> {
-        let Some(conn) = &self.conn else { return Err(StoreError::Closed) };
+        let Some(conn) = &self.conn else {
+            return Err(StoreError::Closed);
+        };
         conn.prepare_cached("SAVEPOINT job")?.execute([])?;
         let verdict = job.run(conn);
         if conn.is_autocommit() {
@@ -296,7 +298,9 @@ impl Writer {
     }
 
     fn commit(&self) -> Result<(), StoreError> {
-        let Some(conn) = &self.conn else { return Err(StoreError::Closed) };
+        let Some(conn) = &self.conn else {
+            return Err(StoreError::Closed);
+        };
         Ok(conn.execute_batch("COMMIT")?)
     }
 
@@ -307,7 +311,8 @@ impl Writer {
             let healthy = conn.is_autocommit() || conn.execute_batch("ROLLBACK").is_ok();
             // Full and busy pass by themselves. After anything else the connection's own idea
             // of the file is not to be trusted.
-            if !healthy || !matches!(error, StoreError::Full(_) | StoreError::Busy(_) | StoreError::Misuse(_)) {
+            if !healthy || !matches!(error, StoreError::Full(_) | StoreError::Busy(_) | StoreError::Misuse(_))
+            {
                 self.conn = None;
             }
         }
@@ -324,7 +329,9 @@ impl Writer {
                 Err(error) => return job.finish(Err(error)),
             }
         }
-        let Some(conn) = &self.conn else { return job.finish(Err(StoreError::Closed)) };
+        let Some(conn) = &self.conn else {
+            return job.finish(Err(StoreError::Closed));
+        };
         let verdict = job.run(conn);
         if !conn.is_autocommit() && conn.execute_batch("ROLLBACK").is_err() {
             self.conn = None;

@@ -133,6 +133,7 @@ CREATE TABLE peer (
     pinned           INTEGER NOT NULL DEFAULT 0 CHECK (pinned IN (0, 1)),
     listed           INTEGER NOT NULL DEFAULT 0 CHECK (listed IN (0, 1)),
     authenticated_at INTEGER,
+    returned_at      INTEGER,
     vouched_by       BLOB,
     vouched_at       INTEGER,
     credited_at      INTEGER
@@ -220,6 +221,7 @@ CREATE TABLE delivery (
 ) STRICT;
 CREATE UNIQUE INDEX delivery_once ON delivery (seq, to_address, kind) WHERE seq IS NOT NULL;
 CREATE INDEX delivery_ready ON delivery (destination, next_try, id) WHERE state = 'ready';
+CREATE INDEX delivery_due ON delivery (next_try) WHERE state = 'ready';
 CREATE INDEX delivery_leased ON delivery (destination, lease_until) WHERE state = 'leased';
 CREATE INDEX delivery_finished ON delivery (finished) WHERE finished IS NOT NULL;
 CREATE INDEX delivery_thread ON delivery (thread) WHERE thread IS NOT NULL;
