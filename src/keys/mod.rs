@@ -15,6 +15,9 @@ use std::str::FromStr;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+#[cfg(test)]
+mod tests;
+
 /// How a signature is computed. Both are written the same way on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,7 +84,7 @@ pub enum KeyError {
     #[error("the key has {0} hexadecimal digits; two make a byte, so their number must be even")]
     Odd(usize),
     /// Something that is no hexadecimal digit (its place, counted from 1).
-    #[error("character {0} of the key is not a hexadecimal digit (use --text for a key in words)")]
+    #[error("character {0} of the key is not a hexadecimal digit")]
     Digit(usize),
 }
 

@@ -71,6 +71,9 @@ impl fmt::Debug for Signature {
 }
 
 /// One line of the routing header: sent at `time` by `address` (A2, "message ID").
+///
+/// Equal are two lines with the same time by value and the same address, as their keys are: what
+/// must be the same byte for byte is compared as [`Message::write`] has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hop {
     /// When it was sent.

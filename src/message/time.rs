@@ -375,3 +375,27 @@ impl fmt::Debug for Timestamp {
         write!(f, "Timestamp({})", self.text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{civil_from_days, days_from_civil, days_in_month};
+
+    /// Walks the calendar one day at a time, by its month lengths alone.
+    #[test]
+    fn every_day_of_ten_thousand_years_is_counted_once() {
+        let mut days = days_from_civil(0, 1, 1);
+        assert_eq!(days, -719_528);
+        for year in 0..10_000 {
+            for month in 1..=12 {
+                for day in 1..=days_in_month(year, month) {
+                    assert_eq!(days_from_civil(year, month, day), days);
+                    assert_eq!(civil_from_days(days), (year, month, day));
+                    days += 1;
+                }
+            }
+        }
+        assert_eq!(days, days_from_civil(9_999, 12, 31) + 1);
+        // 400 years of the Gregorian calendar have 146,097 days.
+        assert_eq!(days + 719_528, 25 * 146_097);
+    }
+}

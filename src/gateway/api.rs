@@ -1,0 +1,469 @@
+//! What the verbs ask and what they get: the requests of the control socket and the results,
+//! whose fields are the documented JSON of `--json`.
+//!
+//! This file knows values only. It must never know sockets, the store or how a result is shown.
+
+use serde::{Deserialize, Serialize};
+
+/// One question of a verb to the gateway.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case")]
+pub enum Request {
+    /// Add a message on behalf of `from`, an address such as `mailto:x@y` (default: the operator).
+    Post {
+        /// The body, as it will stand in the message.
+        text: String,
+        /// The author; `None` is the gateway's operator.
+        from: Option<String>,
+    },
+    /// Look for similar messages without posting.
+    Search {
+        /// What to look for.
+        text: String,
+        /// How many results at most.
+        limit: usize,
+    },
+    /// One message (all versions of a conflict).
+    Show {
+        /// The public id, 16 hexadecimal digits.
+        id: String,
+    },
+    /// The exact bytes of a message, as base64 in [`RawMessage`].
+    ShowRaw {
+        /// The public id.
+        id: String,
+    },
+    /// What is kept aside and why; with `id` one of them with its bytes.
+    Asides {
+        /// The number of one aside.
+        id: Option<i64>,
+    },
+    /// Why a message went where it went.
+    Explain {
+        /// The public id.
+        id: String,
+    },
+    /// The peers, or a change to one of them.
+    Peers {
+        /// What to do.
+        action: PeerAction,
+    },
+    /// The keys, or a change to one of them.
+    Keys {
+        /// What to do.
+        action: KeyAction,
+    },
+    /// The outbound queue, or a change to one delivery.
+    Queue {
+        /// What to do.
+        action: QueueAction,
+    },
+    /// Erase a message here for good.
+    Remove {
+        /// The public id.
+        id: String,
+    },
+    /// Erase everything of an author here for good.
+    RemoveAuthor {
+        /// The author's address (`mailto:…`, or a plain mail address).
+        author: String,
+    },
+    /// Refuse an author, peer or host from now on.
+    Block {
+        /// An address, a mail address or a host name or network.
+        value: String,
+        /// Undo the block instead.
+        undo: bool,
+    },
+    /// Figures of the whole gateway.
+    Status,
+    /// A mail from `deliver`: the same door as SMTP. Allowed on the intake socket.
+    Deliver {
+        /// Envelope sender; `None` when unknown or null.
+        sender: Option<String>,
+        /// Envelope recipient; `None`: whatever posting address is ours.
+        recipient: Option<String>,
+        /// The mail, base64.
+        mail: String,
+    },
+    /// A bare CMR message from `receive`. Allowed on the intake socket.
+    Receive {
+        /// Name of the transport that it came by, for the record (for example `ssh`).
+        transport: String,
+        /// The message, base64.
+        message: String,
+    },
+}
+
+/// What to do with the peers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum PeerAction {
+    /// All of them.
+    List,
+    /// One of them.
+    Show {
+        /// Its CMR address.
+        address: String,
+    },
+    /// List it: we may send to it, and it is never replaced by a learned contact.
+    Pin {
+        /// Its CMR address.
+        address: String,
+    },
+    /// Undo `Pin`.
+    Unpin {
+        /// Its CMR address.
+        address: String,
+    },
+    /// Refuse what it sends and send nothing to it.
+    Block {
+        /// Its CMR address.
+        address: String,
+    },
+    /// Undo `Block`.
+    Unblock {
+        /// Its CMR address.
+        address: String,
+    },
+}
+
+/// What to do with the keys.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum KeyAction {
+    /// Fingerprints, never secrets.
+    Show,
+    /// Use this secret with a peer.
+    Set {
+        /// The peer's CMR address.
+        address: String,
+        /// The secret in hexadecimal.
+        hex: String,
+        /// `hmac` or `sha256`: pinned; `None`: learned from what the peer sends.
+        scheme: Option<String>,
+    },
+    /// Forget the key shared with a peer.
+    Forget {
+        /// The peer's CMR address.
+        address: String,
+    },
+}
+
+impl std::fmt::Debug for KeyAction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            KeyAction::Show => f.write_str("Show"),
+            KeyAction::Set { address, .. } => write!(f, "Set({address}, ..)"),
+            KeyAction::Forget { address } => write!(f, "Forget({address})"),
+        }
+    }
+}
+
+/// What to do with the queue.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum QueueAction {
+    /// Everything that has not left yet; with `all` what has left or failed, too.
+    List {
+        /// Finished ones as well.
+        all: bool,
+    },
+    /// Try now. `None`: all that wait.
+    Retry {
+        /// Number of the delivery.
+        delivery: Option<i64>,
+    },
+    /// Do not try until released.
+    Hold {
+        /// Number of the delivery.
+        delivery: i64,
+    },
+    /// Undo `Hold`. `None`: all that are held.
+    Release {
+        /// Number of the delivery.
+        delivery: Option<i64>,
+    },
+    /// Give up.
+    Drop {
+        /// Number of the delivery.
+        delivery: i64,
+    },
+}
+
+/// Why a request got no result: the sentence for a person and the exit code (sysexits).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// 64 usage, 65 bad data, 69 unavailable, 73 can't create, 75 try again later, 78 configuration.
+    pub exit: u8,
+    /// What is wrong and what to do.
+    pub sentence: String,
+}
+
+/// The result of a request. `Ok` holds the JSON of the matching struct below.
+pub type Response = Result<serde_json::Value, Failure>;
+
+/// A message that is similar.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MatchView {
+    /// Public id.
+    pub id: String,
+    /// C(X) − C(X|Y), in bits.
+    pub gain_bits: f64,
+    /// C(X|Y), in bits.
+    pub one_sided_bits: f64,
+    /// D(X, Y) = C(Y|X) + C(X|Y), in bits.
+    pub distance_raw: f64,
+    /// The origin address of Y.
+    pub from: String,
+    /// The origin time of Y.
+    pub time: String,
+    /// The passage of Y that shares most with X.
+    pub excerpt: String,
+}
+
+/// Result of [`Request::Post`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Posted {
+    /// Public id of the new message.
+    pub id: String,
+    /// Its timestamp.
+    pub time: String,
+    /// Its origin address.
+    pub from: String,
+    /// What the pool holds that is closest, best first.
+    pub matches: Vec<MatchView>,
+}
+
+/// Result of [`Request::Search`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// Length of the query in bytes.
+    pub query_bytes: usize,
+    /// How many messages were compared.
+    pub candidates: usize,
+    /// Time of the search in microseconds.
+    pub micros: u64,
+    /// Best first.
+    pub matches: Vec<MatchView>,
+}
+
+/// One header line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HopView {
+    /// Timestamp as it stands in the header.
+    pub time: String,
+    /// Address as it stands in the header.
+    pub address: String,
+}
+
+/// One message of [`Request::Show`], which gives a list: one element, or several in conflict.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Shown {
+    /// Public id.
+    pub id: String,
+    /// `public` or `local`.
+    pub scope: String,
+    /// Ids are unique; this says how many other bodies came under this one.
+    pub conflicts: usize,
+    /// Newest first, as in the header.
+    pub hops: Vec<HopView>,
+    /// The body if it is UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub body_utf8: Option<String>,
+    /// The body if it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub body_base64: Option<String>,
+    /// Length of the body in bytes.
+    pub bytes: usize,
+    /// When it was received, RFC 3339.
+    pub received: String,
+    /// How it came: `smtp`, `deliver`, `receive`, `post` …
+    pub via: String,
+    /// `held`, `unrouted`, `routed` or `failed`.
+    pub state: String,
+    /// What is known about who wrote or brought it, as a sentence.
+    pub authenticity: String,
+}
+
+/// Result of [`Request::ShowRaw`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RawMessage {
+    /// The exact bytes of the CMR message, base64.
+    pub message: String,
+}
+
+/// One element of [`Request::Asides`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AsideView {
+    /// Its number.
+    pub id: i64,
+    /// When it came, RFC 3339.
+    pub received: String,
+    /// How it came.
+    pub via: String,
+    /// Which part of the mail it is.
+    pub place: String,
+    /// Why it was kept aside.
+    pub reason: String,
+    /// Length in bytes.
+    pub bytes: usize,
+    /// The bytes, base64, when one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub raw: Option<String>,
+}
+
+/// One peer that was considered for a message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExplainedPeer {
+    /// CMR address.
+    pub address: String,
+    /// The metric's value in bits; `null` when it was not computed.
+    pub bits: Option<f64>,
+    /// 1 is the best.
+    pub rank: usize,
+    /// Whether the message goes there.
+    pub chosen: bool,
+    /// Why, or why not.
+    pub why: String,
+}
+
+/// One thing that was sent, or waits, because of a message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExplainedForward {
+    /// Where to.
+    pub to: String,
+    /// `mailto`.
+    pub transport: String,
+    /// `ready`, `leased`, `sent`, `failed` or `held`.
+    pub state: String,
+    /// Why.
+    pub why: String,
+}
+
+/// Result of [`Request::Explain`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explained {
+    /// Public id.
+    pub id: String,
+    /// The decision in a sentence.
+    pub verdict: String,
+    /// Its reasons in order, with numbers.
+    pub reasons: Vec<String>,
+    /// Every peer considered.
+    pub peers: Vec<ExplainedPeer>,
+    /// The matches found.
+    pub matches: Vec<MatchView>,
+    /// What was put into the queue.
+    pub forwards: Vec<ExplainedForward>,
+}
+
+/// One element of [`Request::Peers`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PeerView {
+    /// CMR address.
+    pub address: String,
+    /// Messages received from it.
+    pub messages: u64,
+    /// Their bodies in bytes.
+    pub bytes: u64,
+    /// From −1 to 1; 0 is unknown.
+    pub reputation: f64,
+    /// `none`, `pending`, `hmac` or `sha256`.
+    pub key: String,
+    /// RFC 3339, or empty.
+    pub last_seen: String,
+    /// Whether it is blocked.
+    pub blocked: bool,
+    /// Whether the operator pinned it.
+    pub pinned: bool,
+}
+
+/// One element of [`KeyAction::Show`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyView {
+    /// The peer's CMR address.
+    pub address: String,
+    /// `current`, `pending` or `previous`.
+    pub state: String,
+    /// `hmac` or `sha256`.
+    pub scheme: String,
+    /// Whether the operator pinned the scheme.
+    pub scheme_pinned: bool,
+    /// `manual`, `rsa`, `dh` or `clear`.
+    pub origin: String,
+    /// To compare with the other operator; says nothing about the key.
+    pub fingerprint: String,
+    /// RFC 3339.
+    pub created: String,
+}
+
+/// One element of [`QueueAction::List`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeliveryView {
+    /// Number of the delivery, for `retry`, `hold` and `drop`.
+    pub delivery: i64,
+    /// Public id of the message it is about, or empty.
+    pub id: String,
+    /// Where to.
+    pub to: String,
+    /// `mailto`.
+    pub transport: String,
+    /// `forward`, `answer`, `later-match` or `notice`.
+    pub kind: String,
+    /// `ready`, `leased`, `sent`, `failed` or `held`.
+    pub state: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// RFC 3339, or empty.
+    pub next_try: String,
+    /// Why the last attempt failed, or empty.
+    pub last_error: String,
+}
+
+/// Result of a change (`pin`, `set`, `drop`, `remove`, `block` …).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Changed {
+    /// How many things were changed.
+    pub changed: u64,
+    /// What was done, as a sentence.
+    pub done: String,
+}
+
+/// Result of [`Request::Status`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// Messages in the pool.
+    pub messages: u64,
+    /// Their bodies in bytes.
+    pub bytes: u64,
+    /// Peers known.
+    pub peers: u64,
+    /// Deliveries that wait.
+    pub queued: u64,
+    /// Age of the oldest of them in seconds.
+    pub oldest_queued_seconds: u64,
+    /// Time since start in seconds; 0 when no daemon runs.
+    pub uptime_seconds: u64,
+    /// Messages that wait for a decision.
+    pub unrouted: u64,
+    /// Messages whose decision failed three times.
+    pub failed: u64,
+    /// Things kept aside.
+    pub asides: u64,
+    /// Whether a daemon answered.
+    pub daemon: bool,
+}
+
+/// Result of [`Request::Deliver`] and [`Request::Receive`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Delivered {
+    /// SMTP reply code: 2xx taken, 4xx try again, 5xx refused.
+    pub code: u16,
+    /// The reply's text, with the enhanced status code.
+    pub text: String,
+    /// Public ids of the messages taken.
+    pub ids: Vec<String>,
+}

@@ -1,0 +1,391 @@
+//! Group commit: the one thread that writes.
+//!
+//! Jobs wait in a queue. The thread opens a transaction, runs what is there (each job in a
+//! savepoint of its own, so that a failing one is undone alone), commits once, and only then
+//! tells every waiter its result. Under load many jobs share one sync of the disk; a single job
+//! never waits for company.
+//!
+//! Crash argument: a waiter hears "done" only after COMMIT returned, and in WAL mode with
+//! synchronous=FULL that is after the log was synced. A crash before the sync loses the whole
+//! transaction, of which nobody was told; a crash after it loses nothing. The log is emptied
+//! only by a checkpoint, which syncs the database file first.
+//!
+//! A failed commit is told to every waiter of the batch. Whether its bytes reached the disk is
+//! then unknown, as it is for a mail server whose connection breaks after the last dot: the
+//! sender repeats, and the repeat is a duplicate.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::{Boundary, Options, StoreError, files};
+
+/// A batch is closed after this time even if jobs keep coming, so that the first one of it does
+/// not wait for ever.
+const BATCH_TIME: Duration = Duration::from_millis(100);
+/// How long a checkpoint may wait for readers to leave.
+const CHECKPOINT_WAIT: Duration = Duration::from_millis(250);
+/// How often a checkpoint that readers prevented is tried again.
+const CHECKPOINT_AGAIN: Duration = Duration::from_millis(500);
+
+/// What goes through the queue.
+pub(super) enum Request {
+    /// A job; `scrub`: the log is to be emptied after its commit, because the job removed
+    /// something that has to disappear from the disk.
+    Job { job: Box<dyn Job>, scrub: bool },
+    /// Runs alone, outside a transaction (VACUUM, backup preparation).
+    Alone(Box<dyn Job>),
+    /// The last request.
+    Close(oneshot::Sender<()>),
+}
+
+/// A closure with the place where its result waits for the commit.
+pub(super) trait Job: Send {
+    /// Runs the closure; `Err` means that its writes must be rolled back.
+    fn run(&mut self, conn: &Connection) -> Result<(), StoreError>;
+    /// Tells the waiter: its own result, or why the batch failed.
+    fn finish(self: Box<Self>, batch: Result<(), StoreError>);
+}
+
+/// The only [`Job`].
+pub(super) struct Task<F, R> {
+    pub(super) work: Option<F>,
+    pub(super) outcome: Option<Result<R, StoreError>>,
+    pub(super) reply: oneshot::Sender<Result<R, StoreError>>,
+    /// Held until the waiter was told: it bounds the jobs under way.
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+impl<F, R> Job for Task<F, R>
+where
+    F: FnOnce(&Connection) -> Result<R, StoreError> + Send,
+    R: Send,
+{
+    fn run(&mut self, conn: &Connection) -> Result<(), StoreError> {
+        let Some(work) = self.work.take() else {
+            return Err(StoreError::Misuse("a job was run twice"));
+        };
+        // Safe to go on after a panic: all the job could leave half done is in the database,
+        // and that is rolled back.
+        let result = catch_unwind(AssertUnwindSafe(|| work(conn)))
+            .unwrap_or_else(|panic| Err(StoreError::Panicked(panic_text(panic.as_ref()))));
+        let verdict = result.as_ref().map(|_| ()).map_err(Clone::clone);
+        self.outcome = Some(result);
+        verdict
+    }
+
+    fn finish(self: Box<Self>, batch: Result<(), StoreError>) {
+        let result = match (batch, self.outcome) {
+            // The job's own error says more than the batch's.
+            (_, Some(Err(own))) => Err(own),
+            (Ok(()), Some(own)) => own,
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(StoreError::Closed),
+        };
+        drop(self.permit);
+        // A waiter that went away does not undo its job.
+        let _ = self.reply.send(result);
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+/// The state of the writer thread.
+pub(super) struct Writer {
+    /// `None` after a failure that the connection may not have survived, until it is reopened.
+    conn: Option<Connection>,
+    path: PathBuf,
+    options: Options,
+    requests: Receiver<Request>,
+    /// A scrubbing checkpoint that readers prevented so far.
+    scrub_due: bool,
+    /// When the log was last found too long.
+    last_shrink: Option<Instant>,
+    counters: std::sync::Arc<super::Counters>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        conn: Connection,
+        path: &Path,
+        options: Options,
+        requests: Receiver<Request>,
+        counters: std::sync::Arc<super::Counters>,
+    ) -> Self {
+        Writer {
+            conn: Some(conn),
+            path: path.to_owned(),
+            options,
+            requests,
+            scrub_due: false,
+            last_shrink: None,
+            counters,
+        }
+    }
+
+    /// Serves until the last handle is gone or a Close comes, then empties the log and closes.
+    pub(super) fn run(mut self) {
+        let mut closing = None;
+        loop {
+            let request = if self.scrub_due {
+                match self.requests.recv_timeout(CHECKPOINT_AGAIN) {
+                    Ok(request) => request,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.scrub();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            } else {
+                match self.requests.recv() {
+                    Ok(request) => request,
+                    Err(_) => break,
+                }
+            };
+            match request {
+                Request::Job { job, scrub } => {
+                    if let Some(request) = self.batch(job, scrub) {
+                        match request {
+                            Request::Alone(job) => self.alone(job),
+                            Request::Close(done) => {
+                                closing = Some(done);
+                                break;
+                            }
+                            Request::Job { .. } => {}
+                        }
+                    }
+                }
+                Request::Alone(job) => self.alone(job),
+                Request::Close(done) => {
+                    closing = Some(done);
+                    break;
+                }
+            }
+        }
+        self.shut();
+        // What was still queued behind the Close hears that it was too late.
+        while let Ok(request) = self.requests.try_recv() {
+            match request {
+                Request::Job { job, .. } | Request::Alone(job) => job.finish(Err(StoreError::Closed)),
+                Request::Close(done) => drop(done),
+            }
+        }
+        if let Some(done) = closing {
+            let _ = done.send(());
+        }
+    }
+
+    fn shut(&mut self) {
+        let Some(conn) = self.conn.take() else { return };
+        self.at(Boundary::BeforeCheckpoint);
+        if let Err(error) = checkpoint(&conn, "TRUNCATE", CHECKPOINT_WAIT, self.options.busy_timeout) {
+            tracing::warn!(%error, "the write-ahead log was not emptied at close; the next start reads it");
+        }
+        self.at(Boundary::AfterCheckpoint);
+        if let Err((_, error)) = conn.close() {
+            tracing::warn!(%error, "closing the database");
+        }
+    }
+
+    /// Runs `first` and what waits behind it in one transaction. Returns a request that is not a
+    /// job and so ended the batch.
+    fn batch(&mut self, first: Box<dyn Job>, first_scrubs: bool) -> Option<Request> {
+        let started = Instant::now();
+        let mut waiting: Vec<Box<dyn Job>> = Vec::new();
+        let mut after = None;
+        let mut scrub = false;
+        if let Err(error) = self.begin() {
+            // Everybody who came while the lock was waited for has waited with us: telling them
+            // now is kinder than one busy timeout after the other.
+            first.finish(Err(error.clone()));
+            while let Ok(request) = self.requests.try_recv() {
+                match request {
+                    Request::Job { job, .. } => job.finish(Err(error.clone())),
+                    other => return Some(other),
+                }
+            }
+            return None;
+        }
+        let mut next = Some((first, first_scrubs));
+        while let Some((mut job, scrubs)) = next {
+            scrub |= scrubs;
+            let verdict = self.in_savepoint(job.as_mut());
+            waiting.push(job);
+            if let Err(error) = verdict {
+                // The transaction is gone, and with it what the earlier jobs wrote.
+                self.abandon(waiting, &error);
+                return None;
+            }
+            self.at(Boundary::JobDone);
+            next = None;
+            if waiting.len() < self.options.batch && started.elapsed() < BATCH_TIME {
+                match self.requests.try_recv() {
+                    Ok(Request::Job { job, scrub }) => next = Some((job, scrub)),
+                    Ok(other) => after = Some(other),
+                    Err(_) => {}
+                }
+            }
+        }
+        self.at(Boundary::BeforeCommit);
+        if let Err(error) = self.commit() {
+            self.abandon(waiting, &error);
+            return after;
+        }
+        self.counters.committed(waiting.len());
+        self.at(Boundary::AfterCommit);
+        if scrub {
+            // Before the waiters hear "removed", so that it is true of the files as well.
+            self.scrub();
+        }
+        for job in waiting {
+            job.finish(Ok(()));
+        }
+        self.at(Boundary::Delivered);
+        self.bound_log();
+        after
+    }
+
+    fn begin(&mut self) -> Result<(), StoreError> {
+        if self.conn.is_none() {
+            self.conn = Some(files::open_writer(&self.path, &self.options)?);
+            tracing::info!("the database was opened again after an error");
+        }
+        let result = match &self.conn {
+            // IMMEDIATE takes the write lock now: a job can't fail half-way because another
+            // process holds it.
+            Some(conn) => conn.execute_batch("BEGIN IMMEDIATE").map_err(StoreError::from),
+            None => Err(StoreError::Closed),
+        };
+        if let Err(error) = &result {
+            tracing::warn!(%error, "no transaction could be started");
+            if !matches!(error, StoreError::Busy(_)) {
+                self.conn = None;
+            }
+        }
+        result
+    }
+
+    /// Runs one job. `Err`: the whole transaction was lost.
+    fn in_savepoint(&self, job: &mut dyn Job) -> Result<(), StoreError> {
+        let Some(conn) = &self.conn else {
+            return Err(StoreError::Closed);
+        };
+        conn.prepare_cached("SAVEPOINT job")?.execute([])?;
+        let verdict = job.run(conn);
+        if conn.is_autocommit() {
+            // After some errors (disk full, I/O, out of memory) SQLite rolls back everything.
+            return Err(match verdict {
+                Err(error) => error,
+                Ok(()) => StoreError::Misuse("a job ended the shared transaction"),
+            });
+        }
+        if verdict.is_err() {
+            conn.prepare_cached("ROLLBACK TO job")?.execute([])?;
+        }
+        conn.prepare_cached("RELEASE job")?.execute([])?;
+        Ok(())
+    }
+
+    fn commit(&self) -> Result<(), StoreError> {
+        let Some(conn) = &self.conn else {
+            return Err(StoreError::Closed);
+        };
+        Ok(conn.execute_batch("COMMIT")?)
+    }
+
+    /// Rolls the transaction back and tells every waiter why.
+    fn abandon(&mut self, waiting: Vec<Box<dyn Job>>, error: &StoreError) {
+        tracing::warn!(%error, jobs = waiting.len(), "a transaction was lost");
+        if let Some(conn) = &self.conn {
+            let healthy = conn.is_autocommit() || conn.execute_batch("ROLLBACK").is_ok();
+            // Full and busy pass by themselves. After anything else the connection's own idea
+            // of the file is not to be trusted.
+            if !healthy || !matches!(error, StoreError::Full(_) | StoreError::Busy(_) | StoreError::Misuse(_))
+            {
+                self.conn = None;
+            }
+        }
+        self.counters.failed();
+        for job in waiting {
+            job.finish(Err(error.clone()));
+        }
+    }
+
+    fn alone(&mut self, mut job: Box<dyn Job>) {
+        if self.conn.is_none() {
+            match files::open_writer(&self.path, &self.options) {
+                Ok(conn) => self.conn = Some(conn),
+                Err(error) => return job.finish(Err(error)),
+            }
+        }
+        let Some(conn) = &self.conn else {
+            return job.finish(Err(StoreError::Closed));
+        };
+        let verdict = job.run(conn);
+        if !conn.is_autocommit() && conn.execute_batch("ROLLBACK").is_err() {
+            self.conn = None;
+        }
+        job.finish(verdict);
+    }
+
+    /// Copies the log into the database file and empties it. What readers prevent is tried again
+    /// until it works; a start does it too, so a crash in between loses nothing.
+    fn scrub(&mut self) {
+        let Some(conn) = &self.conn else { return };
+        self.at(Boundary::BeforeCheckpoint);
+        let done = checkpoint(conn, "TRUNCATE", CHECKPOINT_WAIT, self.options.busy_timeout);
+        self.at(Boundary::AfterCheckpoint);
+        self.scrub_due = !matches!(done, Ok(true));
+        self.counters.scrub_due(self.scrub_due);
+        if let Err(error) = done {
+            tracing::warn!(%error, "emptying the write-ahead log");
+        }
+    }
+
+    /// SQLite restarts the log after a complete checkpoint, but a reader that never leaves
+    /// prevents that. When the log is twice its limit, the readers are waited for, briefly.
+    fn bound_log(&mut self) {
+        let length = std::fs::metadata(files::wal_file(&self.path)).map_or(0, |meta| meta.len());
+        if i64::try_from(length).unwrap_or(i64::MAX) <= self.options.wal_bytes.saturating_mul(2) {
+            return;
+        }
+        if self.last_shrink.is_some_and(|at| at.elapsed() < Duration::from_secs(1)) {
+            return;
+        }
+        self.last_shrink = Some(Instant::now());
+        let Some(conn) = &self.conn else { return };
+        if let Err(error) = checkpoint(conn, "TRUNCATE", CHECKPOINT_WAIT, self.options.busy_timeout) {
+            tracing::warn!(%error, length, "the write-ahead log is long and can't be emptied");
+        }
+    }
+
+    fn at(&self, boundary: Boundary) {
+        if let Some(watch) = &self.options.watch {
+            watch(boundary);
+        }
+    }
+}
+
+/// Whether the log is empty or completely copied afterwards.
+pub(super) fn checkpoint(
+    conn: &Connection,
+    mode: &str,
+    wait: Duration,
+    busy_timeout: Duration,
+) -> Result<bool, StoreError> {
+    conn.busy_timeout(wait)?;
+    let busy = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(0));
+    conn.busy_timeout(busy_timeout)?;
+    Ok(busy? == 0)
+}
