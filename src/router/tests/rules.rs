@@ -98,6 +98,14 @@ fn nothing_goes_where_it_has_been() {
         1,
         "it is shown where it would have been"
     );
+    // Nor to another spelling of it.
+    let shouted = [contact("HTTP://Wise.Example")];
+    let policy = RoutingPolicy {
+        matches: 0,
+        ..walking()
+    };
+    let d = decide_on(&x, &pool, &shouted, &Around::default(), &policy);
+    assert_eq!(d.forwards, []);
     // The match has been at the home router of the asker.
     let mut library = library();
     library[0] = message(&[WISE, HOME, "mailto:dave@sky.example"], DAY, ANSWER);
@@ -398,7 +406,7 @@ fn at_most_so_many_contacts_are_considered_pinned_ones_first() {
 #[test]
 fn the_id_of_x_is_no_match_of_x() {
     let x = asked();
-    let cache = pool(&[x.clone()]);
+    let cache = pool(std::slice::from_ref(&x));
     let d = decide_on(&x, &cache, &[], &Around::default(), &walking());
     assert_eq!(d.matches, []);
 }
