@@ -80,7 +80,12 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) fn new(config: &Config) -> House {
-        let dir = tempfile::Builder::new().prefix("cmr-house-").tempdir().unwrap();
+        House::new_in(&std::env::temp_dir(), config)
+    }
+
+    /// A house in a directory that may be on another disk.
+    pub(crate) fn new_in(place: &Path, config: &Config) -> House {
+        let dir = tempfile::Builder::new().prefix("cmr-house-").tempdir_in(place).unwrap();
         let house = House { dir };
         house.configure(config);
         house

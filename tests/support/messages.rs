@@ -1,5 +1,6 @@
 //! CMR messages and the mails that carry them.
 
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -35,6 +36,9 @@ pub(crate) fn signed(message: Message, scheme: Scheme, key: &str) -> Message {
     keys::sign_message(scheme, &Key::from_text(key).unwrap(), message)
 }
 
+/// The Date of all mails of a test: a mail that is sent again is the same one, byte for byte.
+static DATE: LazyLock<String> = LazyLock::new(|| rfc2822(now()));
+
 /// A mail in the making.
 #[derive(Clone)]
 pub(crate) struct Mail {
@@ -48,7 +52,7 @@ impl Mail {
         Mail { fields: Vec::new(), body: Vec::new() }
             .field("From", author)
             .field("To", "cmr@home.test")
-            .field("Date", &rfc2822(now()))
+            .field("Date", &DATE)
     }
 
     pub(crate) fn field(mut self, name: &str, value: &str) -> Mail {
@@ -112,7 +116,7 @@ impl Mail {
     }
 }
 
-/// A Date field.
+/// What stands in a Date field.
 pub(crate) fn rfc2822(time: UnixTime) -> String {
     mail_parser::DateTime::from_timestamp(time.as_secs()).to_rfc822()
 }

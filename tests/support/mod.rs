@@ -19,6 +19,7 @@ pub(crate) mod daemon;
 pub(crate) mod messages;
 pub(crate) mod programs;
 pub(crate) mod sink;
+pub(crate) mod wal;
 
 /// SplitMix64: the same sequence on every machine.
 #[derive(Clone)]
