@@ -4,16 +4,20 @@
 //! After a change of a sentence: `CMR_MAIL_WRITE_EXPECTED=1 cargo test --test config_broken`, and
 //! read the difference.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in tests a panic is the report"
+)]
+
 use cmr_mail::config::{Config, ConfigError};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 fn folders() -> Vec<PathBuf> {
     let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/configurations");
-    let mut folders: Vec<_> = fs::read_dir(all)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut folders: Vec<_> = fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.sort();
     folders
 }
@@ -28,9 +32,7 @@ fn told(folder: &Path) -> String {
         }
     };
     let here = format!("{}/", folder.display());
-    text.lines()
-        .map(|line| format!("{kind}: {}\n", line.replace(&here, "")))
-        .collect()
+    text.lines().map(|line| format!("{kind}: {}\n", line.replace(&here, ""))).collect()
 }
 
 #[test]
@@ -45,10 +47,7 @@ fn every_mistake_gets_its_sentence() {
         }
         let expected = fs::read_to_string(folder.join("expected")).unwrap_or_default();
         if told != expected {
-            wrong.push(format!(
-                "{}\nexpected:\n{expected}told:\n{told}",
-                folder.display()
-            ));
+            wrong.push(format!("{}\nexpected:\n{expected}told:\n{told}", folder.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -57,10 +56,7 @@ fn every_mistake_gets_its_sentence() {
 
 #[test]
 fn all_mistakes_are_told_at_once() {
-    let folder = folders()
-        .into_iter()
-        .find(|f| f.ends_with("many-mistakes"))
-        .unwrap();
+    let folder = folders().into_iter().find(|f| f.ends_with("many-mistakes")).unwrap();
     let Err(ConfigError::Wrong(problems)) = Config::load(folder.join("cmr-mail.toml")) else {
         panic!("it was taken")
     };
@@ -73,13 +69,7 @@ fn a_file_that_cannot_be_read_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("cmr-mail.toml");
     let said = Config::load(&missing).unwrap_err().to_string();
-    assert!(
-        said.starts_with(&format!(
-            "{}: cannot be read: No such file",
-            missing.display()
-        )),
-        "{said}"
-    );
+    assert!(said.starts_with(&format!("{}: cannot be read: No such file", missing.display())), "{said}");
     let said = Config::load(directory.path()).unwrap_err().to_string();
     assert!(said.contains("cannot be read: Is a directory"), "{said}");
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::exit::{CONFIG, Outcome, TRY_LATER, UNAVAILABLE, fail};
 use super::settings;
 use crate::config::Config;
+use crate::gateway::Gateway;
 use crate::gateway::api::{Failure, Request, Response};
 use crate::gateway::control::{CallError, Door, call, control_path};
 use crate::gateway::lock::{Lock, LockError};
@@ -103,10 +104,12 @@ pub(super) fn not_as_root(dir: &Path) -> Outcome {
     )
 }
 
-/// Carries a request out here, without a daemon. The one place where this room opens the gateway.
+/// Carries a request out here, without a daemon, under the lock.
 fn in_process(config: &Config, request: &Request, _lock: &Lock) -> Response {
-    let _ = (config, request);
-    fail(UNAVAILABLE, "no daemon runs: `cmr-mail serve` starts it")
+    let gateway = Gateway::open(config).or_else(|e| fail(TRY_LATER, e.to_string()))?;
+    let response = gateway.handle(request.clone());
+    gateway.close();
+    response
 }
 
 /// For the lock's holder, as others see it.

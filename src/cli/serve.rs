@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 use super::daemon::Daemon;
-use super::exit::{CANT_CREATE, CONFIG, Outcome, SOFTWARE, TRY_LATER, fail};
+use super::exit::{CANT_CREATE, Outcome, SOFTWARE, TRY_LATER, fail};
 use super::logging::{self, Logging};
 use super::{Context, ask, out, settings};
 use crate::config::Config;
@@ -100,9 +100,8 @@ async fn serve(config: Arc<Config>, lock: &Lock, log: &Logging) -> Outcome {
                         NotifyState::Reloading,
                         NotifyState::monotonic_usec_now().unwrap_or(NotifyState::MonotonicUsec(0)),
                     ]);
-                    if let Some(new) = reload(&config, log) {
+                    if let Some(new) = reload(&config, &mut daemon, log) {
                         config = new;
-                        daemon.reload(&config);
                     }
                     tell(&[NotifyState::Ready]);
                 }
@@ -126,14 +125,18 @@ async fn serve(config: Arc<Config>, lock: &Lock, log: &Logging) -> Outcome {
 }
 
 /// Reads the configuration again. `None`: it is wrong, and the old one stays.
-fn reload(old: &Config, log: &Logging) -> Option<Arc<Config>> {
+fn reload(old: &Config, daemon: &mut Daemon, log: &Logging) -> Option<Arc<Config>> {
+    let refused = |why: &str| {
+        tracing::error!("the old configuration stays: {why}");
+        None
+    };
     let new = match Config::load(&old.path) {
         Ok(new) => new,
-        Err(error) => {
-            tracing::error!("the old configuration stays: {}", settings::sentence(&error));
-            return None;
-        }
+        Err(error) => return refused(&settings::sentence(&error)),
     };
+    if let Err(failure) = daemon.reload(&new) {
+        return refused(&failure.sentence);
+    }
     for warning in &new.warnings {
         tracing::warn!("{warning}");
     }
@@ -185,6 +188,3 @@ impl Signals {
         while !matches!(self.next().await, Told::Stop) {}
     }
 }
-
-/// What a wrong configuration ends in: a supervisor must not try again.
-const _: () = assert!(CONFIG == 78);

@@ -26,7 +26,8 @@ const WIDTH: usize = 92;
 pub(super) fn example(of: &Example<'_>) -> String {
     let mut out = String::from(
         "# The configuration of cmr-mail.\n\
-         # A line that begins with \"#key = value\" shows the default; remove the # to change it.\n\
+         # A line that begins with \"#key = value\" shows the default (or an example, where\n\
+         # nothing is the default); remove the # to change it.\n\
          # Relative paths are relative to this file. Times are written like \"30s\", \"5m\", \"4h\" or\n\
          # \"5d\", amounts like \"10 MiB\", rates like \"20/h\". After a change: cmr-mail check\n",
     );
@@ -45,11 +46,7 @@ pub(super) fn example(of: &Example<'_>) -> String {
                 // What is derived is shown as the value that it will have.
                 "recipients" | "from" => {
                     let (_, mail) = of.address.split_once(':').unwrap_or(("", of.address));
-                    if key.name == "from" {
-                        quoted(mail)
-                    } else {
-                        format!("[{}]", quoted(mail))
-                    }
+                    if key.name == "from" { quoted(mail) } else { format!("[{}]", quoted(mail)) }
                 }
                 "authserv_id" => quoted(of.hostname),
                 _ => key.sample().to_owned(),
@@ -69,16 +66,8 @@ fn quoted(text: &str) -> String {
 fn comment(key: &Key) -> Vec<String> {
     let mut lines = wrapped(key.help);
     if let Kind::Choice(choices) = key.kind {
-        let width = choices
-            .iter()
-            .map(|(word, _)| word.len() + 2)
-            .max()
-            .unwrap_or(0);
-        lines.extend(
-            choices
-                .iter()
-                .map(|(word, help)| format!("  {:width$}  {help}", quoted(word))),
-        );
+        let width = choices.iter().map(|(word, _)| word.len() + 2).max().unwrap_or(0);
+        lines.extend(choices.iter().map(|(word, help)| format!("  {:width$}  {help}", quoted(word))));
     }
     lines
 }
@@ -121,18 +110,10 @@ pub fn reference() -> String {
                 Absent::Derived(from) => from.to_owned(),
                 Absent::Off => "none".to_owned(),
             };
-            out.push_str(&format!(
-                "| `{}` | {} | {absent} | {} |\n",
-                key.name,
-                kind(&key.kind),
-                cell(key)
-            ));
+            out.push_str(&format!("| `{}` | {} | {absent} | {} |\n", key.name, kind(&key.kind), cell(key)));
         }
     }
-    let later: Vec<_> = keys::LATER
-        .iter()
-        .map(|s| format!("`[{}]` ({})", s.name, s.help))
-        .collect();
+    let later: Vec<_> = keys::LATER.iter().map(|s| format!("`[{}]` ({})", s.name, s.help)).collect();
     out.push_str(&format!(
         "\n## Later versions\n\n{} are refused: this version cannot do that yet.\n",
         later.join(", ")
@@ -143,10 +124,7 @@ pub fn reference() -> String {
 fn cell(key: &Key) -> String {
     let mut text = key.help.to_owned();
     if let Kind::Choice(choices) = key.kind {
-        let choices: Vec<_> = choices
-            .iter()
-            .map(|(word, help)| format!("`{word}`: {help}"))
-            .collect();
+        let choices: Vec<_> = choices.iter().map(|(word, help)| format!("`{word}`: {help}")).collect();
         text = format!("{text} {}", choices.join("; "));
     }
     text.replace('|', "\\|")
@@ -165,6 +143,7 @@ fn kind(kind: &Kind) -> String {
         }
         Kind::Size { min, max } => format!("bytes, {} to {}", show_size(*min), show_size(*max)),
         Kind::Rate => "rate".to_owned(),
+        Kind::Truth => "true or false".to_owned(),
         Kind::Tls => "two files".to_owned(),
     }
 }

@@ -30,19 +30,11 @@ pub enum ConfigError {
 }
 
 fn list(paths: &[PathBuf]) -> String {
-    paths
-        .iter()
-        .map(|p| p.display().to_string())
-        .collect::<Vec<_>>()
-        .join(", ")
+    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn lines(problems: &[Problem]) -> String {
-    problems
-        .iter()
-        .map(Problem::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// One mistake (or, as a warning, one doubt) and where it stands.
@@ -120,9 +112,7 @@ pub enum Fault {
         hint: String,
     },
     /// `smtp = 1` where `[smtp]` should stand.
-    #[error(
-        "{name} is a section: write [{name}] on a line of its own, once, and its keys below it"
-    )]
+    #[error("{name} is a section: write [{name}] on a line of its own, once, and its keys below it")]
     NotASection {
         /// The section.
         name: String,
@@ -242,9 +232,7 @@ pub enum Fault {
     #[error("{0}")]
     Login(&'static str),
     /// The password would travel in the clear.
-    #[error(
-        "with user set, {0} would get the password unencrypted; use smtp+starttls:// or smtps://"
-    )]
+    #[error("with user set, {0} would get the password unencrypted; use smtp+starttls:// or smtps://")]
     PasswordInClear(String),
     /// A file that cannot be used.
     #[error("{}: {why}", .path.display())]
@@ -258,7 +246,7 @@ pub enum Fault {
     #[error("{} is a file, not a directory", .0.display())]
     NotDirectory(PathBuf),
     /// The path leaves no room for the name of the socket.
-    #[error("{} is {length} bytes long; a Unix socket in it needs a path of at most {most}", .path.display())]
+    #[error("{} is {length} bytes long; because of the Unix socket at most {most} are possible", .path.display())]
     PathTooLong {
         /// The directory.
         path: PathBuf,
@@ -267,10 +255,11 @@ pub enum Fault {
         /// The longest that works.
         most: usize,
     },
+    /// A socket for other users where they cannot go.
+    #[error("{} lies in data_dir, which other users may not enter", .0.display())]
+    IntakeInDataDir(PathBuf),
     /// Notices to the operator would come back as posts.
-    #[error(
-        "{0} is one of the posting addresses: notices to the operator would come back as posts"
-    )]
+    #[error("{0} is one of the posting addresses: notices to the operator would come back as posts")]
     OperatorPosts(String),
     /// A pinned contact that is this gateway.
     #[error("{0} is this gateway itself")]
@@ -318,9 +307,7 @@ pub enum Fault {
     #[error("{0} is everybody: any client is believed about who wrote a mail")]
     EverybodyTrusted(String),
     /// Strangers write in public, unasked.
-    #[error(
-        "together with who_may_post = \"anyone\" everything that anybody sends becomes public at once"
-    )]
+    #[error("together with who_may_post = \"anyone\" everything that anybody sends becomes public at once")]
     AnyonePublishes,
     /// A file with a secret that others can read.
     #[error("{} can be read by others (mode {mode:04o}); chmod 600 it", .path.display())]

@@ -30,18 +30,12 @@ pub struct FileError {
 
 impl From<FileError> for Fault {
     fn from(error: FileError) -> Self {
-        Fault::File {
-            path: error.path,
-            why: error.why,
-        }
+        Fault::File { path: error.path, why: error.why }
     }
 }
 
 fn error(path: &Path, why: impl Into<String>) -> FileError {
-    FileError {
-        path: path.to_path_buf(),
-        why: why.into(),
-    }
+    FileError { path: path.to_path_buf(), why: why.into() }
 }
 
 /// The bytes of a regular file of reasonable length.
@@ -56,13 +50,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
         return Err(error(path, "is not a file"));
     }
     if metadata.len() > MOST {
-        return Err(error(
-            path,
-            format!(
-                "is {} bytes long; that is no file of this kind",
-                metadata.len()
-            ),
-        ));
+        return Err(error(path, format!("is {} bytes long; that is no file of this kind", metadata.len())));
     }
     fs::read(path).map(Zeroizing::new).map_err(system)
 }
@@ -76,9 +64,7 @@ pub(super) fn readable_by_others(path: &Path) -> Option<u32> {
 /// Where `label` begins in a PEM file.
 fn pem<'a>(bytes: &'a [u8], label: &str) -> Option<&'a [u8]> {
     let begin = format!("-----BEGIN {label}-----");
-    let at = bytes
-        .windows(begin.len())
-        .position(|window| window == begin.as_bytes())?;
+    let at = bytes.windows(begin.len()).position(|window| window == begin.as_bytes())?;
     bytes.get(at..)
 }
 
@@ -86,18 +72,12 @@ fn pem<'a>(bytes: &'a [u8], label: &str) -> Option<&'a [u8]> {
 pub(super) fn check_certificates(path: &Path) -> Result<(), FileError> {
     let bytes = read(path)?;
     let Some(from) = pem(&bytes, "CERTIFICATE") else {
-        return Err(error(
-            path,
-            "holds no certificate (a line -----BEGIN CERTIFICATE-----)",
-        ));
+        return Err(error(path, "holds no certificate (a line -----BEGIN CERTIFICATE-----)"));
     };
     match native_tls::Certificate::stack_from_pem(from) {
         Ok(certificates) if !certificates.is_empty() => Ok(()),
         Ok(_) => Err(error(path, "holds no certificate")),
-        Err(e) => Err(error(
-            path,
-            format!("a certificate in it cannot be read: {e}"),
-        )),
+        Err(e) => Err(error(path, format!("a certificate in it cannot be read: {e}"))),
     }
 }
 
@@ -122,21 +102,12 @@ impl TlsFiles {
     fn no_key(&self, bytes: &[u8]) -> FileError {
         let old = ["RSA PRIVATE KEY", "EC PRIVATE KEY"];
         if pem(bytes, "ENCRYPTED PRIVATE KEY").is_some() {
-            error(
-                &self.key,
-                "is protected by a passphrase, which nobody can type in; store it without one",
-            )
+            error(&self.key, "is protected by a passphrase, which nobody can type in; store it without one")
         } else if let Some(kind) = old.iter().find(|kind| pem(bytes, kind).is_some()) {
             let convert = "convert it: openssl pkcs8 -topk8 -nocrypt -in OLD -out NEW";
-            error(
-                &self.key,
-                format!("is of the old form \"{kind}\"; {convert}"),
-            )
+            error(&self.key, format!("is of the old form \"{kind}\"; {convert}"))
         } else {
-            error(
-                &self.key,
-                "holds no key (a line -----BEGIN PRIVATE KEY-----)",
-            )
+            error(&self.key, "holds no key (a line -----BEGIN PRIVATE KEY-----)")
         }
     }
 
@@ -154,21 +125,15 @@ impl TlsFiles {
             .danger_accept_invalid_hostnames(true)
             .build()
             .map_err(|e| error(&self.certificate, e.to_string()))?;
-        let client =
-            std::thread::spawn(move || client.connect("localhost", theirs).map(drop).is_ok());
+        let client = std::thread::spawn(move || client.connect("localhost", theirs).map(drop).is_ok());
         let accepted = acceptor.accept(ours).map(drop);
         let connected = client.join().unwrap_or(false);
         match accepted {
             Ok(()) if connected => Ok(()),
-            Err(HandshakeError::WouldBlock(_)) => {
-                Err(error(&self.key, "a handshake with it did not finish"))
-            }
+            Err(HandshakeError::WouldBlock(_)) => Err(error(&self.key, "a handshake with it did not finish")),
             _ => Err(error(
                 &self.key,
-                format!(
-                    "does not belong to the certificate {}",
-                    self.certificate.display()
-                ),
+                format!("does not belong to the certificate {}", self.certificate.display()),
             )),
         }
     }

@@ -15,63 +15,24 @@ pub struct Section {
 
 /// The sections that this version reads.
 pub static SECTIONS: &[Section] = &[
-    Section {
-        name: "gateway",
-        help: "Who this gateway is.",
-    },
-    Section {
-        name: "smtp",
-        help: "The SMTP receiver: how mail comes in.",
-    },
-    Section {
-        name: "send",
-        help: "How mail goes out.",
-    },
-    Section {
-        name: "policy",
-        help: "Who may post, and how much anybody gets.",
-    },
-    Section {
-        name: "people",
-        help: "What people who write by ordinary mail can expect.",
-    },
-    Section {
-        name: "routing",
-        help: "Where messages go.",
-    },
-    Section {
-        name: "pool",
-        help: "The messages kept here.",
-    },
-    Section {
-        name: "log",
-        help: "What the daemon writes to standard error.",
-    },
+    Section { name: "gateway", help: "Who this gateway is." },
+    Section { name: "smtp", help: "The SMTP receiver: how mail comes in." },
+    Section { name: "send", help: "How mail goes out." },
+    Section { name: "policy", help: "Who may post, and how much anybody gets." },
+    Section { name: "people", help: "What people who write by ordinary mail can expect." },
+    Section { name: "routing", help: "Where messages go." },
+    Section { name: "pool", help: "The messages kept here." },
+    Section { name: "log", help: "What the daemon writes to standard error." },
 ];
 
 /// Sections that later versions will read: to ask for one of them is an error, because a
 /// gateway that silently leaves out its content filter does harm.
 pub static LATER: &[Section] = &[
-    Section {
-        name: "filter",
-        help: "the Postfix content filter",
-    },
-    Section {
-        name: "imap",
-        help: "polling a mailbox by IMAP",
-    },
-    Section {
-        name: "http",
-        help: "CMR over HTTP",
-    },
-    Section {
-        name: "udp",
-        help: "CMR over UDP",
-    },
-    Section {
-        name: "web",
-        help: "the web pages",
-    },
+    Section { name: "filter", help: "the Postfix content filter" },
+    Section { name: "imap", help: "polling a mailbox by IMAP" },
+    Section { name: "http", help: "CMR over HTTP" },
+    Section { name: "udp", help: "CMR over UDP" },
+    Section { name: "web", help: "the web pages" },
 ];
 
 /// How a value is written.
@@ -113,6 +74,8 @@ pub enum Kind {
     },
     /// So many per length of time.
     Rate,
+    /// true or false.
+    Truth,
     /// `{ certificate = "…", key = "…" }`.
     Tls,
 }
@@ -164,7 +127,7 @@ macro_rules! keys {
 }
 
 use Absent::{Default, Derived, Off, Required};
-use Kind::{Choice, Duration, Integer, List, Number, Rate, Size, Text, Tls};
+use Kind::{Choice, Duration, Integer, List, Number, Rate, Size, Text, Tls, Truth};
 
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;
@@ -268,7 +231,7 @@ keys! {
         "What it costs to point back at an older message: bits for each doubling of the mails in between.";
     ROUTING_FIRST_WALKS: "routing" "first_walks" Integer { min: 1, max: 100 }, Default("3"), "", false,
         "Peers that a new message is sent to by the first gateway; each later one sends it to 1. In small nets of about 30 gateways: 2.";
-    ROUTING_MAX_HOPS: "routing" "max_hops" Integer { min: 1, max: 31 }, Default("6"), "", false,
+    ROUTING_MAX_HOPS: "routing" "max_hops" Integer { min: 1, max: 32 }, Default("6"), "", false,
         "Header lines after which a message is not sent onward. In small nets: 3.";
     ROUTING_WALK_AGE: "routing" "walk_age" Duration { min: 0, max: YEAR }, Default(r#""1d""#), "", false,
         "A message whose origin is older is kept, matched and delivered, but not sent onward.";
@@ -289,6 +252,13 @@ keys! {
     ROUTING_MAX_FORWARDS: "routing" "max_forwards" Integer { min: 1, max: 1000 }, Default("16"), "", false,
         "Mails that one message may cause here, answers included: the hard cap over everything above.";
 
+    ROUTING_COMPENSATION: "routing" "compensation" Truth, Derived("true with policy = \"literal\", else false"), "false", false,
+        "Whether a best peer that has sent the message itself gets another one back.";
+    ROUTING_CLOSE_MARGIN: "routing" "close_margin" Number { min: 0.0, max: 1.0 }, Default("0.05"), "", false,
+        "With policy = \"literal\": peers within this share of a message's bits of the best one get it too.";
+    ROUTING_CLOSE_PEERS: "routing" "close_peers" Integer { min: 1, max: 1000 }, Default("3"), "", false,
+        "With policy = \"literal\": how many peers that are at most.";
+
     POOL_MAX_MESSAGES: "pool" "max_messages" Integer { min: 1, max: 1_000_000_000 }, Default("1_000_000"), "", false,
         "Messages to keep; then the largest holder's oldest go first.";
     POOL_MAX_BYTES: "pool" "max_bytes" Size { min: KIB, max: 1024 * GIB }, Default(r#""8 GiB""#), "", false,
@@ -301,8 +271,8 @@ keys! {
     LOG_FORMAT: "log" "format" Choice(&[("text", "for people"), ("json", "one object a line, for programs")]), Default(r#""text""#), "", false,
         "The form of the log.";
     LOG_LEVEL: "log" "level" Choice(&[
-            ("error", "what went wrong"), ("warn", "and what looks wrong"), ("info", "and what happened"),
-            ("debug", "and why"), ("trace", "and everything"),
+            ("error", "what went wrong"), ("warn", "that, and what looks wrong"), ("info", "that, and what happened"),
+            ("debug", "that, and why"), ("trace", "everything"),
         ]), Default(r#""info""#), "", false,
         "How much is logged.";
 }
@@ -323,10 +293,6 @@ impl Key {
 
     /// A value to show in an error: one that says how the value is written.
     pub fn model(&self) -> &'static str {
-        if self.example.is_empty() {
-            self.sample()
-        } else {
-            self.example
-        }
+        if self.example.is_empty() { self.sample() } else { self.example }
     }
 }

@@ -21,8 +21,8 @@ pub use fault::{ConfigError, Fault, Problem};
 pub use files::FileError;
 pub use secret::{COMMAND_TIMEOUT, Password, SecretError};
 pub use sections::{
-    Gateway, Log, LogFormat, LogLevel, Login, Operator, People, Policy, Pool, Routing, Security,
-    Send, Smarthost, Smtp, TlsFiles,
+    Gateway, Log, LogFormat, LogLevel, Login, Operator, People, Policy, Pool, Routing, Security, Send,
+    Smarthost, Smtp, TlsFiles,
 };
 
 use reader::Reader;
@@ -62,20 +62,13 @@ impl Config {
     /// for exit code 78.
     pub fn load(path: impl AsRef<Path>) -> Result<Config, ConfigError> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable {
-            path: path.to_path_buf(),
-            source,
-        })?;
+        let bytes = std::fs::read(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
         match String::from_utf8(bytes) {
             Ok(text) => Config::parse(&text, path),
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();
-                let line = 1 + error
-                    .as_bytes()
-                    .iter()
-                    .take(at)
-                    .filter(|b| **b == b'\n')
-                    .count();
+                let line = 1 + error.as_bytes().iter().take(at).filter(|b| **b == b'\n').count();
                 let fault = Fault::NotText(at);
                 Err(ConfigError::Wrong(vec![Problem {
                     path: path.to_path_buf(),
@@ -95,16 +88,8 @@ impl Config {
     pub fn parse(text: &str, path: impl AsRef<Path>) -> Result<Config, ConfigError> {
         let path = path.as_ref();
         let mut reader = Reader::new(path, text);
-        let sections = if reader.is_toml {
-            Some(build::build(&mut reader))
-        } else {
-            None
-        };
-        let Reader {
-            mut errors,
-            mut warnings,
-            ..
-        } = reader;
+        let sections = if reader.is_toml { Some(build::build(&mut reader)) } else { None };
+        let Reader { mut errors, mut warnings, .. } = reader;
         errors.sort_by_key(|problem| problem.line);
         warnings.sort_by_key(|problem| problem.line);
         let whole = sections.and_then(|s| {
@@ -134,17 +119,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError::NotFound`] with the paths that were tried.
     pub fn find(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
-        let variable = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        find_among(
-            named,
-            variable("XDG_CONFIG_HOME"),
-            variable("HOME"),
-            Path::new("/etc"),
-        )
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        find_among(named, variable("XDG_CONFIG_HOME"), variable("HOME"), Path::new("/etc"))
     }
 
     /// A commented configuration, for `init`.
@@ -158,22 +134,12 @@ impl Config {
     #[must_use]
     pub fn needs_restart(&self, new: &Config) -> Vec<String> {
         let changed = [
-            (
-                &keys::GATEWAY_ADDRESS,
-                self.gateway.address != new.gateway.address,
-            ),
-            (
-                &keys::GATEWAY_DATA_DIR,
-                self.gateway.data_dir != new.gateway.data_dir,
-            ),
+            (&keys::GATEWAY_ADDRESS, self.gateway.address != new.gateway.address),
+            (&keys::GATEWAY_DATA_DIR, self.gateway.data_dir != new.gateway.data_dir),
             (&keys::SMTP_LISTEN, self.smtp.listen != new.smtp.listen),
             (&keys::LOG_FORMAT, self.log.format != new.log.format),
         ];
-        changed
-            .iter()
-            .filter(|(_, changed)| *changed)
-            .map(|(key, _)| key.title())
-            .collect()
+        changed.iter().filter(|(_, changed)| *changed).map(|(key, _)| key.title()).collect()
     }
 }
 
@@ -187,15 +153,10 @@ fn find_among(
     if let Some(path) = named {
         return Ok(path.to_path_buf());
     }
-    let user = xdg_config_home
-        .filter(|dir| dir.is_absolute())
-        .or_else(|| home.map(|home| home.join(".config")));
+    let user =
+        xdg_config_home.filter(|dir| dir.is_absolute()).or_else(|| home.map(|home| home.join(".config")));
     let mut tried = vec![PathBuf::from("cmr-mail.toml")];
-    tried.extend(
-        user.into_iter()
-            .chain([etc.to_path_buf()])
-            .map(|dir| dir.join("cmr-mail/cmr-mail.toml")),
-    );
+    tried.extend(user.into_iter().chain([etc.to_path_buf()]).map(|dir| dir.join("cmr-mail/cmr-mail.toml")));
     match tried.iter().find(|path| path.exists()) {
         Some(path) => Ok(path.clone()),
         None => Err(ConfigError::NotFound { tried }),
@@ -213,47 +174,24 @@ mod tests {
         let asked: Vec<_> = reader.asked.iter().map(|key| key.title()).collect();
         for key in keys::ALL {
             assert!(asked.contains(&key.title()), "{} is not read", key.title());
-            assert!(
-                keys::SECTIONS.iter().any(|s| s.name == key.section),
-                "{}",
-                key.title()
-            );
-            assert!(
-                !key.model().is_empty(),
-                "{} has nothing to show",
-                key.title()
-            );
+            assert!(keys::SECTIONS.iter().any(|s| s.name == key.section), "{}", key.title());
+            assert!(!key.model().is_empty(), "{} has nothing to show", key.title());
         }
-        let missing: Vec<_> = reader
-            .errors
-            .iter()
-            .map(|problem| problem.key.map(keys::Key::title))
-            .collect();
+        let missing: Vec<_> = reader.errors.iter().map(|problem| problem.key.map(keys::Key::title)).collect();
         let required: Vec<_> = keys::ALL
             .iter()
             .filter(|k| k.absent == keys::Absent::Required)
             .map(|k| Some(k.title()))
             .collect();
-        assert_eq!(
-            missing, required,
-            "and nothing else is wrong with an empty file"
-        );
+        assert_eq!(missing, required, "and nothing else is wrong with an empty file");
     }
 
     #[test]
     fn the_file_is_looked_for_where_the_manual_says() {
         let root = tempfile::tempdir().unwrap();
-        let (home, xdg, etc) = (
-            root.path().join("home"),
-            root.path().join("xdg"),
-            root.path().join("etc"),
-        );
-        let find = |named, xdg: Option<&PathBuf>| {
-            find_among(named, xdg.cloned(), Some(home.clone()), &etc)
-        };
-        let Err(ConfigError::NotFound { tried }) = find(None, None) else {
-            panic!("found one")
-        };
+        let (home, xdg, etc) = (root.path().join("home"), root.path().join("xdg"), root.path().join("etc"));
+        let find = |named, xdg: Option<&PathBuf>| find_among(named, xdg.cloned(), Some(home.clone()), &etc);
+        let Err(ConfigError::NotFound { tried }) = find(None, None) else { panic!("found one") };
         assert_eq!(tried.len(), 3, "{tried:?}");
         let write = |dir: &Path| {
             let path = dir.join("cmr-mail/cmr-mail.toml");
@@ -271,12 +209,7 @@ mod tests {
         assert_eq!(find(None, Some(&PathBuf::from("xdg"))).unwrap(), in_home);
         let named = Path::new("/nowhere/at-all.toml");
         assert_eq!(find(Some(named), Some(&xdg)).unwrap(), named);
-        let said = find_among(None, None, None, &xdg.join("none"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            said.starts_with("no configuration found: looked for cmr-mail.toml, "),
-            "{said}"
-        );
+        let said = find_among(None, None, None, &xdg.join("none")).unwrap_err().to_string();
+        assert!(said.starts_with("no configuration found: looked for cmr-mail.toml, "), "{said}");
     }
 }

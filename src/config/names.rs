@@ -8,10 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// `mailto:NAME@DOMAIN`, and the mail address in it.
 pub(super) fn cmr_address(text: &str) -> Result<(Address, String), Fault> {
-    let wrong = |hint: &str| Fault::NotCmrAddress {
-        value: text.to_owned(),
-        hint: hint.to_owned(),
-    };
+    let wrong = |hint: &str| Fault::NotCmrAddress { value: text.to_owned(), hint: hint.to_owned() };
     let address = Address::new(text).map_err(|_| wrong(""))?;
     if let Some(mail) = address.mail_address() {
         let mail = with_lower_domain(mail);
@@ -21,9 +18,9 @@ pub(super) fn cmr_address(text: &str) -> Result<(Address, String), Fault> {
         return Err(wrong(&format!("; did you mean \"mailto:{text}\"?")));
     }
     match address.scheme().map(str::to_ascii_lowercase).as_deref() {
-        Some(scheme @ ("http" | "https" | "udp" | "ssh")) => Err(wrong(&format!(
-            "; {scheme}: is a transport of later versions"
-        ))),
+        Some(scheme @ ("http" | "https" | "udp" | "ssh")) => {
+            Err(wrong(&format!("; {scheme}: is a transport of later versions")))
+        }
         _ => Err(wrong("")),
     }
 }
@@ -32,10 +29,7 @@ pub(super) fn cmr_address(text: &str) -> Result<(Address, String), Fault> {
 pub(super) fn mail_address(text: &str) -> Result<String, Fault> {
     let wrong = || Fault::NotMailAddress(text.to_owned());
     let address = Address::new(format!("mailto:{text}")).map_err(|_| wrong())?;
-    address
-        .mail_address()
-        .map(with_lower_domain)
-        .ok_or_else(wrong)
+    address.mail_address().map(with_lower_domain).ok_or_else(wrong)
 }
 
 fn with_lower_domain(mail: &str) -> String {
@@ -48,14 +42,10 @@ fn with_lower_domain(mail: &str) -> String {
 /// A mail address without a tag.
 pub(super) fn posting_address(text: &str) -> Result<String, Fault> {
     let address = mail_address(text)?;
-    match address
-        .rsplit_once('@')
-        .and_then(|(local, domain)| Some((local.split_once('+')?.0, domain)))
-    {
-        Some((local, domain)) => Err(Fault::Tagged {
-            value: text.to_owned(),
-            plain: format!("{local}@{domain}"),
-        }),
+    match address.rsplit_once('@').and_then(|(local, domain)| Some((local.split_once('+')?.0, domain))) {
+        Some((local, domain)) => {
+            Err(Fault::Tagged { value: text.to_owned(), plain: format!("{local}@{domain}") })
+        }
         None => Ok(address),
     }
 }
@@ -72,32 +62,20 @@ pub(super) fn author(text: &str) -> Result<String, Fault> {
 pub(super) fn operator(text: &str) -> Result<Operator, Fault> {
     let text = text.trim();
     let Some(rest) = text.strip_suffix('>') else {
-        return Ok(Operator {
-            text: text.to_owned(),
-            name: None,
-            address: mail_address(text)?,
-        });
+        return Ok(Operator { text: text.to_owned(), name: None, address: mail_address(text)? });
     };
     let Some((name, address)) = rest.rsplit_once('<') else {
         return Err(Fault::NotMailAddress(text.to_owned()));
     };
-    let name = name.trim().trim_matches('"').trim();
+    let name = name.trim();
+    let name = name.strip_prefix('"').and_then(|n| n.strip_suffix('"')).unwrap_or(name).trim();
     let name = (!name.is_empty()).then(|| name.to_owned());
-    Ok(Operator {
-        text: text.to_owned(),
-        name,
-        address: mail_address(address.trim())?,
-    })
+    Ok(Operator { text: text.to_owned(), name, address: mail_address(address.trim())? })
 }
 
 /// A host name by RFC 1123, section 2.1, in lower case.
 pub(super) fn host_name(text: &str) -> Result<String, Fault> {
-    let wrong = |why| {
-        Err(Fault::NotHostName {
-            value: text.to_owned(),
-            why,
-        })
-    };
+    let wrong = |why| Err(Fault::NotHostName { value: text.to_owned(), why });
     if text.contains(char::is_whitespace) {
         return wrong("there is a blank in it");
     }
@@ -111,10 +89,7 @@ pub(super) fn host_name(text: &str) -> Result<String, Fault> {
         if label.is_empty() || label.len() > 63 {
             return wrong("between its dots stand 1 to 63 characters");
         }
-        if !label
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        {
+        if !label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
             return wrong("only letters, digits, hyphens and dots may stand in it");
         }
         if label.starts_with('-') || label.ends_with('-') {
@@ -137,10 +112,7 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
         } else {
             format!("{host} is no IP address")
         };
-        Fault::NotListen {
-            value: text.to_owned(),
-            why,
-        }
+        Fault::NotListen { value: text.to_owned(), why }
     })
 }
 
@@ -149,16 +121,11 @@ pub(super) fn network(text: &str) -> Result<IpNet, Fault> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(ip));
     }
-    let network: IpNet = text
-        .parse()
-        .map_err(|_| Fault::NotNetwork(text.to_owned()))?;
+    let network: IpNet = text.parse().map_err(|_| Fault::NotNetwork(text.to_owned()))?;
     if network.trunc() == network {
         Ok(network)
     } else {
-        Err(Fault::HostBits {
-            value: text.to_owned(),
-            network: network_text(&network.trunc()),
-        })
+        Err(Fault::HostBits { value: text.to_owned(), network: network_text(&network.trunc()) })
     }
 }
 
@@ -179,10 +146,7 @@ pub(super) fn smarthost(text: &str) -> Result<Smarthost, Fault> {
         (None, Some((_, host))) => format!("…@{host}"),
         _ => text.to_owned(),
     };
-    let wrong = |why: String| Fault::NotSmarthost {
-        value: value.clone(),
-        why,
-    };
+    let wrong = |why: String| Fault::NotSmarthost { value: value.clone(), why };
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(wrong("it does not begin with smtp://".to_owned()));
     };
@@ -193,9 +157,7 @@ pub(super) fn smarthost(text: &str) -> Result<Smarthost, Fault> {
         _ => return Err(wrong(format!("{scheme}:// is not spoken here"))),
     };
     if rest.contains('@') {
-        return Err(wrong(
-            "the login goes into user and password_command".to_owned(),
-        ));
+        return Err(wrong("the login goes into user and password_command".to_owned()));
     }
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -217,15 +179,10 @@ pub(super) fn smarthost(text: &str) -> Result<Smarthost, Fault> {
         Ok(ip) => ip.to_string(),
         Err(_) => host_name(host).map_err(|_| wrong(format!("\"{host}\" is no host")))?,
     };
-    Ok(Smarthost {
-        security,
-        host,
-        port,
-    })
+    Ok(Smarthost { security, host, port })
 }
 
 /// Whether a host is this machine, as far as its name tells.
 pub(super) fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

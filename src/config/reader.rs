@@ -19,6 +19,7 @@ enum Value {
     Number(f64, String),
     List(Vec<Item>),
     Table(Vec<(String, Item)>),
+    Truth(bool),
     Other(&'static str),
 }
 
@@ -39,10 +40,7 @@ pub(super) struct Found<T> {
 impl<T> Found<T> {
     /// The same place with another value.
     pub(super) fn with<U>(&self, value: U) -> Found<U> {
-        Found {
-            value,
-            line: self.line,
-        }
+        Found { value, line: self.line }
     }
 }
 
@@ -55,6 +53,8 @@ impl Value {
             Value::Number(..) => "a number with decimals",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
+            Value::Truth(true) => "true",
+            Value::Truth(false) => "false",
             Value::Other(name) => name,
         }
     }
@@ -62,24 +62,19 @@ impl Value {
     fn new(value: &DeValue<'_>, line_of: &dyn Fn(usize) -> usize) -> Value {
         match value {
             DeValue::String(text) => Value::Text(text.to_string()),
-            DeValue::Integer(i) => Value::Integer(
-                u64::from_str_radix(i.as_str(), i.radix()).ok(),
-                i.to_string(),
-            ),
+            DeValue::Integer(i) => {
+                Value::Integer(u64::from_str_radix(i.as_str(), i.radix()).ok(), i.to_string())
+            }
             DeValue::Float(f) => match f.as_str().parse() {
                 Ok(number) => Value::Number(number, f.to_string()),
                 Err(_) => Value::Other("no number"),
             },
-            DeValue::Boolean(true) => Value::Other("true"),
-            DeValue::Boolean(false) => Value::Other("false"),
+            DeValue::Boolean(truth) => Value::Truth(*truth),
             DeValue::Datetime(_) => Value::Other("a date"),
             DeValue::Array(items) => Value::List(
                 items
                     .iter()
-                    .map(|i| Item {
-                        line: line_of(i.span().start),
-                        value: Value::new(i.get_ref(), line_of),
-                    })
+                    .map(|i| Item { line: line_of(i.span().start), value: Value::new(i.get_ref(), line_of) })
                     .collect(),
             ),
             DeValue::Table(table) => Value::Table(entries(table, line_of)),
@@ -92,18 +87,12 @@ fn entries(table: &DeTable<'_>, line_of: &dyn Fn(usize) -> usize) -> Vec<(String
     let mut found: Vec<_> = table
         .iter()
         .map(|(key, value)| {
-            let item = Item {
-                line: line_of(key.span().start),
-                value: Value::new(value.get_ref(), line_of),
-            };
+            let item = Item { line: line_of(key.span().start), value: Value::new(value.get_ref(), line_of) };
             (key.span().start, key.get_ref().to_string(), item)
         })
         .collect();
     found.sort_by_key(|(at, ..)| *at);
-    found
-        .into_iter()
-        .map(|(_, name, item)| (name, item))
-        .collect()
+    found.into_iter().map(|(_, name, item)| (name, item)).collect()
 }
 
 /// The line, counted from 1, that the byte `at` stands on.
@@ -141,11 +130,7 @@ impl<'a> Reader<'a> {
             }
             Err(error) => {
                 let line = error.span().map(|span| line_of(text, span.start));
-                reader.errors.push(reader.problem(
-                    None,
-                    line,
-                    Fault::NotToml(one_line(error.message())),
-                ));
+                reader.errors.push(reader.problem(None, line, Fault::NotToml(one_line(error.message()))));
                 reader.is_toml = false;
             }
         }
@@ -153,12 +138,7 @@ impl<'a> Reader<'a> {
     }
 
     fn problem(&self, key: Option<&'static Key>, line: Option<usize>, fault: Fault) -> Problem {
-        Problem {
-            path: self.path.to_path_buf(),
-            line,
-            key,
-            fault,
-        }
+        Problem { path: self.path.to_path_buf(), line, key, fault }
     }
 
     /// Something wrong with `key`, at `line`.
@@ -181,32 +161,19 @@ impl<'a> Reader<'a> {
                 } else {
                     section.clone()
                 };
-                let fault = Fault::LaterSection {
-                    name,
-                    what: later.help,
-                    version: env!("CARGO_PKG_VERSION"),
-                };
+                let fault =
+                    Fault::LaterSection { name, what: later.help, version: env!("CARGO_PKG_VERSION") };
                 errors.push(self.problem(None, Some(item.line), fault));
             } else if let Value::Table(entries) = &item.value {
                 if !known {
-                    let fault = Fault::UnknownSection {
-                        name: section.clone(),
-                        hint: section_hint(section),
-                    };
+                    let fault = Fault::UnknownSection { name: section.clone(), hint: section_hint(section) };
                     errors.push(self.problem(None, Some(item.line), fault));
                     continue;
                 }
                 for (name, item) in entries {
-                    if !keys::ALL
-                        .iter()
-                        .any(|k| k.section == section && k.name == name)
-                    {
+                    if !keys::ALL.iter().any(|k| k.section == section && k.name == name) {
                         let hint = key_hint(section, name);
-                        let fault = Fault::UnknownKey {
-                            section: section.clone(),
-                            name: name.clone(),
-                            hint,
-                        };
+                        let fault = Fault::UnknownKey { section: section.clone(), name: name.clone(), hint };
                         errors.push(self.problem(None, Some(item.line), fault));
                     }
                 }
@@ -214,15 +181,10 @@ impl<'a> Reader<'a> {
                 errors.push(self.problem(
                     None,
                     Some(item.line),
-                    Fault::NotASection {
-                        name: section.clone(),
-                    },
+                    Fault::NotASection { name: section.clone() },
                 ));
             } else {
-                let fault = Fault::OutsideSection {
-                    name: section.clone(),
-                    hint: key_hint("", section),
-                };
+                let fault = Fault::OutsideSection { name: section.clone(), hint: key_hint("", section) };
                 errors.push(self.problem(None, Some(item.line), fault));
             }
         }
@@ -235,38 +197,21 @@ impl<'a> Reader<'a> {
         let Value::Table(entries) = &section.value else {
             return None;
         };
-        entries
-            .iter()
-            .find(|(name, _)| name == key.name)
-            .map(|(_, item)| item.clone())
+        entries.iter().find(|(name, _)| name == key.name).map(|(_, item)| item.clone())
     }
 
     /// The value in the file, else the default; none when there is neither, or the file's is
     /// wrong and there is no default.
-    fn read<T>(
-        &mut self,
-        key: &'static Key,
-        take: impl Fn(&Value) -> Result<T, Fault>,
-    ) -> Option<Found<T>> {
+    fn read<T>(&mut self, key: &'static Key, take: impl Fn(&Value) -> Result<T, Fault>) -> Option<Found<T>> {
         if let Some(item) = self.item(key) {
             match take(&item.value) {
                 Ok(value) => {
-                    return Some(Found {
-                        value,
-                        line: Some(item.line),
-                    });
+                    return Some(Found { value, line: Some(item.line) });
                 }
                 Err(fault) => self.error(key, Some(item.line), fault),
             }
         } else if key.absent == Absent::Required {
-            self.error(
-                key,
-                None,
-                Fault::Missing {
-                    name: key.name,
-                    example: key.example,
-                },
-            );
+            self.error(key, None, Fault::Missing { name: key.name, example: key.example });
         }
         let Absent::Default(text) = key.absent else {
             return None;
@@ -301,24 +246,14 @@ impl<'a> Reader<'a> {
             items
                 .iter()
                 .map(|item| match &item.value {
-                    Value::Text(text) if text.contains(char::is_control) => {
-                        Err(Fault::ControlCharacter)
-                    }
-                    Value::Text(text) => Ok(Found {
-                        value: text.clone(),
-                        line: Some(item.line),
-                    }),
+                    Value::Text(text) if text.contains(char::is_control) => Err(Fault::ControlCharacter),
+                    Value::Text(text) => Ok(Found { value: text.clone(), line: Some(item.line) }),
                     _ => Err(wrong(key, "a list of texts", value)),
                 })
                 .collect()
         })?;
         for (i, item) in list.value.iter().enumerate() {
-            if list
-                .value
-                .iter()
-                .take(i)
-                .any(|earlier| earlier.value.eq_ignore_ascii_case(&item.value))
-            {
+            if list.value.iter().take(i).any(|earlier| earlier.value.eq_ignore_ascii_case(&item.value)) {
                 self.error(key, item.line, Fault::Twice(item.value.clone()));
             }
         }
@@ -326,32 +261,19 @@ impl<'a> Reader<'a> {
     }
 
     /// One of the words of the key, by what `choices` make of them.
-    pub(super) fn choice<T: Copy>(
-        &mut self,
-        key: &'static Key,
-        choices: &[(&str, T)],
-    ) -> Option<Found<T>> {
+    pub(super) fn choice<T: Copy>(&mut self, key: &'static Key, choices: &[(&str, T)]) -> Option<Found<T>> {
         self.read(key, |value| {
             let Value::Text(text) = value else {
                 return Err(wrong(key, "one word in quotes", value));
             };
-            choices
-                .iter()
-                .find(|(word, _)| word == text)
-                .map(|(_, choice)| *choice)
-                .ok_or_else(|| {
-                    let Kind::Choice(words) = key.kind else {
-                        return Fault::OurMistake;
-                    };
-                    let choices: Vec<_> = words
-                        .iter()
-                        .map(|(word, help)| format!("\"{word}\" ({help})"))
-                        .collect();
-                    Fault::NoSuchChoice {
-                        value: text.clone(),
-                        choices: choices.join(", "),
-                    }
-                })
+            choices.iter().find(|(word, _)| word == text).map(|(_, choice)| *choice).ok_or_else(|| {
+                let Kind::Choice(words) = key.kind else {
+                    return Fault::OurMistake;
+                };
+                let choices: Vec<_> =
+                    words.iter().map(|(word, help)| format!("\"{word}\" ({help})")).collect();
+                Fault::NoSuchChoice { value: text.clone(), choices: choices.join(", ") }
+            })
         })
     }
 
@@ -363,13 +285,11 @@ impl<'a> Reader<'a> {
             let Kind::Integer { min, max } = key.kind else {
                 return Err(Fault::OurMistake);
             };
-            number
-                .filter(|n| (min..=max).contains(n))
-                .ok_or_else(|| Fault::OutOfRange {
-                    value: text.clone(),
-                    min: min.to_string(),
-                    max: max.to_string(),
-                })
+            number.filter(|n| (min..=max).contains(n)).ok_or_else(|| Fault::OutOfRange {
+                value: text.clone(),
+                min: min.to_string(),
+                max: max.to_string(),
+            })
         })
     }
 
@@ -386,11 +306,7 @@ impl<'a> Reader<'a> {
             if (min..=max).contains(&number) {
                 Ok(number)
             } else {
-                Err(Fault::OutOfRange {
-                    value: text.clone(),
-                    min: min.to_string(),
-                    max: max.to_string(),
-                })
+                Err(Fault::OutOfRange { value: text.clone(), min: min.to_string(), max: max.to_string() })
             }
         })
     }
@@ -420,10 +336,7 @@ impl<'a> Reader<'a> {
     pub(super) fn size(&mut self, key: &'static Key) -> Option<Found<u64>> {
         self.read(key, |value| {
             let (size, text) = match value {
-                Value::Text(text) => (
-                    human::size(text).map_err(|e| Fault::Unreadable(e.to_string()))?,
-                    text,
-                ),
+                Value::Text(text) => (human::size(text).map_err(|e| Fault::Unreadable(e.to_string()))?, text),
                 Value::Integer(Some(bytes), text) => (*bytes, text),
                 _ => return Err(wrong(key, "an amount of bytes in quotes", value)),
             };
@@ -451,6 +364,13 @@ impl<'a> Reader<'a> {
         })
     }
 
+    pub(super) fn truth(&mut self, key: &'static Key) -> Option<Found<bool>> {
+        self.read(key, |value| match value {
+            Value::Truth(truth) => Ok(*truth),
+            other => Err(wrong(key, "true or false", other)),
+        })
+    }
+
     /// `{ certificate, key }`, as paths beside the configuration.
     pub(super) fn tls(&mut self, key: &'static Key) -> Option<Found<(PathBuf, PathBuf)>> {
         self.read(key, |value| {
@@ -459,25 +379,14 @@ impl<'a> Reader<'a> {
                 return Err(wrong());
             };
             let text = |name: &str| match entries.iter().find(|(n, _)| n == name) {
-                Some((
-                    _,
-                    Item {
-                        value: Value::Text(text),
-                        ..
-                    },
-                )) if !text.trim().is_empty() => Ok(PathBuf::from(text)),
+                Some((_, Item { value: Value::Text(text), .. })) if !text.trim().is_empty() => {
+                    Ok(PathBuf::from(text))
+                }
                 _ => Err(wrong()),
             };
-            if let Some((name, _)) = entries
-                .iter()
-                .find(|(name, _)| name != "certificate" && name != "key")
-            {
+            if let Some((name, _)) = entries.iter().find(|(name, _)| name != "certificate" && name != "key") {
                 let hint = nearest(name, &["certificate", "key"]);
-                return Err(Fault::UnknownKey {
-                    section: "smtp.tls".to_owned(),
-                    name: name.clone(),
-                    hint,
-                });
+                return Err(Fault::UnknownKey { section: "smtp.tls".to_owned(), name: name.clone(), hint });
             }
             Ok((text("certificate")?, text("key")?))
         })
@@ -540,12 +449,7 @@ impl<'a> Reader<'a> {
             self.warn(
                 key,
                 found.line,
-                Fault::Contradicts {
-                    value,
-                    relation,
-                    other: limit_key.title(),
-                    limit,
-                },
+                Fault::Contradicts { value, relation, other: limit_key.title(), limit },
             );
         }
     }
@@ -558,11 +462,7 @@ impl<'a> Reader<'a> {
 }
 
 fn wrong(key: &'static Key, wanted: &str, found: &Value) -> Fault {
-    Fault::WrongType {
-        wanted: wanted.to_owned(),
-        example: key.model(),
-        found: found.name(),
-    }
+    Fault::WrongType { wanted: wanted.to_owned(), example: key.model(), found: found.name() }
 }
 
 /// Parser messages may have several lines; ours have one.
@@ -574,10 +474,7 @@ fn one_line(text: &str) -> String {
 const LIKE: f64 = 0.75;
 
 fn nearest(name: &str, known: &[&str]) -> String {
-    let best = known
-        .iter()
-        .map(|k| (strsim::jaro_winkler(name, k), k))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let best = known.iter().map(|k| (strsim::jaro_winkler(name, k), k)).max_by(|a, b| a.0.total_cmp(&b.0));
     match best {
         Some((like, meant)) if like >= LIKE => format!("did you mean {meant}?"),
         _ => format!("possible are: {}", known.join(", ")),
@@ -585,31 +482,18 @@ fn nearest(name: &str, known: &[&str]) -> String {
 }
 
 fn section_hint(name: &str) -> String {
-    nearest(
-        name,
-        &keys::SECTIONS.iter().map(|s| s.name).collect::<Vec<_>>(),
-    )
+    nearest(name, &keys::SECTIONS.iter().map(|s| s.name).collect::<Vec<_>>())
 }
 
 /// The same key in another section, else the nearest name here.
 fn key_hint(section: &str, name: &str) -> String {
-    let elsewhere: Vec<_> = keys::ALL
-        .iter()
-        .filter(|k| k.name == name)
-        .map(|k| format!("[{}]", k.section))
-        .collect();
+    let elsewhere: Vec<_> =
+        keys::ALL.iter().filter(|k| k.name == name).map(|k| format!("[{}]", k.section)).collect();
     if !elsewhere.is_empty() {
         return format!("it belongs to {}", elsewhere.join(" or "));
     }
     if section.is_empty() {
         return "every key belongs to a section, like [gateway]".to_owned();
     }
-    nearest(
-        name,
-        &keys::ALL
-            .iter()
-            .filter(|k| k.section == section)
-            .map(|k| k.name)
-            .collect::<Vec<_>>(),
-    )
+    nearest(name, &keys::ALL.iter().filter(|k| k.section == section).map(|k| k.name).collect::<Vec<_>>())
 }

@@ -3,6 +3,7 @@
 use super::secret::Password;
 use crate::message::Address;
 use crate::policy::{FirstPost, Origin, Rate, WhoMayPost};
+use crate::router::RoutingPolicy;
 use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -197,37 +198,4 @@ pub enum LogLevel {
     Debug,
     /// Everything.
     Trace,
-}
-
-/// The numbers of the routing decision.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RoutingPolicy {
-    pub metric: Metric,
-    pub matches: usize,
-    pub age: f64,
-    pub first_walks: usize,
-    pub max_hops: usize,
-    pub walk_age: Duration,
-    pub no_signal: NoSignal,
-    pub strong_match: f64,
-    pub contacts: usize,
-    pub strategy: Strategy,
-    pub max_forwards: usize,
-}
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Metric {
-    Gain,
-    OneSided,
-    Normalised,
-    Raw,
-}
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoSignal {
-    Random,
-    Discard,
-}
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strategy {
-    Walk,
-    Literal,
 }

@@ -94,7 +94,7 @@ fn take_apart(
             );
             submission.ignored.push(Ignored {
                 what,
-                why: why_ignored(leaf),
+                why: why_ignored(leaf).into(),
             });
         }
     }

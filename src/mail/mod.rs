@@ -100,5 +100,5 @@ pub struct Ignored {
     /// `attachment 1 (photo.jpg, image/jpeg, 34 kB)`, `9 quoted lines`.
     pub what: String,
     /// Why, as the end of a sentence: `only text and CMR messages are read`.
-    pub why: &'static str,
+    pub why: std::borrow::Cow<'static, str>,
 }

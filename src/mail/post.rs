@@ -140,11 +140,11 @@ pub(crate) fn find(
             0 => {}
             1 => outcome.ignored.push(Ignored {
                 what: one.to_owned(),
-                why,
+                why: why.into(),
             }),
             count => outcome.ignored.push(Ignored {
                 what: format!("{count} {many}"),
-                why,
+                why: why.into(),
             }),
         }
     }

@@ -17,13 +17,24 @@ struct Postings {
     live: usize,
 }
 
+/// How common a word is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usage {
+    /// About how many authors use it. Messages are not counted: nobody can make the words of
+    /// others worthless by repeating them.
+    pub(super) authors: f64,
+    /// Σ √(messages of the author with this word): for the order of rarity, which has to mean
+    /// something in a pool with a single author (an archive) as well.
+    pub(super) weight: f64,
+}
+
 /// Postings over the messages of one scope.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     postings: HashMap<u64, Postings>,
     /// How many messages each author has here.
     authors: HashMap<u32, u32>,
-    /// Σ √(messages of an author): see [`Index::frequency`].
+    /// Σ √(messages of an author): see [`Usage::weight`].
     weight: f64,
     messages: usize,
     words: u64,
@@ -96,17 +107,16 @@ impl Index {
         list.iter().rev().copied().filter(|o| slots.is_live(*o))
     }
 
-    /// How frequent a word is among authors: Σ √(messages of the author with this word).
-    ///
-    /// An author who repeats a word a thousand times makes it no more frequent than 32 people
-    /// who use it once: nobody can make other people's words worthless. In a pool that has one
-    /// author only (an archive), the order of rarity is still that of the messages.
-    pub(super) fn frequency(&self, word: u64, slots: &Slots) -> f64 {
+    /// How common a word is, from the authors of a sample of its messages.
+    pub(super) fn usage(&self, word: u64, slots: &Slots) -> Usage {
         let Some(list) = self.postings.get(&word) else {
-            return 0.0;
+            return Usage::default();
         };
         if list.live == 1 {
-            return 1.0;
+            return Usage {
+                authors: 1.0,
+                weight: 1.0,
+            };
         }
         let step = list.ordinals.len().div_ceil(SAMPLE).max(1);
         let mut seen = 0_usize;
@@ -117,17 +127,32 @@ impl Index {
                 seen += 1;
             }
         }
+        let live = list.live as f64;
         if seen == 0 {
-            return list.live as f64;
+            return Usage {
+                authors: live,
+                weight: live,
+            };
         }
+        let scale = live / seen as f64;
         // Summed in an order of their own: addition of floats depends on the order.
         let mut counts: Vec<u32> = authors.into_values().collect();
         counts.sort_unstable();
-        let sample: f64 = counts.into_iter().map(|n| f64::from(n).sqrt()).sum();
-        sample * list.live as f64 / seen as f64
+        let once = counts.iter().filter(|n| **n == 1).count();
+        let sample: f64 = counts.iter().map(|n| f64::from(*n).sqrt()).sum();
+        Usage {
+            // Who appears twice in a sample is one of few; who appears once stands for many.
+            authors: (counts.len() - once) as f64 + once as f64 * scale,
+            weight: sample * scale,
+        }
     }
 
-    /// What [`Index::frequency`] of a word that every message has would be.
+    /// How many authors there are.
+    pub(super) fn authors(&self) -> usize {
+        self.authors.len()
+    }
+
+    /// What [`Usage::weight`] of a word that every message has would be.
     pub(super) fn weight(&self) -> f64 {
         self.weight
     }

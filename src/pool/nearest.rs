@@ -7,15 +7,25 @@ use super::holders::Part;
 use super::index::Index;
 use super::slots::Stored;
 use super::{Audience, Entry, Pool, distinct_words};
-use crate::distance::{Measured, Metric, Word, excerpt_by, newest, oldest, words};
+use crate::distance::{Measured, Metric, Word, excerpt_by, oldest, words};
 use crate::message::{Address, MessageId};
 use crate::policy::Scope;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// Of a body that is looked up the first, of a cached one the last so many bytes are compared.
-pub const VIEW: usize = crate::distance::WINDOW;
+/// At most so many bytes of a body are compared: of X its beginning, of a longer cached message
+/// the passage that shares most with X. A little less than deflate's window, so that the beginning
+/// of a passage is still in sight when X is coded after it.
+pub const VIEW: usize = 30 * 1024;
+
+/// A passage has [`PASSAGE_FACTOR`] times the length of X, from so many bytes up to [`VIEW`]: a
+/// short question is not lost in a long mail, where pointing back far costs more than it saves.
+const PASSAGE: usize = 4 * 1024;
+const PASSAGE_FACTOR: usize = 8;
+
+/// In what part of a long cached message the passage is looked for.
+const SEARCHED: usize = 1 << 20;
 
 /// How many messages the words nominate for measuring.
 pub const NOMINEES: usize = 48;
@@ -145,11 +155,13 @@ impl Pool {
         let nominees = self.nominate(&clues, query);
         let x_bits = self.coder.bits(x);
         let newest = self.slots.next();
+        let width = x.len().saturating_mul(PASSAGE_FACTOR).clamp(PASSAGE, VIEW);
         let mut scored: Vec<(Scored, u32)> = nominees
             .into_iter()
             .filter_map(|(ordinal, shared)| {
                 let stored = self.slots.get(ordinal)?;
-                let measured = self.measure(x, x_bits, stored, query.metric.is_symmetric());
+                let y = passage(&stored.entry.body, &clues, width);
+                let measured = self.measure(x, x_bits, stored, y, query.metric.is_symmetric());
                 let ago = f64::from(newest.saturating_sub(ordinal)).max(1.0);
                 let mut score = query.metric.distance(&measured);
                 if query.metric != Metric::Normalised {
@@ -169,7 +181,8 @@ impl Pool {
             if !query.metric.is_symmetric()
                 && let Some(stored) = self.slots.get(*ordinal)
             {
-                let measured = self.measure(x, x_bits, stored, true);
+                let y = passage(&stored.entry.body, &clues, width);
+                let measured = self.measure(x, x_bits, stored, y, true);
                 found.distance_raw = measured.raw();
                 found.normalised = measured.normalised();
             }
@@ -296,6 +309,7 @@ impl Pool {
     /// The distinct words of `x`, rarest first; with `all` also those that no message has.
     fn clues_of(&self, x: &[u8], indexes: &[&Index], all: bool) -> Vec<Clue> {
         let everybody: f64 = indexes.iter().map(|i| i.weight()).sum();
+        let authors = indexes.iter().map(|i| i.authors()).sum::<usize>() as f64;
         let mut seen = HashSet::new();
         let mut counted: Vec<(Word, usize)> = words(x)
             .into_iter()
@@ -311,13 +325,13 @@ impl Pool {
         let mut clues: Vec<Clue> = counted
             .into_iter()
             .map(|(word, messages)| {
-                let users: f64 = indexes
-                    .iter()
-                    .map(|i| i.frequency(word.hash, &self.slots))
-                    .sum();
+                let usage = indexes.iter().map(|i| i.usage(word.hash, &self.slots));
+                let (users, weight) = usage.fold((0.0, 0.0), |(users, weight), u| {
+                    (users + u.authors, weight + u.weight)
+                });
                 let common = !word.says_something();
-                let frequent = users > FEW && users > FREQUENT * everybody;
-                let rarity = (1.0 + everybody.max(1.0) / users.max(0.5)).log2();
+                let frequent = users > FEW && users > FREQUENT * authors;
+                let rarity = (1.0 + everybody.max(1.0) / weight.max(0.5)).log2();
                 Clue {
                     hash: word.hash,
                     rarity: if common { rarity / 4.0 } else { rarity },
@@ -395,10 +409,15 @@ impl Pool {
         }
     }
 
-    /// C(Y|X) only if it is asked for; else C(Y) stands for it.
-    fn measure(&self, x: &[u8], x_bits: f64, stored: &Stored, both: bool) -> Measured {
-        let y = newest(&stored.entry.body, VIEW);
-        let y_bits = *stored.bits.get_or_init(|| self.coder.bits(y));
+    /// Measures X against the passage `y` of a cached message. C(Y|X) only if it is asked for;
+    /// else C(Y) stands for it.
+    fn measure(&self, x: &[u8], x_bits: f64, stored: &Stored, y: &[u8], both: bool) -> Measured {
+        let whole = y.len() == stored.entry.body.len();
+        let y_bits = if whole {
+            *stored.bits.get_or_init(|| self.coder.bits(y))
+        } else {
+            self.coder.bits(y)
+        };
         Measured {
             x: x_bits,
             y: y_bits,
@@ -410,6 +429,36 @@ impl Pool {
             },
         }
     }
+}
+
+/// Of a long body the passage of `width` bytes with the most and rarest words of X; of equals the
+/// first. Passages are looked for in steps of half their length.
+fn passage<'b>(body: &'b [u8], clues: &[Clue], width: usize) -> &'b [u8] {
+    if body.len() <= width {
+        return body;
+    }
+    let rarity: HashMap<u64, f64> = clues
+        .iter()
+        .filter(|c| c.telling)
+        .map(|c| (c.hash, c.rarity * c.rarity))
+        .collect();
+    let half = (width / 2).max(1);
+    let mut best: (&[u8], f64) = (oldest(body, width), -1.0);
+    let mut before: (usize, BTreeSet<u64>) = (0, BTreeSet::new());
+    for (block, bytes) in oldest(body, SEARCHED).chunks(half).enumerate() {
+        let found: BTreeSet<u64> = words(bytes)
+            .into_iter()
+            .map(|w| w.hash)
+            .filter(|h| rarity.contains_key(h))
+            .collect();
+        let sum: f64 = before.1.union(&found).filter_map(|h| rarity.get(h)).sum();
+        if sum > best.1 {
+            let passage = body.get(before.0..).unwrap_or_default();
+            best = (oldest(passage, width), sum);
+        }
+        before = (block.saturating_mul(half), found);
+    }
+    best.0
 }
 
 /// Whether a message is any of this audience's business.

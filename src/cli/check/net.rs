@@ -1,7 +1,7 @@
 //! What goes over the network: certificates, addresses to listen on, the smarthost, our name.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -85,20 +85,6 @@ pub(super) fn smarthost(config: &Config) -> Line {
     const NAME: &str = "smarthost";
     let shown = url(config);
     let smarthost = &config.send.smarthost;
-    let ours = |ip: IpAddr| {
-        config.smtp.listen.iter().any(|own| {
-            own.port() == smarthost.port && (own.ip() == ip || own.ip().is_unspecified() && ip.is_loopback())
-        })
-    };
-    let name = smarthost.host.as_str();
-    let ip = if name == "localhost" { Ok(IpAddr::from([127, 0, 0, 1])) } else { name.parse() };
-    if ip.is_ok_and(ours) {
-        return Line::wrong(
-            NAME,
-            format!("{shown} is this gateway itself: mail would never leave"),
-            "name the mail server that takes outgoing mail in [send] smarthost",
-        );
-    }
     let mailto = match connection(config) {
         Ok(mailto) => mailto,
         Err(why) => return Line::wrong(NAME, format!("{shown}: {why}"), ""),
@@ -214,20 +200,6 @@ mod tests {
         // TEST-NET-1 is nobody's.
         let line = bind("192.0.2.1:2525".parse().unwrap(), false);
         assert_eq!((line.state, line.exit), (State::Fail, 78));
-    }
-
-    #[test]
-    fn a_smarthost_that_is_ourselves_is_a_loop() {
-        for (listen, host) in
-            [("127.0.0.1:2525", "127.0.0.1"), ("0.0.0.0:2525", "localhost"), ("[::]:2525", "[::1]")]
-        {
-            let config = config(&format!(
-                "[smtp]\nlisten = [\"{listen}\"]\n[send]\nsmarthost = \"smtp://{host}:2525\"\n"
-            ));
-            let line = smarthost(&config);
-            assert_eq!((line.state, line.exit), (State::Fail, 78), "{}", line.says);
-            assert!(line.says.contains("this gateway itself"), "{}", line.says);
-        }
     }
 
     #[test]

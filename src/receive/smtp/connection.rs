@@ -118,6 +118,8 @@ impl<H: Handler> Connection<H> {
                 out = Vec::new();
             }
             if let Some(end) = end {
+                // Neither a handshake nor a goodbye is to be disturbed.
+                self.place.idle_since(None);
                 return Ok(end);
             }
             if gone && pending.is_none() {

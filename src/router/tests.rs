@@ -1,1 +1,0 @@
-//! Tests of the decision as a whole.
