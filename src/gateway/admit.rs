@@ -16,6 +16,7 @@ use crate::message::{
 use crate::policy::{self, Authenticity, Block, Refusal};
 use crate::receive::{Arrival, Via};
 use crate::smtp::Reply;
+use crate::store::messages::NewMessage;
 
 /// Why something was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +96,8 @@ impl Refused {
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) place: String,
-    pub(super) message: Message,
+    /// With its hashes, which are computed here: the thread that writes is shared by all.
+    pub(super) new: NewMessage,
     /// Other readings of the same part; the signature may choose among them.
     pub(super) alternatives: Vec<Message>,
     pub(super) held_until: Option<UnixTime>,
@@ -240,7 +242,7 @@ fn content(
         match candidate(&found.bytes, limits, &recipient, blocks) {
             Ok((message, held_until)) => candidates.push(Candidate {
                 place: found.place.clone(),
-                message,
+                new: NewMessage::new(message, arrival.received, arrival.via.as_str()),
                 alternatives: found
                     .alternatives
                     .iter()

@@ -119,7 +119,7 @@ impl Gateway {
         if policy::is_key_exchange(&body) {
             return Err(fail(BAD_DATA, "a text that begins like a key exchange is never pooled"));
         }
-        let named = from.map(|from| address(from)).transpose()?;
+        let named = from.map(address).transpose()?;
         let now = clock::now();
         let random =
             clock::random().map_err(|error| fail(UNAVAILABLE, format!("no random numbers: {error}")))?;

@@ -28,8 +28,10 @@ use crate::store::{StoreError, meta};
 /// Decisions in one transaction.
 const BATCH: usize = 32;
 
-/// Learned contacts that are considered beside the pinned ones are `contacts` of the
-/// configuration; this many rows of forgotten senders are kept for their standing.
+/// Contacts that are looked at beyond those that may be chosen: some stand in the header.
+const IN_HEADERS: usize = 32;
+
+/// Peers that are remembered for their standing; the least recent unproven ones go first.
 const PEERS_KEPT: u64 = 100_000;
 
 /// How long the routing of things is remembered after the fact: limits and seen mails.
@@ -53,7 +55,8 @@ impl Inner {
             return Ok(0);
         }
         let config = self.config();
-        let peers = self.store.read(peers::list)?;
+        let most = config.routing.policy.contacts.saturating_add(IN_HEADERS);
+        let peers = self.store.read(|conn| peers::contacts(conn, most))?;
         let mut decided = Vec::new();
         for waits in &waiting {
             match panic::catch_unwind(AssertUnwindSafe(|| self.decide_one(&config, &peers, *waits, now))) {
@@ -240,7 +243,14 @@ impl Surroundings for Around<'_> {
     }
 
     fn may_send(&self, address: &Address) -> Result<(), String> {
-        let peer = self.peers.get(address);
+        let asked;
+        let peer: Option<&Peer> = match self.peers.get(address) {
+            Some(peer) => Some(peer),
+            None => {
+                asked = peers::get(self.conn, address).map_err(|error| error.to_string())?;
+                asked.as_ref()
+            }
+        };
         if peer.is_some_and(|peer| peer.blocked) {
             return Err("it is blocked here".to_owned());
         }
