@@ -22,12 +22,11 @@ use support::daemon::{Config, Daemon, House};
 use support::messages::Mail;
 
 fn house() -> House {
-    House::new(
-        &Config::new()
-            .trusting_loopback()
-            .text("people", "first_post", "publish")
-            .text("policy", "post_at_most", "1000000/s"),
-    )
+    House::new(&Config::new().trusting_loopback().text("people", "first_post", "publish").text(
+        "policy",
+        "post_at_most",
+        "1000000/s",
+    ))
 }
 
 /// Sends a mail with this word and of about this length; the reply that settles its fate.
@@ -70,9 +69,7 @@ fn trouble_passes(house: &House, daemon: Daemon, begin: impl FnOnce(&Daemon), en
         assert_eq!(reply.code, 250, "{word}: {reply:?}");
         assert!(is_stored(house, word), "{word}");
     }
-    house.until("everything is routed", |house| {
-        (house.json(&["status"])["unrouted"] == 0).then_some(())
-    });
+    house.until("everything is routed", |house| (house.json(&["status"])["unrouted"] == 0).then_some(()));
     assert_eq!(house.json(&["status"])["messages"], 4);
     assert!(daemon.is_running());
     assert!(daemon.stop().success());

@@ -57,10 +57,11 @@ fn deliver(client: &mut Client, number: usize) {
 fn a_thousand_idle_clients_and_a_slow_one_do_not_keep_the_next_one_waiting() {
     let before = raise_descriptors();
     let house = House::new(
-        &config()
-            .set("smtp", "max_connections", "1100")
-            .set("smtp", "max_connections_per_ip", "1100")
-            .text("policy", "post_at_most", "1000000/s"),
+        &config().set("smtp", "max_connections", "1100").set("smtp", "max_connections_per_ip", "1100").text(
+            "policy",
+            "post_at_most",
+            "1000000/s",
+        ),
     );
     let soft = before.current.map_or_else(|| "unlimited".to_owned(), |soft| soft.to_string());
     let daemon = house.start_after(&format!("ulimit -Sn {soft}"));

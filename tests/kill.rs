@@ -54,8 +54,22 @@ impl Load {
 
     fn text(&self, number: u64) -> String {
         const WORDS: [&str; 16] = [
-            "planet", "orbit", "queue", "letter", "harbour", "apple", "signal", "routing", "largest",
-            "compress", "neighbour", "moon", "winter", "garden", "question", "answer",
+            "planet",
+            "orbit",
+            "queue",
+            "letter",
+            "harbour",
+            "apple",
+            "signal",
+            "routing",
+            "largest",
+            "compress",
+            "neighbour",
+            "moon",
+            "winter",
+            "garden",
+            "question",
+            "answer",
         ];
         let mut random = Random(self.seed ^ number.wrapping_mul(0x9e37_79b9));
         let mut text = self.token(number);
@@ -158,8 +172,9 @@ fn expect(client: &mut Client, codes: &[u16]) -> io::Result<()> {
 /// The mails whose messages are in the pool. Each is there once and as it was sent.
 fn stored(house: &House, load: &Load, look_at: &BTreeSet<u64>) -> BTreeSet<u64> {
     let conn = house.read_database();
-    let mut select =
-        conn.prepare("SELECT lower(hex(m.public_id)), t.body FROM message m JOIN text t ON t.seq = m.seq").unwrap();
+    let mut select = conn
+        .prepare("SELECT lower(hex(m.public_id)), t.body FROM message m JOIN text t ON t.seq = m.seq")
+        .unwrap();
     let rows = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))).unwrap();
     let mut found = BTreeSet::new();
     for row in rows {
@@ -197,9 +212,11 @@ fn what_was_acknowledged_survives_and_what_was_queued_leaves_under_one_name() {
         .text("log", "level", "warn")
         .set("routing", "pinned", format!("{PEERS:?}"));
     let house = House::new(&config);
+    let daemon = house.start();
     for neighbour in [FEEDER, PEERS[0]] {
         house.verb(&["keys", "set", neighbour, "--text", KEY, "--scheme", "hmac"]);
     }
+    assert!(daemon.stop().success());
 
     let load = Load { seed, start: in_seconds(0) };
     let shared = Mutex::new(Shared::default());

@@ -159,7 +159,8 @@ fn play(house: &House, daemon: &Daemon, program: Program, rows: Vec<Row>) {
 
 /// Every message that is taken is decided on, and the decision can be asked for.
 fn until_routed(house: &House, id: &str) {
-    house.until("the message is routed", |house| (house.show(id).unwrap()["state"] == "routed").then_some(()));
+    house
+        .until("the message is routed", |house| (house.show(id).unwrap()["state"] == "routed").then_some(()));
     let explained = house.json(&["explain", id]);
     assert_eq!(explained["id"], id);
     assert!(!explained["verdict"].as_str().unwrap().is_empty(), "{explained}");
@@ -190,7 +191,7 @@ fn rows(by: &str) -> Vec<Row> {
             .field("Subject", "Planets")
             .text(&format!("{question}?\n")),
         STORED,
-        Then::Post { scope: "public", body: format!("Planets\n\n{question}?\n") },
+        Then::Post { scope: "public", body: format!("Planets\n\n{question}?") },
     ));
     // The same mail again, after a lost reply for example.
     let again = rows.last().unwrap().mail.clone();
@@ -199,7 +200,8 @@ fn rows(by: &str) -> Vec<Row> {
     let lf = from_peer("mailto:lf@peer.test", 100, tell("Lines that end\nwith LF alone\n"));
     rows.push(Row::new(
         "a message as the body, LF",
-        Mail::from("lf@peer.test").bytes(String::from_utf8(lf.write()).unwrap().replace("\r\n", "\n").replace('\n', "\r\n")),
+        Mail::from("lf@peer.test")
+            .bytes(String::from_utf8(lf.write()).unwrap().replace("\r\n", "\n").replace('\n', "\r\n")),
         STORED,
         Then::Messages(vec![lf]),
     ));
@@ -210,21 +212,20 @@ fn rows(by: &str) -> Vec<Row> {
         STORED,
         Then::Messages(vec![crlf.clone()]),
     ));
-    rows.push(Row::new(
-        "a duplicate",
-        attached(&crlf),
-        STORED,
-        Then::Nothing,
-    ));
+    rows.push(Row::new("a duplicate", attached(&crlf), STORED, Then::Nothing));
     let mut other = crlf;
     other.body = tell("Other words under the same id").into_bytes();
     rows.push(
-        Row::new("a conflicting message", attached(&other), MALFORMED, Then::Nothing).says("id").asides(1),
+        Row::new("a conflicting message", attached(&other), STORED, Then::Nothing)
+            .says("kept aside")
+            .asides(1),
     );
 
     let bytes: Vec<u8> = (0..=255).chain(by.bytes()).collect();
     for (number, (name, encoding)) in
-        [("a base64 attachment", "base64"), ("a quoted-printable attachment", "quoted-printable")].into_iter().enumerate()
+        [("a base64 attachment", "base64"), ("a quoted-printable attachment", "quoted-printable")]
+            .into_iter()
+            .enumerate()
     {
         let any = from_peer("mailto:bytes@peer.test", 90 - i64::try_from(number).unwrap(), bytes.clone());
         rows.push(Row::new(
@@ -239,8 +240,10 @@ fn rows(by: &str) -> Vec<Row> {
     let better = from_peer("mailto:several@peer.test", 79, tell("Another good one"));
     rows.push(Row::new(
         "two messages in a mail",
-        Mail::from("several@peer.test")
-            .attachments(&[("1.cmr", "base64", &good.write()), ("2.cmr", "quoted-printable", &better.write())]),
+        Mail::from("several@peer.test").attachments(&[
+            ("1.cmr", "base64", &good.write()),
+            ("2.cmr", "quoted-printable", &better.write()),
+        ]),
         STORED,
         Then::Messages(vec![good, better]),
     ));
@@ -283,13 +286,20 @@ fn rows(by: &str) -> Vec<Row> {
         let other_key = signed(from_peer(peer, age - 2, tell("Another key")), scheme, "another secret");
         rows.push(Row::new("signed by somebody else", attached(&other_key), WRONG_SIGNATURE, Then::Nothing));
         let unsigned = from_peer(peer, age - 3, tell("Not signed at all"));
-        rows.push(Row::new("unsigned, of a keyed neighbour", attached(&unsigned), WRONG_SIGNATURE, Then::Nothing));
+        rows.push(Row::new(
+            "unsigned, of a keyed neighbour",
+            attached(&unsigned),
+            WRONG_SIGNATURE,
+            Then::Nothing,
+        ));
     }
     let stranger = signed(from_peer("mailto:cmr@stranger.test", 40, tell("Who is this")), Scheme::Hmac, KEY);
     rows.push(Row::new("signed by a stranger", attached(&stranger), WRONG_SIGNATURE, Then::Nothing));
 
     let future = message(&[(in_seconds(3_600), "mailto:future@peer.test")], tell("Not yet written"));
-    rows.push(Row::new("an hour ahead", attached(&future), MALFORMED, Then::Nothing).says("ahead of our clock"));
+    rows.push(
+        Row::new("an hour ahead", attached(&future), MALFORMED, Then::Nothing).says("ahead of our clock"),
+    );
 
     for (name, body) in [
         ("an RSA key request", "RSA key exchange request=c5,3."),
@@ -312,7 +322,8 @@ fn rows(by: &str) -> Vec<Row> {
         tell("Our own address in the header"),
     );
     rows.push(
-        Row::new("a message that was here before", attached(&through_us), MALFORMED, Then::Nothing).says("own"),
+        Row::new("a message that was here before", attached(&through_us), MALFORMED, Then::Nothing)
+            .says("own"),
     );
 
     let report = Mail::from("MAILER-DAEMON@people.test")
@@ -358,9 +369,9 @@ fn open_house() -> Config {
 fn every_mail_gets_its_reply_and_leaves_what_it_should() {
     let sink = Sink::start();
     let house = House::new(&open_house().smarthost(sink.address()));
+    let daemon = house.start();
     house.verb(&["keys", "set", PEER, "--text", KEY, "--scheme", "hmac"]);
     house.verb(&["keys", "set", OLD_PEER, "--text", KEY, "--scheme", "sha256"]);
-    let daemon = house.start();
     for program in Program::ALL {
         play(&house, &daemon, program, rows(program.name()));
     }
@@ -372,7 +383,8 @@ fn every_mail_gets_its_reply_and_leaves_what_it_should() {
     let asides = house.json(&["show", "--aside"]);
     let asides = asides.as_array().unwrap();
     assert_eq!(asides.len(), 2 * 3, "{asides:#?}");
-    let said = |word: &str| asides.iter().filter(|aside| aside["reason"].as_str().unwrap().contains(word)).count();
+    let said =
+        |word: &str| asides.iter().filter(|aside| aside["reason"].as_str().unwrap().contains(word)).count();
     assert_eq!((said("postmaster"), said("id")), (2, 2), "{asides:#?}");
     assert!(daemon.stop().success());
 }
@@ -386,17 +398,26 @@ fn who_may_not_post_is_told_so() {
     };
     let post = |by: &str, number: u32| Then::Post {
         scope: "public",
-        body: format!("Post number {number} by {by}.\n"),
+        body: format!("Post number {number} by {by}."),
     };
     // Nobody is believed.
     let house = House::new(&Config::new());
     let daemon = house.start();
     for program in Program::ALL {
         let by = program.name();
-        play(&house, &daemon, program, vec![Row::new("not authenticated", mail(by, 1), NOT_ALLOWED, Then::Nothing)]);
+        play(
+            &house,
+            &daemon,
+            program,
+            vec![Row::new("not authenticated", mail(by, 1), NOT_ALLOWED, Then::Nothing)],
+        );
     }
     // Others are listed.
-    let house = House::new(&open_house().text("policy", "who_may_post", "listed").set("policy", "listed", r#"["@home.test"]"#));
+    let house = House::new(&open_house().text("policy", "who_may_post", "listed").set(
+        "policy",
+        "listed",
+        r#"["@home.test"]"#,
+    ));
     let daemon_of_listed = house.start();
     for program in Program::ALL {
         let by = program.name();
@@ -426,8 +447,8 @@ fn who_may_not_post_is_told_so() {
 #[test]
 fn faults_of_content_that_a_relay_brings_are_kept_aside() {
     let house = House::new(&open_house().set("smtp", "relays", r#"["127.0.0.0/8"]"#));
-    house.verb(&["keys", "set", PEER, "--text", KEY]);
     let daemon = house.start();
+    house.verb(&["keys", "set", PEER, "--text", KEY]);
     for program in Program::ALL {
         let by = program.name();
         let wire = from_peer("mailto:several@peer.test", 69, format!("cut, by {by}")).write();
@@ -495,12 +516,8 @@ fn the_answer_arrives_in_the_thread_of_the_question() {
         100,
         "Jupiter is the largest planet of the solar system.\r\n.\r\nIt is a gas giant \u{2643}.\n".as_bytes(),
     );
-    let reply = Program::Smtplib.submit(
-        daemon.smtp(),
-        "cmr@peer.test",
-        "cmr@home.test",
-        &attached(&jupiter).write(),
-    );
+    let reply =
+        Program::Smtplib.submit(daemon.smtp(), "cmr@peer.test", "cmr@home.test", &attached(&jupiter).write());
     assert_eq!(reply.code, 250, "{reply:?}");
     until_routed(&house, &jupiter.id().to_string());
 
@@ -523,13 +540,14 @@ fn the_answer_arrives_in_the_thread_of_the_question() {
         assert_eq!(answer.to, [person.clone()]);
         let field = |name: &str| answer.field(name).unwrap_or_default();
         assert_eq!(field("In-Reply-To"), format!("<question-{by}@people.test>"));
-        assert_eq!(
-            field("References"),
-            format!("<first-{by}@people.test> <question-{by}@people.test>")
-        );
+        assert_eq!(field("References"), format!("<first-{by}@people.test> <question-{by}@people.test>"));
         assert_eq!(field("Subject"), "Re: Planets");
         assert_eq!(field("Auto-Submitted"), "auto-replied");
-        assert!(field("From").contains("Olga Operator") && field("From").contains("<cmr@home.test>"), "{}", field("From"));
+        assert!(
+            field("From").contains("Olga Operator") && field("From").contains("<cmr@home.test>"),
+            "{}",
+            field("From")
+        );
         assert!(field("To").contains(&person) && field("Cc").is_empty());
         // What cannot be delivered comes back to an address that is never answered.
         assert!(answer.from.is_empty() || answer.from.starts_with("cmr+bounce-"), "{}", answer.from);
@@ -562,17 +580,18 @@ fn read_by_reference(wire: &[u8], recipient: &str) -> theirs::CmrMessage {
 fn forwards_are_signed_for_who_shares_a_key_and_the_reference_verifies_them() {
     let sink = Sink::start();
     let peers = ["mailto:cmr@hmac.test", "mailto:cmr@sha.test", "mailto:cmr@plain.test"];
-    let config = open_house()
-        .smarthost(sink.address())
-        .set("routing", "pinned", format!("{peers:?}"))
-        .set("routing", "first_walks", "3");
+    let config = open_house().smarthost(sink.address()).set("routing", "pinned", format!("{peers:?}")).set(
+        "routing",
+        "first_walks",
+        "3",
+    );
     let house = House::new(&config);
+    let daemon = house.start();
     house.verb(&["keys", "set", peers[0], "--text", KEY, "--scheme", "hmac"]);
     house.verb(&["keys", "set", peers[1], "--text", KEY, "--scheme", "sha256"]);
-    let daemon = house.start();
     for program in Program::ALL {
         let by = program.name();
-        let body = format!("Is there life on Europa? asks {by}\n");
+        let body = format!("Is there life on Europa? asks {by}");
         let question = Mail::from("Alice <alice@people.test>")
             .field("Message-ID", &format!("<europa-{by}@people.test>"))
             .text(&body);
@@ -613,7 +632,10 @@ fn forwards_are_signed_for_who_shares_a_key_and_the_reference_verifies_them() {
             assert!(read.header[0].line_without_crlf().ends_with(" mailto:cmr@home.test"));
             read.make_unsigned();
             read.header.remove(0);
-            assert_eq!(String::from_utf8(read.to_bytes()).unwrap(), String::from_utf8(original.clone()).unwrap());
+            assert_eq!(
+                String::from_utf8(read.to_bytes()).unwrap(),
+                String::from_utf8(original.clone()).unwrap()
+            );
         }
         house.until_idle();
         let explained = house.json(&["explain", &id]);
@@ -635,10 +657,11 @@ fn forwards_are_signed_for_who_shares_a_key_and_the_reference_verifies_them() {
 #[test]
 fn a_first_post_is_nobodys_before_it_is_confirmed() {
     let sink = Sink::start();
-    let config = open_house()
-        .smarthost(sink.address())
-        .text("people", "first_post", "ask")
-        .set("routing", "pinned", r#"["mailto:cmr@peer.test"]"#);
+    let config = open_house().smarthost(sink.address()).text("people", "first_post", "ask").set(
+        "routing",
+        "pinned",
+        r#"["mailto:cmr@peer.test"]"#,
+    );
     let house = House::new(&config);
     let daemon = house.start();
     for program in Program::ALL {
@@ -651,16 +674,22 @@ fn a_first_post_is_nobodys_before_it_is_confirmed() {
             let question = Mail::from(&format!("Bob <{bob}>"))
                 .field("Message-ID", &format!("<bob-{number}-{by}@people.test>"))
                 .field("Subject", "Comets")
-                .text(&format!("Who saw four comets near Ganymede with the {by} telescope of Arcetri last winter?\n"));
+                .text(&format!(
+                    "Who saw four comets near Ganymede with the {by} telescope of Arcetri last winter?\n"
+                ));
             let reply = program.submit(daemon.smtp(), &bob, "cmr@home.test", &question.write());
             assert_eq!(reply.code, 250, "{reply:?}");
             sink.wait_for(&bob, |_| true)
         };
         let forwards = || {
             let to_peer = |mail: &&support::sink::Mail| mail.to.contains(&"cmr@peer.test".to_owned());
-            sink.mails().iter().filter(to_peer).filter(|mail| {
-                mail.part(0).is_some_and(|wire| String::from_utf8_lossy(&wire).contains(&text))
-            }).count()
+            sink.mails()
+                .iter()
+                .filter(to_peer)
+                .filter(|mail| {
+                    mail.part(0).is_some_and(|wire| String::from_utf8_lossy(&wire).contains(&text))
+                })
+                .count()
         };
 
         let before = ids(&house).len();

@@ -30,7 +30,9 @@ pub(super) enum Refused {
     #[error("{0}")]
     Signature(#[from] SignatureError),
     /// A signature by somebody with whom we share no key.
-    #[error("the message is signed, but no key is shared with {0}; send it unsigned, or agree on a key with the operator first")]
+    #[error(
+        "the message is signed, but no key is shared with {0}; send it unsigned, or agree on a key with the operator first"
+    )]
     NoKey(Address),
     /// Policy says no.
     #[error("{0}")]
@@ -39,7 +41,9 @@ pub(super) enum Refused {
     #[error("{0}")]
     NothingToPost(NoPost),
     /// Keys travel in messages of their own, which this version does not speak.
-    #[error("key exchange is not offered here; the operators can agree on a key by other means (cmr-mail keys set)")]
+    #[error(
+        "key exchange is not offered here; the operators can agree on a key by other means (cmr-mail keys set)"
+    )]
     KeyExchange,
     /// The same id came with other bytes, from nobody who is known for sure.
     #[error("another message has the id {0} already, with other bytes below that header line")]
@@ -56,9 +60,10 @@ impl Refused {
     /// The reply to a direct client, with `text` (this sentence and where it happened).
     pub(super) fn reply(&self, text: &str) -> Reply {
         match self {
-            Refused::Format(_) | Refused::Unreadable(_) | Refused::NothingToPost(_) | Refused::Conflict(_) => {
-                Reply::new(554, 6, 0, text)
-            }
+            Refused::Format(_)
+            | Refused::Unreadable(_)
+            | Refused::NothingToPost(_)
+            | Refused::Conflict(_) => Reply::new(554, 6, 0, text),
             Refused::Signature(_) | Refused::NoKey(_) => Reply::wrong_signature(text),
             Refused::Policy(Refusal::TooFast { .. }) => Reply::too_fast(text),
             Refused::Policy(_) | Refused::KeyExchange | Refused::Removed(_) | Refused::NoSuchToken => {
@@ -139,7 +144,13 @@ impl Plan {
 }
 
 /// Reads an arrival: what is in it, who wrote it, and whether each part is good by itself.
-pub(super) fn plan(config: &Config, own: &[Address], blocks: &[Block], arrival: Arrival, now: UnixTime) -> Plan {
+pub(super) fn plan(
+    config: &Config,
+    own: &[Address],
+    blocks: &[Block],
+    arrival: Arrival,
+    now: UnixTime,
+) -> Plan {
     let limits = Limits { max_body: config.smtp.max_message, ..Limits::default() };
     let submission = if is_bare(arrival.via) {
         Submission { messages: vec![bare(&arrival.raw)], addressed: true, ..Submission::default() }
@@ -215,7 +226,11 @@ fn content(
                 held_until,
             }),
             Err(why) => {
-                not_taken.push(NotTaken { place: found.place.clone(), why, bytes: Some(found.bytes.clone()) });
+                not_taken.push(NotTaken {
+                    place: found.place.clone(),
+                    why,
+                    bytes: Some(found.bytes.clone()),
+                });
             }
         }
     }
@@ -238,11 +253,12 @@ fn content(
         let author = if header.from_count == 0 { "an empty From" } else { "a From of several" };
         return refuse("the mail", Refusal::NotOneMailbox { author: author.to_owned() }.into());
     };
-    let may = policy::may_post(config.policy.who_may_post, &config.policy.listed, &from.address, authenticity)
-        .and_then(|()| match Address::new(format!("mailto:{}", from.address)) {
-            Ok(address) => Block::check(blocks, &address),
-            Err(_) => Err(Refusal::NotOneMailbox { author: from.address.clone() }),
-        });
+    let may =
+        policy::may_post(config.policy.who_may_post, &config.policy.listed, &from.address, authenticity)
+            .and_then(|()| match Address::new(format!("mailto:{}", from.address)) {
+                Ok(address) => Block::check(blocks, &address),
+                Err(_) => Err(Refusal::NotOneMailbox { author: from.address.clone() }),
+            });
     if let Err(why) = may {
         return refuse("the mail", why.into());
     }

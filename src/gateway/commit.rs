@@ -77,7 +77,8 @@ impl Plan {
                 let keeps_raw = !not_taken.iter().any(|it| matches!(it.why, Refused::KeyExchange));
                 for candidate in candidates {
                     let author = header.from.as_ref().map(|from| from.address.as_str());
-                    let came = Came { received: arrival.received, now, via, authenticity: &authenticity, author };
+                    let came =
+                        Came { received: arrival.received, now, via, authenticity: &authenticity, author };
                     match admit_message(tx, candidate, &came, &mut outcome)? {
                         Ok(Some(seq)) => seqs.push(seq),
                         Ok(None) => {}
@@ -89,7 +90,8 @@ impl Plan {
                 }
             }
             Content::Post(post) => {
-                let came = Came { received: arrival.received, now, via, authenticity: &authenticity, author: None };
+                let came =
+                    Came { received: arrival.received, now, via, authenticity: &authenticity, author: None };
                 match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
                     Ok(Some(seq)) => seqs.push(seq),
                     Ok(None) => {}
@@ -297,7 +299,12 @@ fn admit_post(
 }
 
 /// The person behind a mail address, made known with fresh tokens at the first time.
-pub(super) fn person(tx: &Connection, address: &str, name: &str, now: UnixTime) -> Result<Person, StoreError> {
+pub(super) fn person(
+    tx: &Connection,
+    address: &str,
+    name: &str,
+    now: UnixTime,
+) -> Result<Person, StoreError> {
     let token = |bytes: [u8; 16]| names::token(&bytes);
     let random = || clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")));
     let (token, confirm_token) = (token(random()?), token(random()?));
@@ -331,9 +338,12 @@ fn for_postmaster(
     outcome: &mut Outcome,
 ) -> Result<(), StoreError> {
     let reason = "for the postmaster";
-    let aside = NewAside { reason, place: "the mail", raw, author: None, id: None, received: now, via, forget_after };
+    let aside =
+        NewAside { reason, place: "the mail", raw, author: None, id: None, received: now, via, forget_after };
     let Some(id) = asides::put(tx, &aside, ASIDES_MAX)? else {
-        return Err(StoreError::Full("a mail for the postmaster is larger than all that may be kept aside".to_owned()));
+        return Err(StoreError::Full(
+            "a mail for the postmaster is larger than all that may be kept aside".to_owned(),
+        ));
     };
     let why = format!("a mail for the postmaster is kept aside as number {id}");
     notice(tx, config, &format!("postmaster-{id}"), &why, serde_json::json!({ "aside": id }), now)?;

@@ -21,11 +21,7 @@ const NAME_MAX: usize = 20;
 /// The readable part of an alias: the first word of a display name as lower-case ASCII letters
 /// and digits, or `someone`. Never the mail address: an alias must not help to guess it.
 pub fn alias_name(display_name: Option<&str>) -> String {
-    let first = display_name
-        .unwrap_or_default()
-        .split_whitespace()
-        .next()
-        .unwrap_or_default();
+    let first = display_name.unwrap_or_default().split_whitespace().next().unwrap_or_default();
     if first.contains('@') {
         return "someone".to_owned();
     }
@@ -35,11 +31,7 @@ pub fn alias_name(display_name: Option<&str>) -> String {
         .map(|c| c.to_ascii_lowercase())
         .take(NAME_MAX)
         .collect();
-    if name.is_empty() {
-        "someone".to_owned()
-    } else {
-        name
-    }
+    if name.is_empty() { "someone".to_owned() } else { name }
 }
 
 /// A token out of random bytes, five bits of each.

@@ -74,11 +74,7 @@ pub(crate) enum ReadError {
     #[error("{0}")]
     Format(String),
     #[error("it says that its body has {declared} bytes, but {found} follow{hint}; {ADVICE}")]
-    Length {
-        declared: usize,
-        found: usize,
-        hint: &'static str,
-    },
+    Length { declared: usize, found: usize, hint: &'static str },
     #[error("its lines end in different ways, so a mail program has changed it; {ADVICE}")]
     MixedLines,
     #[error(
@@ -131,13 +127,7 @@ pub(crate) fn read(content: &[u8], limits: &Limits) -> Result<Vec<Candidate>, Re
     let Some((header, ends, declared)) = header(content, limits)? else {
         // No length can be found: the strict parser says what is wrong with the header.
         return match parse(content, limits) {
-            Ok(_) => Ok(vec![(
-                ReadAs {
-                    lines: Lines::AsSent,
-                    appended: 0,
-                },
-                content.to_vec(),
-            )]),
+            Ok(_) => Ok(vec![(ReadAs { lines: Lines::AsSent, appended: 0 }, content.to_vec())]),
             Err(error) => Err(ReadError::Format(error.to_string())),
         };
     };
@@ -167,11 +157,7 @@ pub(crate) fn read(content: &[u8], limits: &Limits) -> Result<Vec<Candidate>, Re
     }
     let Some((_, bytes)) = found.first() else {
         let hint = hint(body, declared);
-        return Err(ReadError::Length {
-            declared,
-            found: body.len(),
-            hint,
-        });
+        return Err(ReadError::Length { declared, found: body.len(), hint });
     };
     match parse(bytes, limits) {
         Ok(_) => Ok(found),
@@ -208,20 +194,10 @@ fn header(content: &[u8], limits: &Limits) -> Result<Option<(Header, Ends, usize
         normalised.extend_from_slice(text);
         normalised.extend_from_slice(b"\r\n");
         if blank {
-            let length = std::str::from_utf8(text)
-                .ok()
-                .filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+            let length =
+                std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
             let length = length.and_then(|text| text.parse().ok());
-            return Ok(length.map(|length| {
-                (
-                    Header {
-                        normalised,
-                        source_len,
-                    },
-                    found,
-                    length,
-                )
-            }));
+            return Ok(length.map(|length| (Header { normalised, source_len }, found, length)));
         }
         blank = text.is_empty();
     }
@@ -284,8 +260,7 @@ fn has_marked_lines(body: &[u8]) -> bool {
 }
 
 fn has(body: &[u8], sequence: &[u8]) -> bool {
-    body.windows(sequence.len())
-        .any(|window| window == sequence)
+    body.windows(sequence.len()).any(|window| window == sequence)
 }
 
 /// What a mail program seems to have done, as a part of a sentence.
@@ -307,18 +282,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HEAD: &str =
-        "0\r\n2026/11/21 10:00:00.5 mailto:a@x\r\n2026/11/21 09:59:59 mailto:b@x\r\n\r\n";
+    const HEAD: &str = "0\r\n2026/11/21 10:00:00.5 mailto:a@x\r\n2026/11/21 09:59:59 mailto:b@x\r\n\r\n";
 
     fn one(content: &str) -> (Lines, usize, String, usize) {
         let mut found = read(content.as_bytes(), &Limits::default()).expect("it is certain");
         let (read_as, bytes) = found.remove(0);
-        (
-            read_as.lines,
-            read_as.appended,
-            String::from_utf8(bytes).expect("text"),
-            found.len(),
-        )
+        (read_as.lines, read_as.appended, String::from_utf8(bytes).expect("text"), found.len())
     }
 
     fn message(body: &str) -> String {
@@ -334,41 +303,17 @@ mod tests {
             (format!("{two}\r\n"), Lines::AsSent, 2, &two),
             (format!("{two}\r\n\r\n\r\n"), Lines::AsSent, 6, &two),
             (two.replace("\r\n", "\n"), Lines::AllFromLf, 0, &two),
-            (
-                format!("{}\n", two.replace("\r\n", "\n")),
-                Lines::AllFromLf,
-                2,
-                &two,
-            ),
+            (format!("{}\n", two.replace("\r\n", "\n")), Lines::AllFromLf, 2, &two),
             (two.replace("\r\n", "\r\r\n"), Lines::FromCrCrLf, 0, &two),
-            (
-                format!("{}\r\n", two.replace("\r\n", "\r\r\n")),
-                Lines::FromCrCrLf,
-                2,
-                &two,
-            ),
+            (format!("{}\r\n", two.replace("\r\n", "\r\r\n")), Lines::FromCrCrLf, 2, &two),
             (unix.clone(), Lines::AsSent, 0, &unix),
             (unix.replace("\r\n", "\n"), Lines::HeaderFromLf, 0, &unix),
-            (
-                format!("{}\n\n", unix.replace("\r\n", "\n")),
-                Lines::HeaderFromLf,
-                2,
-                &unix,
-            ),
-            (
-                format!("{}one\r\ntwo\r\n", unix.trim_end_matches("one\ntwo")),
-                Lines::BodyToLf,
-                1,
-                &unix,
-            ),
+            (format!("{}\n\n", unix.replace("\r\n", "\n")), Lines::HeaderFromLf, 2, &unix),
+            (format!("{}one\r\ntwo\r\n", unix.trim_end_matches("one\ntwo")), Lines::BodyToLf, 1, &unix),
         ];
         for (content, lines, appended, wanted) in table {
             let (found, left_out, text, _) = one(&content);
-            assert_eq!(
-                (found, left_out, &text),
-                (lines, appended, wanted),
-                "{content:?}"
-            );
+            assert_eq!((found, left_out, &text), (lines, appended, wanted), "{content:?}");
         }
     }
 
@@ -378,10 +323,7 @@ mod tests {
         assert_eq!(one(&content), (Lines::AsSent, 2, message("x\r\n"), 1));
         let found = read(content.as_bytes(), &Limits::default()).expect("certain enough");
         let (read_as, bytes) = found.get(1).expect("an alternative");
-        assert_eq!(
-            (read_as.lines, bytes.as_slice()),
-            (Lines::BodyToLf, message("x\n\n").as_bytes())
-        );
+        assert_eq!((read_as.lines, bytes.as_slice()), (Lines::BodyToLf, message("x\n\n").as_bytes()));
     }
 
     #[test]
@@ -412,17 +354,12 @@ mod tests {
                 message("ab") + "\r\n-- \r\nme",
                 "it says that its body has 2 bytes, but 11 follow: something was added",
             ),
-            (
-                message("ab").replacen("\r\n", "\n", 1),
-                "its lines end in different ways",
-            ),
+            (message("ab").replacen("\r\n", "\n", 1), "its lines end in different ways"),
             (format!("> {}", message("ab")), "there is text before it"),
             (format!("{HEAD}two\r\nab"), "the length"),
             (HEAD.replace("09:59:59", "10:59:59") + "2\r\nab", "the time"),
         ] {
-            let error = read(content.as_bytes(), &limits)
-                .expect_err(&content)
-                .to_string();
+            let error = read(content.as_bytes(), &limits).expect_err(&content).to_string();
             assert!(error.starts_with(start), "{content:?}: {error}");
             assert!(is_attempt(content.as_bytes()), "{content:?}");
         }
@@ -430,13 +367,7 @@ mod tests {
 
     #[test]
     fn a_persons_text_is_no_attempt() {
-        for text in [
-            "",
-            "0",
-            "0\r\nis the answer",
-            "1 2 3",
-            "What is CMR?\r\n2026/11/21 10:00:00 x",
-        ] {
+        for text in ["", "0", "0\r\nis the answer", "1 2 3", "What is CMR?\r\n2026/11/21 10:00:00 x"] {
             assert!(!is_attempt(text.as_bytes()), "{text:?}");
         }
     }

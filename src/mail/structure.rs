@@ -26,13 +26,7 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Caps {
-            parts: 200,
-            depth: 12,
-            header_bytes: 256 << 10,
-            header_fields: 1000,
-            addresses: 1000,
-        }
+        Caps { parts: 200, depth: 12, header_bytes: 256 << 10, header_fields: 1000, addresses: 1000 }
     }
 }
 
@@ -51,9 +45,7 @@ pub(crate) enum StructureError {
     HeaderFields(usize),
     #[error("it has more than {0} addresses")]
     Addresses(usize),
-    #[error(
-        "it says that it has several parts, but the boundary between them is missing (byte {0})"
-    )]
+    #[error("it says that it has several parts, but the boundary between them is missing (byte {0})")]
     NoBoundary(usize),
     #[error("the header of a part has no end (byte {0})")]
     HeaderUnfinished(usize),
@@ -129,21 +121,8 @@ pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 impl Structure {
     /// Scans `raw` strictly.
     pub(crate) fn scan(raw: &[u8], caps: &Caps) -> Result<Structure, StructureError> {
-        let mut scan = Scan {
-            raw,
-            caps,
-            parts: 0,
-            structure: Structure::default(),
-        };
-        scan.entity(
-            0..raw.len(),
-            &Place {
-                depth: 0,
-                inside: false,
-                digest: false,
-                cut_short: false,
-            },
-        )?;
+        let mut scan = Scan { raw, caps, parts: 0, structure: Structure::default() };
+        scan.entity(0..raw.len(), &Place { depth: 0, inside: false, digest: false, cut_short: false })?;
         Ok(scan.structure)
     }
 
@@ -159,8 +138,7 @@ impl Structure {
             let Some(leaf) = ours.next() else {
                 return Err(StructureError::Disagreement(at));
             };
-            let same_end =
-                usize::try_from(end) == Ok(leaf.body.end) || (mail && leaf.kind == Kind::Mail);
+            let same_end = usize::try_from(end) == Ok(leaf.body.end) || (mail && leaf.kind == Kind::Mail);
             if at != leaf.body.start || !same_end {
                 return Err(StructureError::Disagreement(leaf.body.start.min(at)));
             }
@@ -176,9 +154,7 @@ impl Structure {
 pub(crate) fn leaf_parts<'x, 'm>(
     mail: &'m Message<'x>,
 ) -> impl Iterator<Item = &'m mail_parser::MessagePart<'x>> {
-    mail.parts
-        .iter()
-        .filter(|part| !matches!(part.body, PartType::Multipart(_)))
+    mail.parts.iter().filter(|part| !matches!(part.body, PartType::Multipart(_)))
 }
 
 /// Where an entity stands.
@@ -220,23 +196,19 @@ impl Scan<'_> {
         let part = parsed.as_ref().map(Message::root_part);
         let content_type = part.and_then(|part| part.content_type());
         let media_type = match content_type {
-            Some(found) => format!("{}/{}", found.ctype(), found.subtype().unwrap_or_default())
-                .to_ascii_lowercase(),
+            Some(found) => {
+                format!("{}/{}", found.ctype(), found.subtype().unwrap_or_default()).to_ascii_lowercase()
+            }
             None if place.digest => "message/rfc822".to_owned(),
             None => "text/plain".to_owned(),
         };
         if media_type.starts_with("multipart/") {
-            let boundary = content_type
-                .and_then(|found| found.attribute("boundary"))
-                .unwrap_or_default();
+            let boundary = content_type.and_then(|found| found.attribute("boundary")).unwrap_or_default();
             return self.multipart(body, boundary.as_bytes(), media_type, place);
         }
         let encoding = part
             .and_then(|part| part.content_transfer_encoding())
-            .map_or_else(
-                || "7bit".to_owned(),
-                |text| strip_comments(text).to_ascii_lowercase(),
-            );
+            .map_or_else(|| "7bit".to_owned(), |text| strip_comments(text).to_ascii_lowercase());
         let kind = match media_type.as_str() {
             "text/plain" => Kind::Plain,
             "text/html" => Kind::Html,
@@ -248,22 +220,13 @@ impl Scan<'_> {
                 return Err(StructureError::EncodedMail(range.start));
             }
             let depth = place.depth + 1;
-            self.entity(
-                body.clone(),
-                &Place {
-                    depth,
-                    inside: true,
-                    digest: false,
-                    cut_short: false,
-                },
-            )?;
+            self.entity(body.clone(), &Place { depth, inside: true, digest: false, cut_short: false })?;
         }
         if place.inside {
             return Ok(());
         }
         let attribute = |name| content_type.and_then(|found| found.attribute(name));
-        let flowed =
-            attribute("format").is_some_and(|format| format.eq_ignore_ascii_case("flowed"));
+        let flowed = attribute("format").is_some_and(|format| format.eq_ignore_ascii_case("flowed"));
         let delsp = attribute("delsp").is_some_and(|delsp| delsp.eq_ignore_ascii_case("yes"));
         self.structure.leaves.push(Leaf {
             body,
@@ -310,15 +273,7 @@ impl Scan<'_> {
         for (number, part) in parts.into_iter().enumerate() {
             let cut_short = place.cut_short || (!closed && number == last);
             let depth = place.depth + 1;
-            self.entity(
-                part,
-                &Place {
-                    depth,
-                    inside: place.inside,
-                    digest,
-                    cut_short,
-                },
-            )?;
+            self.entity(part, &Place { depth, inside: place.inside, digest, cut_short })?;
         }
         Ok(())
     }
@@ -394,19 +349,11 @@ pub(crate) fn check_header(header: &[u8], at: usize, caps: &Caps) -> Result<(), 
         return Err(StructureError::HeaderBytes(caps.header_bytes));
     }
     let mut fields = 0;
-    let once = [
-        "Content-Type",
-        "Content-Transfer-Encoding",
-        "Content-Disposition",
-    ];
+    let once = ["Content-Type", "Content-Transfer-Encoding", "Content-Disposition"];
     let mut seen = [false; 3];
     for line in lines(header).filter(|line| !line.starts_with(b" ") && !line.starts_with(b"\t")) {
         fields += 1;
-        let name = line
-            .split(|byte| *byte == b':')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii();
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii();
         for (field, seen) in once.iter().zip(seen.iter_mut()) {
             if name.eq_ignore_ascii_case(field.as_bytes()) {
                 if *seen {
@@ -449,12 +396,7 @@ pub(crate) fn strip_comments(text: &str) -> String {
 /// A file name that is fit to be shown: without directories, control characters and length.
 fn clean_name(name: &str) -> String {
     let base = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    super::text::printable(base)
-        .chars()
-        .take(80)
-        .collect::<String>()
-        .trim()
-        .to_owned()
+    super::text::printable(base).chars().take(80).collect::<String>().trim().to_owned()
 }
 
 /// All fields of this name, whatever its case.

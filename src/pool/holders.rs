@@ -30,10 +30,7 @@ struct Row {
 impl Row {
     fn keys(&self, id: u32) -> ((u64, Reverse<u32>, u32), (u64, Reverse<u32>, u32)) {
         let oldest = Reverse(self.held.first().copied().unwrap_or(u32::MAX));
-        (
-            (self.held.len() as u64, oldest, id),
-            (self.bytes, oldest, id),
-        )
+        ((self.held.len() as u64, oldest, id), (self.bytes, oldest, id))
     }
 }
 
@@ -127,11 +124,7 @@ impl Holders {
             Measure::Messages => row.held.len() as u64,
             Measure::Bytes => row.bytes,
         };
-        if amount > share && row.held.len() > 1 {
-            row.held.first().copied()
-        } else {
-            None
-        }
+        if amount > share && row.held.len() > 1 { row.held.first().copied() } else { None }
     }
 
     /// The messages of one holder, oldest first.

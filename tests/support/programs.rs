@@ -101,9 +101,12 @@ fn swaks(server: SocketAddr, from: &str, to: &str, mail: &[u8]) -> Reply {
 
 fn smtplib(server: SocketAddr, from: &str, to: &str, mail: &[u8]) -> Reply {
     let (out, err) = run(
-        Command::new("python3")
-            .args(["-c", SMTPLIB])
-            .args([&server.ip().to_string(), &server.port().to_string(), from, to]),
+        Command::new("python3").args(["-c", SMTPLIB]).args([
+            &server.ip().to_string(),
+            &server.port().to_string(),
+            from,
+            to,
+        ]),
         "python3",
         mail,
     );

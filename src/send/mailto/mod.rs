@@ -77,21 +77,13 @@ pub struct Reuse {
 
 impl Default for Reuse {
     fn default() -> Self {
-        Self {
-            mails: 100,
-            idle: Duration::from_secs(30),
-            connections: 8,
-        }
+        Self { mails: 100, idle: Duration::from_secs(30), connections: 8 }
     }
 }
 
 impl Reuse {
     /// A connection for each mail.
-    pub const NEVER: Reuse = Reuse {
-        mails: 1,
-        idle: Duration::ZERO,
-        connections: 0,
-    };
+    pub const NEVER: Reuse = Reuse { mails: 1, idle: Duration::ZERO, connections: 0 };
 }
 
 /// One mail for one recipient.
@@ -124,32 +116,20 @@ struct Envelope {
 impl Envelope {
     fn of(submission: &Submission) -> Result<Self, SendError> {
         let sender = submission.envelope_sender.as_deref();
-        Ok(Self {
-            sender: sender.map(address).transpose()?,
-            recipient: address(&submission.recipient)?,
-        })
+        Ok(Self { sender: sender.map(address).transpose()?, recipient: address(&submission.recipient)? })
     }
 
     fn is_ascii(&self) -> bool {
         let text: &str = self.recipient.as_ref();
-        text.is_ascii()
-            && self
-                .sender
-                .as_ref()
-                .is_none_or(|s| AsRef::<str>::as_ref(s).is_ascii())
+        text.is_ascii() && self.sender.as_ref().is_none_or(|s| AsRef::<str>::as_ref(s).is_ascii())
     }
 }
 
 /// An address that is one word on the wire: whatever could end the command or the path is out,
 /// before the library has its say about the rest.
 fn address(text: &str) -> Result<lettre::Address, SendError> {
-    let bad = || SendError::BadAddress {
-        address: text.to_owned(),
-    };
-    if text
-        .chars()
-        .any(|c| c.is_control() || c.is_whitespace() || "<>".contains(c))
-    {
+    let bad = || SendError::BadAddress { address: text.to_owned() };
+    if text.chars().any(|c| c.is_control() || c.is_whitespace() || "<>".contains(c)) {
         return Err(bad());
     }
     text.parse().map_err(|_| bad())
@@ -231,19 +211,13 @@ impl Mailto {
                 Err(error) if error.may_be_stale() => {}
                 Err(error) => return Err(error),
                 Ok(reply) => {
-                    return Ok(Receipt {
-                        reply,
-                        reused: true,
-                    });
+                    return Ok(Receipt { reply, reused: true });
                 }
             }
         }
         let session = self.open().await?;
         let reply = self.attempt(session, &envelope, &mail).await?;
-        Ok(Receipt {
-            reply,
-            reused: false,
-        })
+        Ok(Receipt { reply, reused: false })
     }
 
     /// Connects, greets and logs in without sending anything: what a check of the configuration
@@ -271,13 +245,7 @@ impl Mailto {
 
     async fn open(&self) -> Result<Session, SendError> {
         let inner = &self.inner;
-        Session::open(
-            &inner.smarthost,
-            &inner.guard,
-            &inner.hello,
-            inner.deadlines,
-        )
-        .await
+        Session::open(&inner.smarthost, &inner.guard, &inner.hello, inner.deadlines).await
     }
 
     /// A kept connection that is ready for a mail.
@@ -330,9 +298,7 @@ impl Inner {
     /// Keeps the connection for the next mail, or gives it back to be closed.
     fn put_back(self: &Arc<Self>, mut session: Session) -> Option<Session> {
         let mut kept = self.kept();
-        if kept.closing
-            || session.mails >= self.reuse.mails
-            || kept.sessions.len() >= self.reuse.connections
+        if kept.closing || session.mails >= self.reuse.mails || kept.sessions.len() >= self.reuse.connections
         {
             return Some(session);
         }
@@ -349,9 +315,7 @@ impl Inner {
     fn expired(&self) -> (Vec<Session>, Option<Instant>) {
         let mut kept = self.kept();
         let sessions = std::mem::take(&mut kept.sessions);
-        let (old, fresh) = sessions
-            .into_iter()
-            .partition(|s| s.last_used.elapsed() >= self.reuse.idle);
+        let (old, fresh) = sessions.into_iter().partition(|s| s.last_used.elapsed() >= self.reuse.idle);
         kept.sessions = fresh;
         let next = kept.sessions.iter().map(|s| s.last_used).min();
         kept.reaper_runs = next.is_some();
@@ -405,10 +369,7 @@ mod tests {
             "ann@exam\u{2028}ple.net",
             "@relay.example:ann@example.net",
         ] {
-            assert!(
-                matches!(address(bad), Err(SendError::BadAddress { .. })),
-                "{bad:?}"
-            );
+            assert!(matches!(address(bad), Err(SendError::BadAddress { .. })), "{bad:?}");
         }
     }
 
