@@ -26,7 +26,7 @@ pub fn excerpt(y: &[u8], x: &[u8], max_chars: usize) -> String {
     })
 }
 
-/// [`excerpt`] with the weight of a shared word given by the caller (not negative).
+/// [`excerpt()`] with the weight of a shared word given by the caller (not negative).
 #[must_use]
 pub fn excerpt_by(y: &[u8], x: &[u8], max_chars: usize, weight: &dyn Fn(&Word) -> f64) -> String {
     let text = String::from_utf8_lossy(super::oldest(y, LOOKED_AT));

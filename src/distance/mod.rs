@@ -6,8 +6,8 @@
 //! A [`Coder`] gives C(X), the length of X in bits, and C(X|Y), its length when Y has been coded
 //! before it. Everything the rest of the program calls "close" is one of the four [`Metric`]s
 //! made of those two (specification section 3.2). [`Deflate`] is the coder in use; the words of
-//! [`words`] only nominate what is worth compressing, and find the passage that people are
-//! shown ([`excerpt`]).
+//! [`words()`] only nominate what is worth compressing, and find the passage that people are
+//! shown ([`excerpt()`]).
 
 mod deflate;
 mod excerpt;

@@ -51,6 +51,16 @@ pub(super) enum Refused {
     /// A confirmation that nobody asked for.
     #[error("nobody is waiting for this confirmation; write to the posting address itself")]
     NoSuchToken,
+    /// A command by mail that this version does not know.
+    #[error(
+        "+{0} is a command that is not understood here; to post a text, write to the posting address without it"
+    )]
+    UnknownCommand(String),
+    /// A person who is not known, or not known for sure, wants no more mail.
+    #[error(
+        "nothing shows that this really comes from you; write to the stop address that stands at the end of our mails"
+    )]
+    NotYours,
     /// Erased here for good.
     #[error("the message {0} was removed here by the operator")]
     Removed(MessageId),
@@ -66,9 +76,11 @@ impl Refused {
             | Refused::Conflict(_) => Reply::new(554, 6, 0, text),
             Refused::Signature(_) | Refused::NoKey(_) => Reply::wrong_signature(text),
             Refused::Policy(Refusal::TooFast { .. }) => Reply::too_fast(text),
-            Refused::Policy(_) | Refused::KeyExchange | Refused::Removed(_) | Refused::NoSuchToken => {
-                Reply::not_allowed(text)
-            }
+            Refused::Policy(_)
+            | Refused::KeyExchange
+            | Refused::Removed(_)
+            | Refused::NoSuchToken
+            | Refused::NotYours => Reply::not_allowed(text),
         }
     }
 
@@ -116,6 +128,8 @@ pub(super) enum Content {
     Absorbed(&'static str),
     /// A person confirms, with this token, that posts may be published.
     Confirmation(String),
+    /// A person wants no more mail; with the token, if there is one.
+    Stop(Option<String>),
     /// For the humans behind the gateway (RFC 5321, section 4.5.1; RFC 2142).
     ForPostmaster,
     /// CMR messages, and what should have been some.
@@ -194,6 +208,15 @@ fn content(
     let refuse = |place: &str, why: Refused| {
         Content::Messages(Vec::new(), vec![NotTaken { place: place.to_owned(), why, bytes: None }])
     };
+    let stop = tags.iter().find_map(|tag| tag.strip_prefix(super::people::STOP_TAG));
+    match stop.map(|rest| (rest, rest.strip_prefix('-'))) {
+        Some((_, Some(token))) => return Content::Stop(Some(token.to_owned())),
+        Some(("", None)) => return Content::Stop(None),
+        _ => {}
+    }
+    if let Some(tag) = tags.iter().find(|tag| super::people::is_command(tag)) {
+        return refuse("the mail", Refused::UnknownCommand(tag.clone()));
+    }
     if let Some(client) = arrival.peer
         && let Some(block) = blocks.iter().find(|block| is_host(block, client))
     {

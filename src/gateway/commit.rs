@@ -68,6 +68,10 @@ impl Plan {
         match content {
             Content::Absorbed(why) => outcome.note = Some(format!("{why}; nothing was stored")),
             Content::Confirmation(token) => confirm(tx, &token, now, &mut outcome)?,
+            Content::Stop(token) => {
+                let author = header.from.as_ref().filter(|_| authenticity.is_authenticated());
+                stop(tx, token.as_deref(), author.map(|from| from.address.as_str()), now, &mut outcome)?;
+            }
             Content::ForPostmaster => {
                 for_postmaster(tx, config, whole, via, now, forget_after, &mut outcome)?;
             }
@@ -269,6 +273,9 @@ fn admit_post(
     let id = new.id();
     match messages::admit(tx, &new)? {
         Admitted::New(seq) | Admitted::Conflict { seq, .. } => {
+            if let Some(person) = person.as_ref().filter(|person| person.stopped_at.is_some()) {
+                people::resume(tx, person.id)?;
+            }
             limits::note(tx, Counted::Post, who.as_bytes(), came.now)?;
             if let Some(person) = person {
                 let thread = NewThread {
@@ -324,6 +331,30 @@ fn confirm(tx: &Connection, token: &str, now: UnixTime, outcome: &mut Outcome) -
         1 => "confirmed: one post is public now, and the next ones are at once".to_owned(),
         n => format!("confirmed: {n} posts are public now, and the next ones are at once"),
     });
+    Ok(())
+}
+
+/// A person wants no more mail: by the private token, or by being known for sure. Takes effect
+/// at once; what was asked is still answered.
+fn stop(
+    tx: &Connection,
+    token: Option<&str>,
+    author: Option<&str>,
+    now: UnixTime,
+    outcome: &mut Outcome,
+) -> Result<(), StoreError> {
+    let person = match (token, author) {
+        (Some(token), _) => people::by_confirm_token(tx, token)?,
+        (None, Some(author)) => people::by_address(tx, author)?,
+        (None, None) => None,
+    };
+    match person {
+        Some(person) => {
+            people::stop(tx, person.id, now)?;
+            outcome.note = Some("stopped: you get no more mail about what you wrote".to_owned());
+        }
+        None => outcome.refused.push(("the mail".to_owned(), Refused::NotYours)),
+    }
     Ok(())
 }
 

@@ -15,6 +15,7 @@ pub mod lock;
 mod outgoing;
 pub mod people;
 mod route;
+pub mod sender;
 mod view;
 
 use std::panic::{self, AssertUnwindSafe};

@@ -1,11 +1,16 @@
 //! A mail taken apart.
 
 use super::header::Header;
-use super::reading::{self, ADVICE, lf_to_crlf};
-use super::structure::{Kind, Leaf, Structure, StructureError};
+use super::reading::{self, lf_to_crlf};
+use super::structure::{self, Kind, Leaf, Structure, StructureError};
 use super::{Fault, Found, Ignored, NoPost, Reading, Submission, post, posting_tag, transfer};
-use mail_parser::MessageParser;
 use std::borrow::Cow;
+
+/// What a person can do about a message that arrived damaged.
+const ADVICE: &str = "please send it as an attachment (a file), which mail programs leave as it is";
+
+/// What a person can do if it was such a file.
+const FILE_ADVICE: &str = "the file has to hold the message to the last byte and nothing else";
 
 /// Takes a mail apart: CMR messages, or a person's post, or why neither.
 ///
@@ -23,7 +28,8 @@ pub fn extract(raw: &[u8], reading: &Reading<'_>) -> Submission {
         submission.faults = vec![Fault {
             place: "the mail".to_owned(),
             reason: format!(
-                "it can't be read for certain, because {error}; a CMR message in it was not taken: {ADVICE}"
+                "it can't be read for certain, because {error}; nothing was taken from it: please send plain text, or a CMR \
+                 message as an attachment"
             ),
         }];
     }
@@ -38,8 +44,6 @@ fn as_it_travelled(raw: &[u8]) -> Cow<'_, [u8]> {
 
 fn take_apart(raw: &[u8], reading: &Reading<'_>, submission: &mut Submission) -> Result<(), StructureError> {
     submission.header = Header::read(raw, reading)?;
-    // The scan comes before mail-parser, which has no bounds.
-    let structure = Structure::scan(raw, &reading.caps)?;
     (submission.addressed, submission.tags) = addressing(&submission.header, reading);
     if submission.header.is_dsn || submission.header.is_mdn {
         submission.no_post = Some(NoPost::Report);
@@ -122,6 +126,8 @@ fn look_into(
     let named = leaf.name.as_deref().is_some_and(|name| name.to_ascii_lowercase().ends_with(".cmr"))
         || leaf.media_type == "application/cmr"
         || leaf.media_type == "application/x-cmr";
+    let is_file = leaf.encoding == "base64" && (leaf.attachment || leaf.name.is_some());
+    let advice = if is_file { FILE_ADVICE } else { ADVICE };
     let content = match transfer::decode(&leaf.encoding, encoded) {
         Ok(content) => content,
         Err(error) if named => {
@@ -135,11 +141,12 @@ fn look_into(
         });
     }
     if leaf.cut_short {
-        return Some(Err(format!(
-            "the mail ends in the middle of it, so it was cut short on the way; {ADVICE}"
-        )));
+        return Some(Err(
+            "the mail ends in the middle of it, so it was cut short on the way; please send it again"
+                .to_owned(),
+        ));
     }
-    Some(match reading::read(&content, &reading.limits) {
+    Some(match reading::read(&content, leaf.flowed.is_some(), &reading.limits) {
         Ok(mut candidates) => {
             let (read_as, bytes) = candidates.remove(0);
             Ok(Found {
@@ -150,7 +157,7 @@ fn look_into(
                 alternatives: candidates,
             })
         }
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(format!("{error}; {advice}")),
     })
 }
 

@@ -1,6 +1,6 @@
 //! The facts of a mail's header: who, when, in which thread, and whether a program sent it.
 
-use super::structure::{StructureError, check_header, fields, header_end, strip_comments};
+use super::structure::{StructureError, check_bounds, fields, header_end, parse_header, strip_comments};
 use super::text::printable;
 use super::{LOOP_HEADER, Reading, robot};
 use crate::message::UnixTime;

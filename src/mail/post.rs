@@ -40,6 +40,8 @@ pub enum NoPost {
     Messages,
     /// The mail should hold CMR messages but they are damaged.
     Faults,
+    /// The mail ends in the middle of its text.
+    CutShort,
     /// The mail is encrypted.
     Encrypted,
     /// No part of the mail is text.
@@ -57,6 +59,7 @@ impl fmt::Display for NoPost {
             NoPost::Report => "the mail is a report about another mail",
             NoPost::Messages => "the mail holds CMR messages, which were taken instead of its text",
             NoPost::Faults => "the CMR message in the mail is damaged",
+            NoPost::CutShort => "the mail ends in the middle of its text, so it was cut short on the way",
             NoPost::Encrypted => {
                 "the mail is encrypted, and what is posted here is public: please send it unencrypted if you want that"
             }

@@ -115,6 +115,9 @@ mod tests {
     use super::*;
     use crate::mail::Mailbox;
 
+    /// A change to a person's mail, the envelope sender, and a word of the outcome.
+    type Row<'a> = (&'a dyn Fn(&mut Header), Option<&'a str>, &'a str);
+
     fn ours() -> Vec<String> {
         vec!["cmr@example.org".to_owned(), "notes@example.org".to_owned()]
     }
@@ -152,7 +155,7 @@ mod tests {
             may_autoreply(&header, sender, &ours()).err().unwrap_or("answered")
         };
         let set = |value: &str| Some(value.to_owned());
-        let table: [(&dyn Fn(&mut Header), Option<&str>, &str); 20] = [
+        let table: [Row<'_>; 20] = [
             (&|_| {}, Some("alice@example.com"), "answered"),
             (&|_| {}, None, "answered"),
             (&|h| h.auto_submitted = set("no"), None, "answered"),

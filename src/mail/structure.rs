@@ -55,6 +55,8 @@ pub(crate) enum StructureError {
     BoundaryInLine(usize),
     #[error("a mail inside it is encoded, which MIME forbids (byte {0})")]
     EncodedMail(usize),
+    #[error("the mail reader gave up on it")]
+    GaveUp,
     #[error("two readers disagree about where its parts begin and end (byte {0})")]
     Disagreement(usize),
 }
@@ -116,6 +118,22 @@ pub(crate) fn header_end(raw: &[u8], range: &Range<usize>) -> Option<usize> {
 /// Lines with their ends. A line ends with LF; a bare CR is data.
 pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split_inclusive(|byte| *byte == b'\n')
+}
+
+/// mail-parser's reading of a whole mail.
+///
+/// It claims never to panic, but its debug assertions fail on some mails (a mail inside a mail
+/// that a digest ends), so a panic in it is one more reason not to interpret a mail.
+pub(crate) fn parse(raw: &[u8]) -> Result<Message<'_>, StructureError> {
+    std::panic::catch_unwind(|| MessageParser::default().parse(raw))
+        .map_err(|_| StructureError::GaveUp)?
+        .ok_or(StructureError::NoHeader)
+}
+
+/// mail-parser's reading of a header, `None` if it finds no field. Same caution.
+pub(crate) fn parse_header(header: &[u8]) -> Result<Option<Message<'_>>, StructureError> {
+    std::panic::catch_unwind(|| MessageParser::default().parse_headers(header))
+        .map_err(|_| StructureError::GaveUp)
 }
 
 impl Structure {
@@ -191,8 +209,9 @@ impl Scan<'_> {
         };
         let body = body_start..range.end;
         let header = self.raw.get(range.start..body_start).unwrap_or_default();
-        check_header(header, range.start, self.caps)?;
-        let parsed = MessageParser::default().parse_headers(header);
+        check_bounds(header, self.caps)?;
+        check_fields(header, range.start)?;
+        let parsed = parse_header(header)?;
         let part = parsed.as_ref().map(Message::root_part);
         let content_type = part.and_then(|part| part.content_type());
         let media_type = match content_type {
@@ -342,9 +361,8 @@ fn find_delimiter(line: &[u8], boundary: &[u8]) -> Option<usize> {
     None
 }
 
-/// The bounds on a header, and the fields that must not stand twice in it: readers differ about
-/// which of two counts.
-pub(crate) fn check_header(header: &[u8], at: usize, caps: &Caps) -> Result<(), StructureError> {
+/// The bounds on a header.
+pub(crate) fn check_bounds(header: &[u8], caps: &Caps) -> Result<(), StructureError> {
     if header.len() > caps.header_bytes {
         return Err(StructureError::HeaderBytes(caps.header_bytes));
     }
@@ -363,10 +381,14 @@ pub(crate) fn check_header(header: &[u8], at: usize, caps: &Caps) -> Result<(), 
             }
         }
     }
-    if fields > caps.header_fields {
-        return Err(StructureError::HeaderFields(caps.header_fields));
-    }
     Ok(())
+}
+
+/// The first lines of a header's fields, without the lines that continue them.
+fn field_lines(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    lines(header).filter(|line| {
+        !line.starts_with(b" ") && !line.starts_with(b"\t") && !matches!(line, [b'\r', b'\n'] | [b'\n'])
+    })
 }
 
 /// The text without comments (RFC 5322, section 3.2.2) and surrounding white space.

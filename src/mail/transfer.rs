@@ -19,7 +19,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Why a part can't be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TransferError {
-    #[error("its base64 is damaged ({0})")]
+    #[error("its base64 is damaged")]
     Base64(#[from] base64::DecodeError),
     #[error("its quoted-printable text is damaged (at byte {0} of it)")]
     QuotedPrintable(usize),

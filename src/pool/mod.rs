@@ -323,7 +323,7 @@ impl Pool {
 }
 
 /// How many bytes of a body are read for its words, its beginning.
-const INDEXED: usize = 1 << 20;
+const INDEXED: usize = 256 * 1024;
 
 /// The distinct words of a body, in the order of their first appearance, as far as they are
 /// indexed.

@@ -21,14 +21,14 @@ pub const VIEW: usize = 30 * 1024;
 
 /// A passage has [`PASSAGE_FACTOR`] times the length of X, from so many bytes up to [`VIEW`]: a
 /// short question is not lost in a long mail, where pointing back far costs more than it saves.
-const PASSAGE: usize = 4 * 1024;
+const PASSAGE: usize = 1024;
 const PASSAGE_FACTOR: usize = 8;
 
 /// In what part of a long cached message the passage is looked for.
-const SEARCHED: usize = 1 << 20;
+const SEARCHED: usize = super::INDEXED;
 
 /// How many messages the words nominate for measuring.
-pub const NOMINEES: usize = 48;
+pub const NOMINEES: usize = 32;
 
 /// How many peers the words nominate for measuring; a profile of 32 KiB costs a millisecond.
 const PEER_NOMINEES: usize = 16;

@@ -136,7 +136,8 @@ impl<'a> Plan<'a> {
         if self.around.is_own(to) {
             return Err(No::Ourselves);
         }
-        if header.any(|address| address == to) {
+        // Another spelling of an address in the header is the same peer.
+        if header.any(|address| address.same_place(to)) {
             return Err(No::InHeader);
         }
         if has || self.around.has(to, id) {

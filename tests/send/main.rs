@@ -12,6 +12,7 @@
 mod scripted;
 
 mod connections;
+mod queue;
 
 use cmr_mail::send::mailto::{Deadlines, Login, Mailto, Reuse, Security, Smarthost, Submission};
 use cmr_mail::send::outcome::Outcome;

@@ -177,7 +177,9 @@ fn octets(builder: lettre::message::SinglePartBuilder, bytes: &[u8]) -> Result<S
     Ok(builder.header(octet_stream).body(body))
 }
 
-fn plain(text: String) -> Result<SinglePart, ComposeError> {
+/// A text part. The line end after the last line comes with the end of the part.
+fn plain(text: &str) -> Result<SinglePart, ComposeError> {
+    let text = text.trim_end_matches('\n').to_owned();
     let body = Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable)
         .map_err(|_| ComposeError::Build("quoted-printable".to_owned()))?;
     Ok(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(body))

@@ -254,7 +254,7 @@ fn at_most_so_many_contacts_are_considered_pinned_ones_first() {
 #[test]
 fn the_id_of_x_is_no_match_of_x() {
     let x = asked();
-    let cache = pool(&[x.clone()]);
+    let cache = pool(std::slice::from_ref(&x));
     let d = decide_on(&x, &cache, &[], &Around::default(), &walking());
     assert_eq!(d.matches, []);
 }

@@ -30,20 +30,21 @@ pub struct Deadlines {
     pub command: Duration,
     /// The final dot and its reply.
     pub dot: Duration,
-    /// What the mail itself has beside `dot`: this for the first 64 KiB and each further.
-    pub block: Duration,
+    /// The slowest that a server may take a mail, in bytes a second; the time that this gives is
+    /// added to `dot`.
+    pub slowest: u32,
 }
 
 impl Default for Deadlines {
     /// RFC 5321 section 4.5.3.2: 5 minutes for a command, 10 minutes for the final dot (with
     /// less the server still delivers what the client believes lost, and sends again); 30
-    /// seconds to connect, and 3 minutes for a block of the mail.
+    /// seconds to connect, 4 KiB a second at least.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(30),
             command: Duration::from_secs(5 * 60),
             dot: Duration::from_secs(10 * 60),
-            block: Duration::from_secs(3 * 60),
+            slowest: 4096,
         }
     }
 }
@@ -55,12 +56,13 @@ impl Deadlines {
         // Connect, handshake; STARTTLS, EHLO, AUTH, MAIL, RCPT, DATA; twice, for a kept
         // connection that turns out to be stale may cost all of it before the fresh one.
         let dialogue = self.connect * 2 + self.command * 6;
-        dialogue * 2 + self.body(bytes)
+        (dialogue * 2).saturating_add(self.body(bytes))
     }
 
     fn body(&self, bytes: usize) -> Duration {
-        let blocks = u32::try_from(bytes / (64 * 1024)).unwrap_or(u32::MAX);
-        self.dot + self.block.saturating_mul(blocks.saturating_add(1))
+        let seconds = bytes / usize::try_from(self.slowest).unwrap_or(usize::MAX).max(1);
+        let transfer = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
+        self.dot.saturating_add(transfer)
     }
 }
 
@@ -378,8 +380,8 @@ mod tests {
         let deadlines = Deadlines::default();
         let small = deadlines.attempt(2000);
         assert!(small > deadlines.dot + deadlines.command * 6);
-        assert!(small < Duration::from_secs(2 * 3600));
-        assert!(deadlines.attempt(10 * 1024 * 1024) > small);
-        assert!(deadlines.attempt(usize::MAX) > small);
+        let big = deadlines.attempt(10 * 1024 * 1024);
+        assert!(big > small && big < Duration::from_secs(2 * 3600 - 60), "{big:?}");
+        assert!(deadlines.attempt(usize::MAX) > big);
     }
 }
