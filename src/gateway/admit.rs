@@ -74,6 +74,7 @@ impl Refused {
             | Refused::Unreadable(_)
             | Refused::NothingToPost(_)
             | Refused::Conflict(_) => Reply::new(554, 6, 0, text),
+            Refused::UnknownCommand(_) => Reply::no_such_address(text),
             Refused::Signature(_) | Refused::NoKey(_) => Reply::wrong_signature(text),
             Refused::Policy(Refusal::TooFast { .. }) => Reply::too_fast(text),
             Refused::Policy(_)

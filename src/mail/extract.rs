@@ -49,7 +49,14 @@ fn take_apart(raw: &[u8], reading: &Reading<'_>, submission: &mut Submission) ->
         submission.no_post = Some(NoPost::Report);
         return Ok(());
     }
-    let mail = MessageParser::default().parse(raw).ok_or(StructureError::NoHeader)?;
+    // The scan comes before mail-parser, which has no bounds.
+    let structure = Structure::scan(raw, &reading.caps)?;
+    if structure.leaves.iter().any(|leaf| leaf.media_type == "message/delivery-status") {
+        submission.header.is_dsn = true;
+        submission.no_post = Some(NoPost::Report);
+        return Ok(());
+    }
+    let mail = structure::parse(raw)?;
     structure.agrees(&mail)?;
     let mut text = post::find(&structure, &mail, &submission.header, reading.posting);
     let places = places(&structure, &text.leaves);
@@ -131,7 +138,9 @@ fn look_into(
     let content = match transfer::decode(&leaf.encoding, encoded) {
         Ok(content) => content,
         Err(error) if named => {
-            return Some(Err(format!("{error}, so the CMR message in it can't be read; {ADVICE}")));
+            return Some(Err(format!(
+                "{error}, so the CMR message in it can't be read; please send it again"
+            )));
         }
         Err(_) => return None,
     };

@@ -4,7 +4,7 @@ use super::structure::{StructureError, check_bounds, fields, header_end, parse_h
 use super::text::printable;
 use super::{LOOP_HEADER, Reading, robot};
 use crate::message::UnixTime;
-use mail_parser::{Address, HeaderName, HeaderValue, Message, MessageParser, MessagePart, MimeHeaders};
+use mail_parser::{Address, HeaderName, HeaderValue, Message, MessagePart, MimeHeaders};
 
 /// A name and an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +65,8 @@ impl Header {
     pub(crate) fn read(raw: &[u8], reading: &Reading<'_>) -> Result<Header, StructureError> {
         let end = header_end(raw, &(0..raw.len())).unwrap_or(raw.len());
         let header = raw.get(..end).unwrap_or_default();
-        check_header(header, 0, &reading.caps)?;
-        let parsed: Option<Message<'_>> = MessageParser::default().parse_headers(header);
+        check_bounds(header, &reading.caps)?;
+        let parsed = parse_header(header)?;
         let part = parsed.as_ref().map(Message::root_part).ok_or(StructureError::NoHeader)?;
         let froms: Vec<_> = fields(part, &HeaderName::From).collect();
         let from_count = froms.iter().map(|value| addresses(value).count()).sum();

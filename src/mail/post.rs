@@ -113,7 +113,7 @@ pub(crate) fn find(
         return outcome;
     }
     for (count, one, many, why) in [
-        (quoted, "one quoted passage", "quoted passages", "only what is new in a mail is posted"),
+        (quoted, "one quoted line", "quoted lines", "only what is new in a mail is posted"),
         (signature, "one line of a signature", "lines of a signature", "a signature is no part of the text"),
     ] {
         match count {
@@ -128,6 +128,8 @@ pub(crate) fn find(
         let language =
             found.first().and_then(|text| text.language.clone()).or_else(|| header.content_language.clone());
         Ok(Post { subject, text, language })
+    } else if found.is_empty() && structure.leaves.iter().any(|leaf| leaf.cut_short) {
+        Err(NoPost::CutShort)
     } else if quoted > 0 || (is_reply && !found.is_empty()) {
         Err(NoPost::NothingNew)
     } else if found.is_empty() && !structure.leaves.is_empty() && subject.is_empty() {

@@ -74,9 +74,9 @@ impl fmt::Display for ReadAs {
 pub(crate) enum ReadError {
     #[error("{0}")]
     Format(String),
-    #[error("it says that its body has {declared} bytes, but {found} follow{hint}; {ADVICE}")]
+    #[error("it says that its body has {declared} bytes, but {found} follow{hint}")]
     Length { declared: usize, found: usize, hint: &'static str },
-    #[error("its lines end in different ways, so a mail program has changed it; {ADVICE}")]
+    #[error("its lines end in different ways, so a mail program has changed it")]
     MixedLines,
     #[error("its lines were changed on the way, and its length of {0} bytes fits two different messages")]
     Uncertain(usize),
@@ -359,7 +359,7 @@ mod tests {
             (format!("{HEAD}two\r\nab"), "the body's length"),
             (HEAD.replace("09:59:59", "10:59:59") + "2\r\nab", "header line 2 must be earlier"),
         ] {
-            let error = read(content.as_bytes(), &limits).expect_err(&content).to_string();
+            let error = read(content.as_bytes(), false, &limits).expect_err(&content).to_string();
             assert!(error.starts_with(start), "{content:?}: {error}");
             assert!(is_attempt(content.as_bytes()), "{content:?}");
         }

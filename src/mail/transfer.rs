@@ -110,8 +110,8 @@ mod tests {
         for (encoding, encoded, sentence) in [
             ("quoted-printable", &b"ab\r\nc=4"[..], "its quoted-printable text is damaged (at byte 5 of it)"),
             ("quoted-printable", b"=G0", "its quoted-printable text is damaged (at byte 0 of it)"),
-            ("base64", b"YWJj!", "its base64 is damaged (Invalid symbol 33, offset 4.)"),
-            ("base64", b"YWJj-- \r\nlist footer", "its base64 is damaged (Invalid symbol 45, offset 4.)"),
+            ("base64", b"YWJj!", "its base64 is damaged"),
+            ("base64", b"YWJj-- \r\nlist footer", "its base64 is damaged"),
             ("x-uuencode", b"begin", "its transfer encoding \"x-uuencode\" is unknown"),
         ] {
             assert_eq!(decode(encoding, encoded).unwrap_err().to_string(), sentence);

@@ -95,7 +95,7 @@ impl Dialogue {
             connect: d * 10,
             command: d,
             dot: d,
-            block: d,
+            slowest: u32::MAX,
         });
         let reuse = self.reuse.unwrap_or_default();
         let mailto = Mailto::with(host, "gw.example", deadlines, reuse).expect("mailto");

@@ -119,7 +119,7 @@ pub fn answer(mail: &AnswerMail<'_>) -> Result<Vec<u8>, ComposeError> {
     if let Some(id) = mail.in_reply_to.filter(|id| is_message_id(id)) {
         builder = builder.in_reply_to(format!("<{id}>")).references(references(mail.references, id));
     }
-    let text = plain(answer_text(mail))?;
+    let text = plain(&answer_text(mail))?;
     let mut attached = mail.matches.iter().filter_map(|found| Some((found.id, found.message?))).peekable();
     if attached.peek().is_none() {
         return Ok(builder.singlepart(text).map_err(build_error)?.formatted());

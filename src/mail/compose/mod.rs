@@ -105,7 +105,7 @@ pub fn notice(mail: &NoticeMail<'_>) -> Result<Vec<u8>, ComposeError> {
             .raw_header(raw("Auto-Submitted", "auto-generated".to_owned()));
     let paragraphs: Vec<String> =
         mail.paragraphs.iter().map(|paragraph| layout::wrap(&text::printable(paragraph), "", "")).collect();
-    let message = builder.singlepart(plain(paragraphs.join("\n\n") + "\n")?).map_err(build_error)?;
+    let message = builder.singlepart(plain(&paragraphs.join("\n\n"))?).map_err(build_error)?;
     Ok(message.formatted())
 }
 

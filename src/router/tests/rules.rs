@@ -70,6 +70,11 @@ fn nothing_goes_where_it_has_been() {
     assert_eq!(peer(&d, WISE).why, "it is in the header");
     assert_eq!(peer(&d, BAKER).why, "it is known to have it");
     assert_eq!(peer(&d, WISE).rank, 1, "it is shown where it would have been");
+    // Nor to another spelling of it.
+    let shouted = [contact("HTTP://Wise.Example")];
+    let policy = RoutingPolicy { matches: 0, ..walking() };
+    let d = decide_on(&x, &pool, &shouted, &Around::default(), &policy);
+    assert_eq!(d.forwards, []);
     // The match has been at the home router of the asker.
     let mut library = library();
     library[0] = message(&[WISE, HOME, "mailto:dave@sky.example"], DAY, ANSWER);
