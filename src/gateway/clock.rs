@@ -1,4 +1,4 @@
-//! Time as this gateway writes it: the wall clock, our own monotonic T, and the times of posts.
+//! Time as this gateway writes it: the wall clock, the decimals of our own T, and the times of posts.
 //!
 //! It knows how a timestamp that nobody can guess is made. It must never know what is stamped.
 
@@ -23,14 +23,9 @@ pub fn now() -> UnixTime {
     UnixTime(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// Our next T: the present time, but later than `last` (the one before, across restarts too),
-/// and with decimals that nobody can guess. Returns the time to remember as `last`, too.
-pub fn next_stamp(now: UnixTime, last: Option<UnixTime>, random: [u8; 8]) -> (UnixTime, Timestamp) {
-    let time = match last {
-        Some(last) if last >= now => UnixTime(last.0.saturating_add(1)),
-        _ => now,
-    };
-    (time, Timestamp::from_unix(time, &decimals(random)))
+/// A header line's time: `time`, with decimals that nobody can guess.
+pub fn stamp(time: UnixTime, random: [u8; 8]) -> Timestamp {
+    Timestamp::from_unix(time, &decimals(random))
 }
 
 /// The timestamp of a person's post: the mail's Date if it is sane, else its receipt, minus a
@@ -52,11 +47,7 @@ pub fn post_stamp(
         Some(date) if date >= earliest && date <= latest => date,
         _ => received,
     };
-    let mut hash = Sha256::new();
-    hash.update(message_id.unwrap_or_default().as_bytes());
-    hash.update([0]);
-    hash.update(body);
-    let digest = hash.finalize();
+    let digest = digest(message_id, body);
     let mut first = [0u8; 8];
     let mut second = [0u8; 8];
     for (to, from) in first.iter_mut().zip(digest.iter()) {
@@ -70,12 +61,21 @@ pub fn post_stamp(
     Timestamp::from_unix(UnixTime(second_start.saturating_add(fraction)), &decimals(second))
 }
 
-/// Eight bytes that nobody can guess.
+/// What names a mail by whatever way it comes: SHA-256 of its Message-ID and the post in it.
+pub fn digest(message_id: Option<&str>, body: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(message_id.unwrap_or_default().as_bytes());
+    hash.update([0]);
+    hash.update(body);
+    hash.finalize().into()
+}
+
+/// Bytes that nobody can guess.
 ///
 /// # Errors
 /// The system's random source does not answer.
-pub fn random() -> Result<[u8; 8], getrandom::Error> {
-    let mut bytes = [0u8; 8];
+pub fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut bytes = [0u8; N];
     getrandom::fill(&mut bytes)?;
     Ok(bytes)
 }
@@ -96,17 +96,8 @@ mod tests {
     const NOON: UnixTime = UnixTime(1_700_000_000_000_000);
 
     #[test]
-    fn our_time_moves_on_even_when_the_clock_stands_or_goes_back() {
-        let (first, a) = next_stamp(NOON, None, [7; 8]);
-        let (second, b) = next_stamp(NOON, Some(first), [0; 8]);
-        let (_, c) = next_stamp(UnixTime(NOON.0 - 5_000_000), Some(second), [0; 8]);
-        assert!(a < b && b < c, "{a} {b} {c}");
-    }
-
-    #[test]
     fn stamps_of_the_same_moment_differ_in_sixteen_decimals() {
-        let (_, a) = next_stamp(NOON, None, [1; 8]);
-        let (_, b) = next_stamp(NOON, None, [2; 8]);
+        let (a, b) = (stamp(NOON, [1; 8]), stamp(NOON, [2; 8]));
         assert_ne!(a, b);
         assert_eq!(a.to_string().len(), "2023/11/14 22:13:20.000000".len() + SECRET_DECIMALS);
     }

@@ -1,10 +1,401 @@
-//! The gateway ties the rooms together: the one door in (`admit`), the routing worker, the
-//! composer of what goes out, start-up and shutdown.
+//! The gateway ties the rooms together: the one door in ([`Gateway::admit_arrival`]), the routing
+//! worker, the composer of what goes out, what verbs ask, start-up and shutdown.
 //!
 //! It knows messages, the pool, the store and the policy, and it reads the wall clock.
 //! It must never know the details of any transport: mail comes in as bytes with an envelope,
 //! and leaves through the queue.
 
+mod admit;
 pub mod api;
+mod ask;
 pub mod clock;
+mod commit;
+pub mod control;
+pub mod lock;
+mod outgoing;
 pub mod people;
+mod route;
+pub mod sender;
+mod view;
+
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tracing::{error, info, warn};
+
+pub use outgoing::{Composed, Outgoing};
+
+use crate::config::Config;
+use crate::message::Address;
+use crate::policy::{Block, Scope};
+use crate::pool::{Entry, Limits, Pool};
+use crate::receive::{Arrival, Handler, Verdict};
+use crate::smtp::Reply;
+use crate::store::messages::{Cached, State};
+use crate::store::{Store, StoreError, blocks, messages, peers, queue};
+
+/// A mail above this is read on a thread for long work, so that the others of the runtime go on
+/// answering.
+const LONG_MAIL: usize = 128 << 10;
+
+/// How often expired things are forgotten.
+const TIDY: Duration = Duration::from_secs(600);
+
+/// Why a gateway can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The database can't be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A thread can't be started.
+    #[error("the routing thread can't be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A running gateway. Clones are the same gateway.
+#[derive(Clone)]
+pub struct Gateway(Arc<Inner>);
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("store", &self.0.store).finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    config: RwLock<Arc<Config>>,
+    store: Store,
+    pool: RwLock<Pool>,
+    /// Our own addresses, one per transport.
+    own: Vec<Address>,
+    blocks: RwLock<Arc<Vec<Block>>>,
+    /// Whether the router is to look for work, or to end.
+    signal: Mutex<Signal>,
+    signalled: Condvar,
+    /// Tells the sender that something was queued.
+    queued: Arc<Notify>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+    started: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Signal {
+    work: bool,
+    stop: bool,
+}
+
+impl Gateway {
+    /// Opens the database of this configuration and fills the pool from it, for one verb: what
+    /// that verb stores is routed before it ends, and sent by the next daemon. The caller holds
+    /// the [`lock::Lock`] of the data directory.
+    ///
+    /// # Errors
+    /// The database can't be used.
+    pub fn open(config: &Config) -> Result<Gateway, GatewayError> {
+        Self::build(config, false)
+    }
+
+    /// As [`Gateway::open`], with the routing thread running, until [`Gateway::close`].
+    ///
+    /// # Errors
+    /// The database can't be used, or no thread can be started.
+    pub fn start(config: &Config) -> Result<Gateway, GatewayError> {
+        let gateway = Self::build(config, true)?;
+        let inner = Arc::clone(&gateway.0);
+        let worker = thread::Builder::new()
+            .name("router".to_owned())
+            .spawn(move || inner.route_until_stopped())
+            .map_err(GatewayError::Thread)?;
+        *lock(&gateway.0.worker) = Some(worker);
+        Ok(gateway)
+    }
+
+    fn build(config: &Config, daemon: bool) -> Result<Gateway, GatewayError> {
+        let store = Store::open(&config.gateway.data_dir)?;
+        let own = vec![config.gateway.address.clone()];
+        let limits = Limits {
+            max_messages: config.pool.max_messages,
+            max_bytes: config.pool.max_bytes,
+            ..Limits::default()
+        };
+        let mut pool = Pool::new(limits);
+        pool.pin(config.routing.pinned.iter().cloned());
+        let now = clock::now();
+        let listed = config.routing.pinned.clone();
+        store.write(move |tx| {
+            queue::recover(tx)?;
+            peers::set_all_listed(tx, &listed, now)
+        })?;
+        load(&store, config, &mut pool)?;
+        let blocks = read_blocks(&store)?;
+        Ok(Gateway(Arc::new(Inner {
+            config: RwLock::new(Arc::new(config.clone())),
+            store,
+            pool: RwLock::new(pool),
+            own,
+            blocks: RwLock::new(Arc::new(blocks)),
+            signal: Mutex::new(Signal { work: true, stop: false }),
+            signalled: Condvar::new(),
+            queued: Arc::new(Notify::new()),
+            worker: Mutex::new(None),
+            started: daemon.then(Instant::now),
+        })))
+    }
+
+    /// Takes up a new configuration: policy, people, routing and sending at once; who we are,
+    /// where we listen and where the data lies at the next start only.
+    ///
+    /// # Errors
+    /// The list of pinned peers can't be stored; the old configuration stays.
+    pub fn reload(&self, config: &Config) -> Result<(), StoreError> {
+        let (listed, now) = (config.routing.pinned.clone(), clock::now());
+        self.0.store.write(move |tx| peers::set_all_listed(tx, &listed, now))?;
+        self.0.pool_mut().pin(config.routing.pinned.iter().cloned());
+        let mut new = config.clone();
+        new.gateway = self.0.config().gateway.clone();
+        *write(&self.0.config) = Arc::new(new);
+        Ok(())
+    }
+
+    /// The present configuration.
+    pub fn config(&self) -> Arc<Config> {
+        self.0.config()
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Notified when something was put into the queue.
+    pub fn queued(&self) -> Arc<Notify> {
+        Arc::clone(&self.0.queued)
+    }
+
+    /// Ends the routing thread after the messages it is at, and closes the database.
+    pub fn close(&self) {
+        lock(&self.0.signal).stop = true;
+        self.0.signalled.notify_all();
+        let worker = lock(&self.0.worker).take();
+        if let Some(worker) = worker
+            && worker.join().is_err()
+        {
+            error!("the routing thread ended in a panic");
+        }
+        self.0.store.close();
+    }
+
+    /// Routes what waits, here and now: for a verb without a daemon.
+    ///
+    /// # Errors
+    /// The database can't be used.
+    pub fn route_pending(&self) -> Result<(), StoreError> {
+        while self.0.route_batch(clock::now())? > 0 {}
+        Ok(())
+    }
+
+    /// The one door in: reads, judges and stores an arrival. Success is said after the commit.
+    pub async fn admit_arrival(&self, arrival: Arrival) -> Verdict {
+        self.admit_counted(arrival).await.0
+    }
+
+    /// As [`Gateway::admit_arrival`], with the ids of what was taken or known.
+    pub(crate) async fn admit_counted(&self, arrival: Arrival) -> (Verdict, Vec<String>) {
+        let config = self.0.config();
+        let blocks = Arc::clone(&read(&self.0.blocks));
+        let now = clock::now();
+        let via = arrival.via;
+        let plan = if arrival.raw.len() > LONG_MAIL {
+            let (config, inner) = (Arc::clone(&config), Arc::clone(&self.0));
+            let work = move || admit::plan(&config, &inner.own, &blocks, arrival, now);
+            match tokio::task::spawn_blocking(work).await {
+                Ok(plan) => plan,
+                Err(failed) => {
+                    error!(%failed, "reading a mail failed");
+                    return (Reply::trouble("this mail can't be read here at present").into(), Vec::new());
+                }
+            }
+        } else {
+            admit::plan(&config, &self.0.own, &blocks, arrival, now)
+        };
+        let in_dialogue = plan.is_in_dialogue();
+        let size = plan.arrival.raw.len();
+        let committed = self.0.store.write_async(move |tx| plan.commit(&config, tx)).await;
+        match committed {
+            Ok(outcome) => {
+                if outcome.wakes_router {
+                    self.0.wake_router();
+                }
+                if outcome.wakes_sender {
+                    self.0.queued.notify_one();
+                }
+                let reply = view::reply(&outcome, in_dialogue);
+                let ids = view::ids(&outcome);
+                info!(
+                    via = via.as_str(),
+                    bytes = size,
+                    code = reply.code(),
+                    ids = ids.join(","),
+                    refused = outcome.refused.len(),
+                    "arrived"
+                );
+                (reply.into(), ids)
+            }
+            Err(failure) => {
+                warn!(via = via.as_str(), %failure, "nothing was stored");
+                let reply = match failure {
+                    StoreError::Full(_) => {
+                        Reply::no_room("there is no room here at present; please try again later")
+                    }
+                    _ => {
+                        Reply::trouble("the database does not answer here at present; please try again later")
+                    }
+                };
+                (reply.into(), Vec::new())
+            }
+        }
+    }
+}
+
+impl Handler for Gateway {
+    async fn admit(&self, arrival: Arrival) -> Verdict {
+        self.admit_arrival(arrival).await
+    }
+}
+
+impl Inner {
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&read(&self.config))
+    }
+
+    fn pool(&self) -> RwLockReadGuard<'_, Pool> {
+        read(&self.pool)
+    }
+
+    fn pool_mut(&self) -> RwLockWriteGuard<'_, Pool> {
+        write(&self.pool)
+    }
+
+    fn wake_router(&self) {
+        lock(&self.signal).work = true;
+        self.signalled.notify_all();
+    }
+
+    /// Whether an address is ours: the gateway's own ones, posting addresses and aliases.
+    fn is_own(&self, config: &Config, address: &Address) -> bool {
+        self.own.iter().any(|own| own.same_place(address))
+            || address
+                .mail_address()
+                .is_some_and(|mailbox| crate::mail::is_ours(&config.smtp.recipients, mailbox))
+    }
+
+    /// The routing thread: works off what waits, sleeps until there is more, tidies up.
+    fn route_until_stopped(&self) {
+        let mut tidied = Instant::now();
+        loop {
+            let more = panic::catch_unwind(AssertUnwindSafe(|| self.route_batch(clock::now())));
+            let wait = match more {
+                Ok(Ok(0)) => self.until_next_held(),
+                Ok(Ok(_)) => Duration::ZERO,
+                Ok(Err(failure)) => {
+                    warn!(%failure, "routing waits for the database");
+                    Duration::from_secs(1)
+                }
+                Err(_) => {
+                    error!("routing ended in a panic; it goes on with the next messages");
+                    Duration::from_millis(100)
+                }
+            };
+            if tidied.elapsed() > TIDY {
+                tidied = Instant::now();
+                if let Err(failure) = self.tidy() {
+                    warn!(%failure, "expired things could not be forgotten");
+                }
+            }
+            let mut signal = lock(&self.signal);
+            if !signal.stop && !signal.work && !wait.is_zero() {
+                let slept = self.signalled.wait_timeout(signal, wait);
+                signal = slept.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            signal.work = false;
+            if signal.stop {
+                return;
+            }
+        }
+    }
+
+    /// How long the router may sleep when nothing waits: until a held message's time comes.
+    fn until_next_held(&self) -> Duration {
+        const LONGEST: Duration = Duration::from_secs(60);
+        match self.store.read(messages::next_held) {
+            Ok(Some(time)) => time.since(clock::now()).clamp(Duration::from_millis(1), LONGEST),
+            Ok(None) => LONGEST,
+            Err(_) => Duration::from_secs(1),
+        }
+    }
+}
+
+/// Fills the pool with what the router has decided on. What waits for it comes in when it does.
+fn load(store: &Store, config: &Config, pool: &mut Pool) -> Result<(), StoreError> {
+    let mut evicted = Vec::new();
+    store.read(|conn| {
+        messages::each_cached(conn, |cached| {
+            if matches!(cached.state, State::Routed) {
+                evicted.extend(pool.insert(entry(cached)));
+            }
+            Ok(())
+        })
+    })?;
+    if !evicted.is_empty() {
+        let (now, keep) = (clock::now(), config.pool.remember_ids);
+        store.write(move |tx| {
+            for seq in evicted {
+                messages::evict(tx, seq, now, now.saturating_add(keep))?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn entry(cached: Cached) -> Entry {
+    Entry {
+        seq: cached.seq,
+        id: cached.id,
+        body: cached.body.into(),
+        sender: cached.neighbour,
+        hops: cached.hops,
+        author: cached.author,
+        origin_time: cached.origin_time,
+        scope: if cached.scope == Scope::Public { Scope::Public } else { Scope::Local },
+        received: cached.received,
+    }
+}
+
+fn read_blocks(store: &Store) -> Result<Vec<Block>, StoreError> {
+    let list = store.read(blocks::list)?;
+    Ok(list.iter().filter_map(|blocked| Block::parse(&String::from_utf8_lossy(&blocked.value))).collect())
+}
+
+/// The path of the control socket of a configuration.
+pub fn control_path(config: &Config) -> PathBuf {
+    control::control_path(&config.gateway.data_dir)
+}
+
+// A thread that panicked while it held one of these left a value that is still good: each is
+// replaced whole, or is the pool, whose changes are single calls.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

@@ -8,6 +8,31 @@ use crate::message::{Address, AddressError};
 /// Letters of a token: lower case, without `i`, `l`, `o` and `u`, which are misread.
 const ALPHABET: [u8; 32] = *b"0123456789bcdfghjkmnpqrstvwxyzae";
 
+/// What begins the tag of an address that confirms publishing: `cmr+yes-TOKEN@host`.
+pub(crate) const CONFIRM_TAG: &str = "yes-";
+
+/// The tag of the address that ends all mail to a person; followed by `-TOKEN` it works for mail
+/// that nobody can authenticate, too.
+pub(crate) const STOP_TAG: &str = "stop";
+
+/// Tags that are commands, or begin like one. They are no posting addresses: who writes to one
+/// of them wants an effect and not to publish something.
+const COMMANDS: [&str; 9] =
+    ["help", "search", "status", "stop", "subscribe", "unsubscribe", "good-", "bad-", "yes-"];
+
+/// Whether a tag is a command, known to this version or not.
+pub(crate) fn is_command(tag: &str) -> bool {
+    let tag = tag.to_ascii_lowercase();
+    COMMANDS.iter().any(|command| {
+        tag.strip_prefix(command)
+            .is_some_and(|rest| rest.is_empty() || command.ends_with('-') || rest.starts_with('-'))
+    })
+}
+
+/// What begins the tag of the envelope sender of our mails: nothing that comes to such an
+/// address is ever answered (RFC 3834, section 3.3).
+pub(crate) const BOUNCE_TAG: &str = "bounce-";
+
 /// Longest name part in an alias, in bytes.
 const NAME_MAX: usize = 20;
 
@@ -41,6 +66,11 @@ pub fn token(random: &[u8]) -> String {
 /// # Errors
 /// If `posting` holds a line end.
 pub fn alias(posting: &str, name: &str, token: &str) -> Result<Address, AddressError> {
+    Address::new(format!("mailto:{}", tagged(posting, &format!("{name}.{token}"))))
+}
+
+/// `LOCAL+TAG@HOST` for the posting address `LOCAL@HOST`.
+pub fn tagged(posting: &str, tag: &str) -> String {
     let (local, host) = posting.rsplit_once('@').unwrap_or((posting, "localhost"));
-    Address::new(format!("mailto:{local}+{name}.{token}@{host}").into_bytes())
+    format!("{local}+{tag}@{host}")
 }

@@ -1,1 +1,108 @@
-//! How mail comes in.
+//! How mail comes in: one adapter per transport, each of which turns what it received into an
+//! [`Arrival`], asks the one [`Handler`] there is, and tells the sender the [`Verdict`].
+//!
+//! This room knows sockets, TLS and the clocks. It must never know what a mail means, where
+//! it is stored or how it is routed.
+
+mod descriptors;
+mod error;
+pub mod smtp;
+mod tls;
+
+use std::fmt;
+use std::future::Future;
+use std::net::IpAddr;
+
+pub use descriptors::raise_descriptor_limit;
+pub use error::{ListenError, TlsError};
+pub use tls::load_tls;
+
+use crate::message::UnixTime;
+use crate::smtp::Reply;
+
+/// By which way a mail came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// The SMTP receiver.
+    Smtp,
+    /// The LMTP receiver.
+    Lmtp,
+    /// A mail on standard input.
+    Pipe,
+    /// A bare CMR message on standard input.
+    Bare,
+    /// A polled mailbox.
+    Imap,
+    /// CMR over HTTP.
+    Http,
+    /// CMR over UDP.
+    Udp,
+}
+
+impl Via {
+    /// The word for it in records and JSON, `smtp`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Via::Smtp => "smtp",
+            Via::Lmtp => "lmtp",
+            Via::Pipe => "pipe",
+            Via::Bare => "bare",
+            Via::Imap => "imap",
+            Via::Http => "http",
+            Via::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A mail that came in, with what its transport knows about where it is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The way it came.
+    pub via: Via,
+    /// The ORIGINAL client: the peer of a direct connection, or what a listed relay said by
+    /// XFORWARD; never a relay itself. `None` when it is not known.
+    pub peer: Option<IpAddr>,
+    /// Whether a listed relay handed it over. Faults of content are not refused to such.
+    pub through_relay: bool,
+    /// The name the original client gave in its hello.
+    pub helo: Option<String>,
+    /// Whether it came under TLS.
+    pub tls: bool,
+    /// The envelope's sender without brackets; `None` is the null sender.
+    pub sender: Option<String>,
+    /// The envelope's recipients; those of the SMTP receiver are all ours.
+    pub recipients: Vec<String>,
+    /// The mail: dots undone, lines ended by CRLF, without a Received line of ours. For
+    /// [`Via::Bare`], [`Via::Http`] and [`Via::Udp`] a CMR message, byte for byte.
+    pub raw: Vec<u8>,
+    /// When its last byte had come.
+    pub received: UnixTime,
+}
+
+/// What is said about an arrival. A success promises that it is stored durably.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// In SMTP's terms; other transports go by its severity and text.
+    pub reply: Reply,
+}
+
+impl From<Reply> for Verdict {
+    fn from(reply: Reply) -> Self {
+        Verdict { reply }
+    }
+}
+
+/// The door behind the transports.
+pub trait Handler: Send + Sync + 'static {
+    /// Decides about one mail.
+    ///
+    /// The future runs to its end even when the sender goes away meanwhile; a panic in it
+    /// counts as trouble (451).
+    fn admit(&self, arrival: Arrival) -> impl Future<Output = Verdict> + Send;
+}

@@ -1,1 +1,10 @@
-//! How mail goes out.
+//! How mail goes out: the durable queue's worker and the adapters of each transport.
+//!
+//! It knows SMTP submission, deadlines, retries and what a reply means for a delivery.
+//! It must never know why a message goes to somebody (the router decided that), nor how its
+//! bytes are made (the gateway composes and signs them when they are about to leave).
+
+pub mod backoff;
+pub mod mailto;
+pub mod outcome;
+pub mod queue;

@@ -22,7 +22,7 @@ fn place(path: &Path, what: &str, error: &io::Error) -> StoreError {
 ///
 /// A directory that is open to others is closed when it is empty or holds our database. Any
 /// other one is refused: somebody who writes `data_dir = "/tmp"` must not lose /tmp for all.
-pub(super) fn prepare_dir(dir: &Path) -> Result<(), StoreError> {
+pub fn prepare_dir(dir: &Path) -> Result<(), StoreError> {
     match fs::metadata(dir) {
         Ok(meta) if !meta.is_dir() => {
             Err(StoreError::Place(format!("{} is not a directory; data_dir has to name one", dir.display())))

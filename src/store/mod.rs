@@ -33,7 +33,7 @@ pub mod queue;
 pub mod removal;
 
 pub use error::StoreError;
-pub use files::FILE_NAME;
+pub use files::{FILE_NAME, prepare_dir};
 pub use handle::{Boundary, Options, Stats, Store};
 pub use migrate::latest as schema_version;
 pub use traces::{Erased, What};

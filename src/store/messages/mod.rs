@@ -18,8 +18,8 @@ use crate::policy::{Authenticity, Scope};
 pub use admit::{Admitted, NewMessage, admit, known};
 pub use evict::{evict, forget_beyond, forget_expired};
 pub use progress::{
-    FAILURES_MAX, Waiting, mark_routed, next_held, next_unrouted, publish, publish_posts_of, record_failure,
-    route_again,
+    Counts, FAILURES_MAX, Waiting, counts, mark_routed, next_held, next_unrouted, publish, publish_posts_of,
+    record_failure, route_again,
 };
 
 words! {
@@ -259,6 +259,18 @@ pub fn holders(conn: &Connection, seq: i64) -> Result<Vec<Address>, StoreError> 
         "SELECT address FROM hop WHERE seq = ?1 UNION SELECT address FROM holder WHERE seq = ?1",
     )?;
     Ok(select.query_map([seq], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Whether `address` is known to have the message `id` by something else than its header: it sent
+/// it once more, or we sent it there.
+///
+/// # Errors
+/// Those of any read.
+pub fn holds(conn: &Connection, id: MessageId, address: &Address) -> Result<bool, StoreError> {
+    let mut select = conn.prepare_cached(
+        "SELECT 1 FROM message m JOIN holder h ON h.seq = m.seq WHERE m.public_id = ?1 AND h.address = ?2",
+    )?;
+    Ok(select.exists((id, address))?)
 }
 
 /// Remembers that `address` has message `seq`. A message that is gone is no error.

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::State;
 use crate::message::UnixTime;
 use crate::store::StoreError;
-use crate::store::sql::whole;
+use crate::store::sql::{count, whole};
 
 /// A message on which the router failed this often is set aside as `failed`.
 pub const FAILURES_MAX: u32 = 3;
@@ -128,4 +128,26 @@ pub fn publish_posts_of(tx: &Connection, person: i64) -> Result<Vec<i64>, StoreE
         publish(tx, *seq)?;
     }
     Ok(posts)
+}
+
+/// How many messages are in the states that an operator cares about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Those that wait for the router, held ones among them.
+    pub unrouted: u64,
+    /// Those on which it failed three times.
+    pub failed: u64,
+}
+
+/// How many messages wait or failed.
+///
+/// # Errors
+/// Those of any read.
+pub fn counts(conn: &Connection) -> Result<Counts, StoreError> {
+    let mut select = conn.prepare_cached(
+        "SELECT (SELECT count(*) FROM message WHERE state = 'unrouted')
+              + (SELECT count(*) FROM message WHERE state = 'held'),
+                (SELECT count(*) FROM message WHERE state = 'failed')",
+    )?;
+    Ok(select.query_row([], |row| Ok(Counts { unrouted: count(row.get(0)?), failed: count(row.get(1)?) }))?)
 }

@@ -1,0 +1,29 @@
+//! `cmr-mail block`: refuse from now on.
+
+use super::{Context, change, exit::Outcome};
+use crate::gateway::api::Request;
+
+/// Refuse an author, a peer or a host from now on
+///
+/// Nothing of it is taken any more and nothing is sent to it. What is here already stays:
+/// `cmr-mail remove --author` erases it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cmr-mail block spammer@example.org       an author
+  cmr-mail block mailto:cmr@junk.example   a peer
+  cmr-mail block 192.0.2.0/24              a network
+  cmr-mail block --undo spammer@example.org")]
+pub(super) struct Args {
+    /// A mail address, a CMR address, a host name, an IP address or a network
+    value: String,
+    /// Take the block back
+    #[arg(long)]
+    undo: bool,
+    #[command(flatten)]
+    format: super::Format,
+}
+
+pub(super) fn run(context: &Context, args: Args) -> Outcome {
+    change(context, Request::Block { value: args.value, undo: args.undo }, args.format.json)
+}

@@ -1,0 +1,193 @@
+//! `cmr-mail check`: what is wrong, in one line each, and how to mend it.
+//!
+//! Looks and tries out; changes nothing. Every look has a deadline, so that a check of a broken
+//! machine ends, too.
+
+mod expiry;
+mod files;
+mod net;
+
+use serde::Serialize;
+
+use super::exit::{CONFIG, Outcome, UNAVAILABLE, fail};
+use super::layout::{Paint, paragraph};
+use super::{Context, escape, out, settings};
+use crate::config::{Config, ConfigError};
+
+/// Say what is wrong, and how to mend it
+///
+/// Looks at the configuration, the database, certificates, the addresses to listen on, the
+/// smarthost and the name of this host. Changes nothing and sends nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cmr-mail check
+  cmr-mail check --json | jq -r '.lines[] | select(.state == \"fail\") | .mend'
+
+Exit codes: 0 nothing is wrong (there may be warnings), 78 the configuration or
+what it names is wrong, 69 something else is.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    format: super::Format,
+}
+
+/// How good something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    /// As it should be.
+    Ok,
+    /// It works, but is worth a look.
+    Warn,
+    /// It does not work.
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Line {
+    /// What was looked at, in a word or two.
+    name: &'static str,
+    state: State,
+    /// What was found.
+    says: String,
+    /// What to do about it; empty when there is nothing to do.
+    mend: String,
+    /// What a failure ends in.
+    #[serde(skip)]
+    exit: u8,
+}
+
+impl Line {
+    fn ok(name: &'static str, says: impl Into<String>) -> Line {
+        Line { name, state: State::Ok, says: says.into(), mend: String::new(), exit: 0 }
+    }
+
+    fn warn(name: &'static str, says: impl Into<String>, mend: impl Into<String>) -> Line {
+        Line { state: State::Warn, mend: mend.into(), ..Line::ok(name, says) }
+    }
+
+    /// Something outside of the configuration.
+    fn fail(name: &'static str, says: impl Into<String>, mend: impl Into<String>) -> Line {
+        Line { state: State::Fail, exit: UNAVAILABLE, ..Line::warn(name, says, mend) }
+    }
+
+    /// The configuration, or a file that it names.
+    fn wrong(name: &'static str, says: impl Into<String>, mend: impl Into<String>) -> Line {
+        Line { exit: CONFIG, ..Line::fail(name, says, mend) }
+    }
+}
+
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Report {
+    /// Whether nothing fails.
+    ok: bool,
+    lines: Vec<Line>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Outcome {
+    let report = report(context);
+    if args.format.json {
+        out::json(&report)?;
+    } else {
+        let paint = out::paint();
+        out::text(&report.lines.iter().map(|line| render(line, paint)).collect::<String>())?;
+    }
+    let failed: Vec<&Line> = report.lines.iter().filter(|l| l.state == State::Fail).collect();
+    match failed.iter().map(|line| line.exit).max() {
+        None => Ok(()),
+        Some(exit) => {
+            let things = if failed.len() == 1 { "thing fails" } else { "things fail" };
+            fail(exit, format!("{} {things}", failed.len()))
+        }
+    }
+}
+
+fn report(context: &Context) -> Report {
+    let path = Config::find(context.named.as_deref());
+    let lines = match path.and_then(Config::load) {
+        Ok(config) => {
+            let mut lines = configuration(&config);
+            let daemon = files::daemon(&config);
+            let running = daemon.running;
+            lines.push(files::data_dir(&config));
+            lines.push(daemon.line);
+            lines.push(files::database(&config, running));
+            lines.extend(files::intake(&config));
+            lines.extend(net::tls(&config));
+            lines.extend(net::listen(&config, running));
+            lines.push(net::smarthost(&config));
+            lines.push(net::own_name(&config));
+            lines
+        }
+        Err(error) => unusable(&error),
+    };
+    Report { ok: lines.iter().all(|line| line.state != State::Fail), lines }
+}
+
+fn configuration(config: &Config) -> Vec<Line> {
+    let mut lines = vec![Line::ok("configuration", config.path.display().to_string())];
+    lines.extend(
+        config.warnings.iter().map(|problem| Line::warn("configuration", problem.to_string(), String::new())),
+    );
+    lines
+}
+
+/// Without a configuration there is nothing else to look at. The sentences say how to mend it.
+fn unusable(error: &ConfigError) -> Vec<Line> {
+    let wrong = |says| Line::wrong("configuration", says, String::new());
+    match error {
+        ConfigError::Wrong(problems) => problems.iter().map(|p| wrong(p.to_string())).collect(),
+        error => vec![wrong(settings::sentence(error))],
+    }
+}
+
+fn render(line: &Line, paint: Paint) -> String {
+    let mark = match line.state {
+        State::Ok => paint.green("ok  "),
+        State::Warn => paint.yellow("warn"),
+        State::Fail => paint.red("FAIL"),
+    };
+    let says = paragraph(&escape::flat(&line.says), 20);
+    let mut text = format!("{mark}  {:<13} ", line.name);
+    text.push_str(says.get(20..).unwrap_or("\n"));
+    if !line.mend.is_empty() {
+        text.push_str(&paragraph(&format!("-> {}", escape::flat(&line.mend)), 20));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_and_how_to_mend_it() {
+        let line = Line::fail("smarthost", "smtp://[::1]:25 refuses\u{1b}", "start it");
+        assert_eq!(
+            render(&line, Paint::default()),
+            "FAIL  smarthost     smtp://[::1]:25 refuses\\x1b\n                    -> start it\n"
+        );
+        let line = Line::ok("configuration", "x ".repeat(60));
+        let text = render(&line, Paint::default());
+        assert!(text.lines().all(|l| l.len() <= 80), "{text}");
+        assert!(text.starts_with("ok    configuration x x"), "{text}");
+    }
+
+    #[test]
+    fn the_worst_failure_decides_the_exit_code() {
+        assert_eq!(Line::fail("a", "", "").exit, 69);
+        assert_eq!(Line::wrong("a", "", "").exit, 78);
+        assert_eq!(Line::warn("a", "", "").exit, 0);
+    }
+
+    #[test]
+    fn the_json_of_a_line() {
+        let json = serde_json::to_value(Line::wrong("tls", "expired", "renew it")).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({"name": "tls", "state": "fail", "says": "expired", "mend": "renew it"})
+        );
+    }
+}

@@ -1,0 +1,214 @@
+//! What goes over the network: certificates, addresses to listen on, the smarthost, our name.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{Line, expiry};
+use crate::config::{Config, Security};
+use crate::send::mailto::{self, Mailto};
+
+/// How long anything outside of this machine may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A certificate that ends within this time is worth a warning.
+const SOON: i64 = 14 * 86_400;
+
+/// Whether sessions can be encrypted, and for how long.
+pub(super) fn tls(config: &Config) -> Option<Line> {
+    const NAME: &str = "tls";
+    let files = config.smtp.tls.as_ref()?;
+    if let Err(error) = files.acceptor() {
+        return Some(Line::wrong(NAME, error.to_string(), ""));
+    }
+    let shown = files.certificate.display();
+    let ends = std::fs::read(&files.certificate).ok().and_then(|pem| expiry::of_pem(&pem));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let renew = "renew it, then: systemctl reload cmr-mail";
+    Some(match ends.map(|ends| ends.saturating_sub(now)) {
+        Some(left) if left < 0 => {
+            Line::wrong(NAME, format!("{shown} expired {} days ago", left.saturating_neg() / 86_400), renew)
+        }
+        Some(left) if left < SOON => {
+            Line::warn(NAME, format!("{shown} expires in {} days", left / 86_400), renew)
+        }
+        Some(left) => Line::ok(NAME, format!("{shown} and its key fit, {} days left", left / 86_400)),
+        None => Line::ok(NAME, format!("{shown} and its key fit")),
+    })
+}
+
+/// Whether each address is free, or ours already.
+pub(super) fn listen(config: &Config, running: bool) -> Vec<Line> {
+    if config.smtp.listen.is_empty() {
+        let says = "no address to listen on: mail comes in by deliver and receive only";
+        return vec![Line::warn("listen", says, "set [smtp] listen")];
+    }
+    config.smtp.listen.iter().map(|address| bind(*address, running)).collect()
+}
+
+fn bind(address: SocketAddr, running: bool) -> Line {
+    const NAME: &str = "listen";
+    let error = match TcpListener::bind(address) {
+        Ok(_) if running && address.port() != 0 => {
+            return Line::warn(
+                NAME,
+                format!("{address} is free, although the daemon runs"),
+                "it reads the addresses when it starts: restart it",
+            );
+        }
+        Ok(_) => return Line::ok(NAME, format!("{address} is free")),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::AddrInUse if running => Line::ok(NAME, format!("{address} (the daemon)")),
+        ErrorKind::AddrInUse => Line::fail(
+            NAME,
+            format!("{address} is taken by another program"),
+            format!("find it: ss -ltnp 'sport = :{}'", address.port()),
+        ),
+        ErrorKind::PermissionDenied => Line::fail(
+            NAME,
+            format!("{address}: this user may not listen there"),
+            "ports below 1024 need CAP_NET_BIND_SERVICE; or let a mail server relay to a higher one",
+        ),
+        ErrorKind::AddrNotAvailable => {
+            Line::wrong(NAME, format!("{address} is no address of this machine"), "see them with: ip address")
+        }
+        _ => Line::fail(NAME, format!("{address}: {error}"), ""),
+    }
+}
+
+/// Whether mail can leave: the smarthost greets, encrypts and lets us log in.
+pub(super) fn smarthost(config: &Config) -> Line {
+    const NAME: &str = "smarthost";
+    let shown = url(config);
+    let smarthost = &config.send.smarthost;
+    let mailto = match connection(config) {
+        Ok(mailto) => mailto,
+        Err(why) => return Line::wrong(NAME, format!("{shown}: {why}"), ""),
+    };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return Line::warn(NAME, "not looked at: no more descriptors", "");
+    };
+    let answer = runtime.block_on(async { tokio::time::timeout(DEADLINE, mailto.probe()).await });
+    // A name that takes for ever to resolve must not hold the check up.
+    runtime.shutdown_background();
+    let how = match (smarthost.security, config.send.login.is_some()) {
+        (Security::None, false) => "greets",
+        (Security::None, true) => "greets, and lets us log in (the password goes unencrypted)",
+        (_, false) => "greets, encrypted",
+        (_, true) => "greets, encrypted, and lets us log in",
+    };
+    match answer {
+        Ok(Ok(())) => Line::ok(NAME, format!("{shown} {how}")),
+        Ok(Err(error)) => Line::fail(
+            NAME,
+            format!("{shown}: {}", error.chain()),
+            "until it is mended, mail waits in the queue; the setting is [send] smarthost",
+        ),
+        Err(_) => Line::fail(
+            NAME,
+            format!("{shown} does not answer within {} s", DEADLINE.as_secs()),
+            "is the port right, and not blocked by a firewall or the provider?",
+        ),
+    }
+}
+
+fn url(config: &Config) -> String {
+    let smarthost = &config.send.smarthost;
+    let scheme = match smarthost.security {
+        Security::None => "smtp",
+        Security::StartTls => "smtp+starttls",
+        Security::Tls => "smtps",
+    };
+    if smarthost.host.contains(':') {
+        format!("{scheme}://[{}]:{}", smarthost.host, smarthost.port)
+    } else {
+        format!("{scheme}://{}:{}", smarthost.host, smarthost.port)
+    }
+}
+
+/// The smarthost as `send` speaks to it.
+fn connection(config: &Config) -> Result<Mailto, String> {
+    let mut smarthost = mailto::Smarthost::parse(&url(config)).map_err(|e| e.to_string())?;
+    if let Some(login) = &config.send.login {
+        let password = login.password.read().map_err(|e| e.to_string())?;
+        let login = mailto::Login { user: login.user.clone(), password };
+        smarthost = smarthost.with_login(login).map_err(|e| e.to_string())?;
+    }
+    if let Some(path) = &config.send.ca_file {
+        let pem = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        smarthost = smarthost.with_authorities(&pem).map_err(|e| e.to_string())?;
+    }
+    Mailto::new(smarthost, &config.gateway.hostname).map_err(|e| e.to_string())
+}
+
+/// Whether our own name means anything to others.
+pub(super) fn own_name(config: &Config) -> Line {
+    const NAME: &str = "dns";
+    let hostname = config.gateway.hostname.clone();
+    let (to_us, answer) = mpsc::channel();
+    let asked = hostname.clone();
+    // The system's resolver knows no deadline; the thread ends with the process.
+    std::thread::spawn(move || {
+        let addresses = (asked.as_str(), 25).to_socket_addrs();
+        to_us.send(addresses.map(|all| all.map(|a| a.ip()).collect::<Vec<_>>()))
+    });
+    let mend = "give it an A or AAAA record; mail servers distrust a host without one";
+    match answer.recv_timeout(DEADLINE) {
+        Ok(Ok(addresses)) if !addresses.is_empty() => {
+            let mut shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            shown.sort();
+            shown.dedup();
+            Line::ok(NAME, format!("{hostname} is {}", shown.join(", ")))
+        }
+        Ok(Ok(_)) => Line::warn(NAME, format!("{hostname} has no address"), mend),
+        Ok(Err(error)) => Line::warn(NAME, format!("{hostname}: {error}"), mend),
+        Err(_) => Line::warn(
+            NAME,
+            format!("no answer about {hostname} within {} s", DEADLINE.as_secs()),
+            "check the name servers in /etc/resolv.conf",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    fn config(lines: &str) -> Config {
+        let text = format!(
+            "[gateway]\naddress = \"mailto:cmr@example.org\"\nhostname = \"mx.example.org\"\n\
+             operator = \"operator@example.org\"\n{lines}"
+        );
+        Config::parse(&text, "/nowhere/cmr-mail.toml").unwrap()
+    }
+
+    #[test]
+    fn an_address_is_free_taken_or_not_ours() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let line = bind(address, false);
+        assert_eq!((line.state, line.exit), (State::Fail, 69));
+        assert!(line.mend.contains(&address.port().to_string()), "{}", line.mend);
+        assert_eq!(bind(address, true).state, State::Ok, "the daemon has it");
+        drop(taken);
+        assert_eq!(bind("127.0.0.1:0".parse().unwrap(), false).state, State::Ok);
+        // TEST-NET-1 is nobody's.
+        let line = bind("192.0.2.1:2525".parse().unwrap(), false);
+        assert_eq!((line.state, line.exit), (State::Fail, 78));
+    }
+
+    #[test]
+    fn a_smarthost_that_is_not_there_is_said_so() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let line = smarthost(&config(&format!("[send]\nsmarthost = \"smtp://{address}\"\n")));
+        assert_eq!((line.state, line.exit), (State::Fail, 69));
+        assert!(line.says.starts_with(&format!("smtp://{address}: ")), "{}", line.says);
+    }
+}

@@ -1,0 +1,213 @@
+//! The parts of a running daemon: what is started, in which order, and how it ends.
+//!
+//! Order matters. Everything that a mistake can keep from working (addresses, certificates,
+//! sockets) is tried before anything is accepted; the gateway is open before the first mail can
+//! come; and at the end the doors close before the gateway does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::exit::{CANT_CREATE, CONFIG, Outcome, SOFTWARE, TRY_LATER, UNAVAILABLE, fail};
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::gateway::api::{Failure, Request, Response};
+use crate::gateway::control::{self, Caller, Door, Limits, Listener};
+use crate::gateway::lock::Lock;
+use crate::gateway::sender::Sender;
+use crate::receive::{self, smtp};
+use crate::send::queue;
+use crate::smtp::{Mode, Recipients, SessionConfig};
+
+/// A running daemon.
+pub(super) struct Daemon {
+    gateway: Gateway,
+    sender: Arc<Sender>,
+    listening: Vec<(&'static str, SocketAddr)>,
+    /// What new SMTP sessions are told.
+    smtp: watch::Sender<Arc<smtp::Options>>,
+    /// Becomes true when no new work is to be taken.
+    stopping: watch::Sender<bool>,
+    /// Each part, by name; none of them ends before it is told to.
+    parts: JoinSet<&'static str>,
+}
+
+impl Daemon {
+    /// Starts everything that the configuration asks for. To be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// What could not be started, and why; nothing is left running then.
+    pub(super) async fn start(config: Arc<Config>, lock: &Lock) -> Outcome<Daemon> {
+        receive::raise_descriptor_limit();
+        let options = Arc::new(smtp_options(&config)?);
+        let listeners = smtp_listeners(&config)?;
+        let doors = doors(&config, lock)?;
+        let mut listening = Vec::new();
+        for listener in &listeners {
+            let address = listener.local_addr().or_else(|e| fail(UNAVAILABLE, e.to_string()))?;
+            listening.push(("smtp", address));
+        }
+        let gateway = {
+            let config = Arc::clone(&config);
+            blocking(move || Gateway::start(&config)).await?.or_else(|e| fail(TRY_LATER, e.to_string()))?
+        };
+        let sender = {
+            let gateway = gateway.clone();
+            blocking(move || Sender::new(gateway)).await?.or_else(|e| fail(CONFIG, e.to_string()))?
+        };
+        let mut daemon = Daemon {
+            gateway,
+            sender: Arc::new(sender),
+            listening,
+            smtp: watch::Sender::new(options),
+            stopping: watch::Sender::new(false),
+            parts: JoinSet::new(),
+        };
+        daemon.open_doors(doors);
+        daemon.start_sending();
+        if !listeners.is_empty() {
+            let (options, stop) = (daemon.smtp.subscribe(), daemon.stopping.subscribe());
+            let handler = Arc::new(daemon.gateway.clone());
+            daemon.parts.spawn(async move {
+                smtp::serve(listeners, options, handler, stop).await;
+                "the SMTP receiver"
+            });
+        }
+        Ok(daemon)
+    }
+
+    /// Begins to work off the queue.
+    fn start_sending(&mut self) {
+        let (sender, store) = (Arc::clone(&self.sender), self.gateway.store().clone());
+        let (settings, wake) = (self.sender.settings(), self.gateway.queued());
+        let mut stop = self.stopping.subscribe();
+        self.parts.spawn(async move {
+            let stopped = async move {
+                let _ = stop.wait_for(|&stop| stop).await;
+            };
+            let drained = queue::run(store, Arc::clone(&sender), settings, wake, stopped).await;
+            sender.close().await;
+            if drained.cut_off > 0 {
+                tracing::warn!(
+                    mails = drained.cut_off,
+                    "cut off while being sent; they go out after the next start"
+                );
+            }
+            "the queue"
+        });
+    }
+
+    /// Begins to answer on the control and the intake socket.
+    fn open_doors(&mut self, doors: Vec<(&'static str, Listener, Limits)>) {
+        for (name, listener, limits) in doors {
+            let mut stop = self.stopping.subscribe();
+            let gateway = self.gateway.clone();
+            let handler = move |request, caller| handle(gateway.clone(), request, caller);
+            self.parts.spawn(async move {
+                let stopped = async {
+                    // An error means that the daemon is gone: time to stop as well.
+                    let _ = stop.wait_for(|&stop| stop).await;
+                };
+                control::serve(listener, limits, handler, stopped).await;
+                name
+            });
+        }
+    }
+
+    /// What is listened on, for the lines on standard output.
+    pub(super) fn listening(&self) -> &[(&'static str, SocketAddr)] {
+        &self.listening
+    }
+
+    /// Takes up what can change while the daemon runs: sessions that begin from now on.
+    ///
+    /// # Errors
+    /// What is wrong with the new configuration; nothing has changed then.
+    pub(super) fn reload(&mut self, config: &Config) -> Outcome {
+        let options = smtp_options(config)?;
+        self.gateway.reload(config).or_else(|e| fail(TRY_LATER, e.to_string()))?;
+        self.sender.reload().or_else(|e| fail(CONFIG, e.to_string()))?;
+        self.smtp.send_replace(Arc::new(options));
+        Ok(())
+    }
+
+    /// Waits for a part to end that should not have.
+    pub(super) async fn broken(&mut self) -> Failure {
+        let sentence = match self.parts.join_next().await {
+            Some(Ok(part)) => format!("{part} ended by itself"),
+            Some(Err(error)) => format!("a part of the daemon failed: {error}"),
+            None => "nothing runs".to_owned(),
+        };
+        Failure { exit: SOFTWARE, sentence }
+    }
+
+    /// Takes no new work, waits until what is under way is finished, and closes the gateway.
+    pub(super) async fn stop(mut self) {
+        self.stopping.send_replace(true);
+        while self.parts.join_next().await.is_some() {}
+        let gateway = self.gateway;
+        // A panic in there has been reported, and there is nothing left to be done about it.
+        let _ = blocking(move || gateway.close()).await;
+    }
+}
+
+/// Runs what blocks where it may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
+    tokio::task::spawn_blocking(work).await.or_else(|e| fail(SOFTWARE, format!("the daemon failed: {e}")))
+}
+
+/// The control socket, and the intake socket if there is to be one.
+fn doors(config: &Config, lock: &Lock) -> Outcome<Vec<(&'static str, Listener, Limits)>> {
+    let max_message = config.smtp.max_message;
+    let failed = |e: control::ListenError| Failure { exit: CANT_CREATE, sentence: e.to_string() };
+    let control = Listener::control(lock).map_err(failed)?;
+    let mut doors = vec![("the control socket", control, Limits::control(max_message))];
+    if let Some(path) = &config.gateway.intake_socket {
+        let intake = Listener::intake(path, lock).map_err(failed)?;
+        doors.push(("the intake socket", intake, Limits::intake(max_message)));
+    }
+    Ok(doors)
+}
+
+fn smtp_listeners(config: &Config) -> Outcome<Vec<TcpListener>> {
+    let bind = |&address| smtp::bind(address);
+    let listeners: Result<_, _> = config.smtp.listen.iter().map(bind).collect();
+    listeners.or_else(|e: receive::ListenError| fail(UNAVAILABLE, e.to_string()))
+}
+
+/// What the receiver is told by the configuration.
+fn smtp_options(config: &Config) -> Outcome<smtp::Options> {
+    let settings = &config.smtp;
+    let recipients = Recipients::new(&settings.recipients, &config.gateway.hostname)
+        .or_else(|e| fail(CONFIG, e.to_string()))?;
+    let tls = match &settings.tls {
+        None => None,
+        Some(files) => {
+            Some(receive::load_tls(&files.certificate, &files.key).or_else(|e| fail(CONFIG, e.to_string()))?)
+        }
+    };
+    let session = SessionConfig {
+        hostname: config.gateway.hostname.clone(),
+        mode: Mode::Smtp,
+        recipients,
+        relays: settings.relays.clone(),
+        starttls: tls.is_some(),
+        limits: crate::smtp::Limits { max_message: settings.max_message, ..Default::default() },
+    };
+    Ok(smtp::Options {
+        max_connections: settings.max_connections,
+        max_connections_per_ip: settings.max_connections_per_ip,
+        ..smtp::Options::new(session, tls)
+    })
+}
+
+/// Carries a request out and records who asked for it, but never what stands in it.
+async fn handle(gateway: Gateway, request: Request, caller: Caller) -> Response {
+    if caller.door == Door::Intake {
+        tracing::info!(uid = caller.uid, pid = caller.pid, "mail by the intake socket");
+    }
+    blocking(move || gateway.handle(request)).await?
+}

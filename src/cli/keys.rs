@@ -1,0 +1,197 @@
+//! `cmr-mail keys`: the secrets shared with peers. They go in; only fingerprints come out.
+
+use std::fmt::Write as _;
+
+use zeroize::Zeroizing;
+
+use super::exit::{BAD_DATA, Outcome, fail};
+use super::layout::Paint;
+use super::{Context, change, escape, out, words};
+use crate::gateway::api::{KeyAction, KeyView, Request};
+use crate::keys::{Key, Scheme};
+
+/// Longest key that is read from standard input, in bytes of its text.
+const MAX_KEY_TEXT: usize = 64 << 10;
+
+/// Set, forget and list the keys shared with peers
+///
+/// A key makes sure that a message comes from the peer that it claims to come from. Both sides set
+/// the same key, each under the other's address, and compare fingerprints.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cmr-mail keys set mailto:cmr@peer.example --text 'a long shared secret'
+  openssl rand -hex 32 | cmr-mail keys set mailto:cmr@peer.example --hex -
+  cmr-mail keys show
+  cmr-mail keys forget mailto:cmr@peer.example
+
+What stands on a command line can be seen by other users of this machine while
+the command runs: a single - reads the key from standard input instead.")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    action: Action,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Use this key with a peer from now on
+    Set(Set),
+    /// Forget the key shared with a peer
+    Forget {
+        /// The peer's CMR address
+        address: String,
+    },
+    /// List the keys: fingerprints, never the keys themselves
+    Show,
+}
+
+#[derive(clap::Args)]
+struct Set {
+    /// The peer's CMR address, such as mailto:cmr@peer.example
+    address: String,
+    #[command(flatten)]
+    key: Secret,
+    /// Sign by this scheme only (default: the one that the peer uses)
+    #[arg(long, value_name = "hmac|sha256", value_parser = ["hmac", "sha256"])]
+    scheme: Option<String>,
+}
+
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Secret {
+    /// The key in hexadecimal digits; - reads them from standard input
+    #[arg(long, value_name = "HEX")]
+    hex: Option<String>,
+    /// The key as text, its bytes are the key; - reads one line of standard input
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    text: Option<String>,
+}
+
+impl std::fmt::Debug for Set {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Set({}, ..)", self.address)
+    }
+}
+
+pub(super) fn run(context: &Context, args: Args) -> Outcome {
+    let action = match args.action {
+        Action::Show => {
+            let keys: Vec<KeyView> = context.ask(Request::Keys { action: KeyAction::Show })?;
+            return if args.json {
+                out::json(&keys)
+            } else if keys.is_empty() {
+                out::text("No keys: `cmr-mail keys set ADDRESS --text TEXT` sets one.\n")
+            } else {
+                let paint = out::paint();
+                out::text(&keys.iter().map(|key| render(key, paint)).collect::<String>())
+            };
+        }
+        Action::Forget { address } => KeyAction::Forget { address: words::address(address) },
+        Action::Set(set) => {
+            let key = read(set.key)?;
+            if key.is_short() {
+                out::note("warning: this key is short; 32 random bytes are a good one");
+            }
+            KeyAction::Set {
+                address: words::address(set.address),
+                hex: hex(&key),
+                scheme: set.scheme.map(|name| {
+                    // Only these two get past the command line.
+                    if name == "sha256" { Scheme::Sha256 } else { Scheme::Hmac }.name().to_owned()
+                }),
+            }
+        }
+    };
+    change(context, Request::Keys { action }, args.json)
+}
+
+fn read(secret: Secret) -> Outcome<Key> {
+    let key = match (secret.hex, secret.text) {
+        (Some(hex), _) if hex == "-" => Key::from_hex(&input()?),
+        (Some(hex), _) => Key::from_hex(&Zeroizing::new(hex)),
+        (None, Some(text)) if text == "-" => Key::from_text(line_of(&input()?)),
+        (None, Some(text)) => Key::from_text(&Zeroizing::new(text)),
+        (None, None) => return fail(super::exit::USAGE, "name the key with --hex or --text"),
+    };
+    key.or_else(|e| fail(BAD_DATA, e.to_string()))
+}
+
+fn input() -> Outcome<Zeroizing<String>> {
+    let bytes = Zeroizing::new(out::stdin(MAX_KEY_TEXT)?);
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => fail(BAD_DATA, "the key on standard input is not UTF-8 text; use --hex"),
+    }
+}
+
+/// The first line, without its end: what `echo` adds is not part of a key.
+fn line_of(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn hex(key: &Key) -> String {
+    let bytes = key.as_bytes();
+    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn render(key: &KeyView, paint: Paint) -> String {
+    let pinned = if key.scheme_pinned { " only" } else { "" };
+    format!(
+        "{}  {}\n    {}{pinned}, {}, {}, since {}\n",
+        paint.bold(&escape::line(&key.address)),
+        escape::line(&key.fingerprint),
+        escape::line(&key.scheme),
+        escape::line(&key.state),
+        escape::line(&key.origin),
+        escape::line(&key.created),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_and_never_shown() {
+        let secret = |hex: Option<&str>, text: Option<&str>| Secret {
+            hex: hex.map(Into::into),
+            text: text.map(Into::into),
+        };
+        assert_eq!(hex(&read(secret(None, Some("foo"))).unwrap()), "666f6f");
+        assert_eq!(hex(&read(secret(Some("00fF"), None)).unwrap()), "00ff");
+        for wrong in ["", "0", "0g"] {
+            let failure = read(secret(Some(wrong), None)).unwrap_err();
+            assert_eq!(failure.exit, 65, "{wrong}");
+        }
+        let set =
+            Set { address: "mailto:b@example.org".into(), key: secret(None, Some("foo")), scheme: None };
+        assert!(!format!("{set:?}").contains("foo"));
+        assert_eq!(line_of("foo\r\nbar"), "foo");
+        assert_eq!(line_of(""), "");
+    }
+
+    #[test]
+    fn a_key_is_two_lines() {
+        let key = KeyView {
+            address: "mailto:b@example.org".into(),
+            state: "current".into(),
+            scheme: "hmac".into(),
+            scheme_pinned: true,
+            origin: "manual".into(),
+            fingerprint: "ab12-cd34".into(),
+            created: "2026-11-22T10:00:00Z".into(),
+        };
+        assert_eq!(
+            render(&key, Paint::default()),
+            "mailto:b@example.org  ab12-cd34\n    \
+             hmac only, current, manual, since 2026-11-22T10:00:00Z\n"
+        );
+    }
+}

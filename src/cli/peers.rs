@@ -1,0 +1,132 @@
+//! `cmr-mail peers`: who is known, and what we make of them.
+
+use super::exit::{BAD_DATA, Outcome, fail};
+use super::layout::{Paint, bytes, count};
+use super::{Context, OneOrMany, change, escape, out, words};
+use crate::gateway::api::{PeerAction, PeerView, Request};
+
+/// List, show, pin and block other gateways
+///
+/// A pinned peer is one that you chose: it may be sent to, it is never replaced by a learned one,
+/// and its word for others counts. A blocked one is neither heard nor sent to.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cmr-mail peers
+  cmr-mail peers pin mailto:cmr@peer.example
+  cmr-mail peers block mailto:cmr@junk.example
+  cmr-mail peers --json | jq -r '.[] | select(.blocked) | .address'")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// All of them (the default)
+    List,
+    /// One of them
+    Show(One),
+    /// Choose a peer: it may be sent to and is never replaced by a learned one
+    Pin(One),
+    /// Undo pin
+    Unpin(One),
+    /// Refuse what it sends, and send nothing to it
+    Block(One),
+    /// Undo block
+    Unblock(One),
+}
+
+#[derive(Debug, clap::Args)]
+struct One {
+    /// Its CMR address, such as mailto:cmr@peer.example
+    address: String,
+}
+
+pub(super) fn run(context: &Context, args: Args) -> Outcome {
+    let action = match args.action.unwrap_or(Action::List) {
+        Action::List => PeerAction::List,
+        Action::Show(one) => PeerAction::Show { address: words::address(one.address) },
+        Action::Pin(one) => PeerAction::Pin { address: words::address(one.address) },
+        Action::Unpin(one) => PeerAction::Unpin { address: words::address(one.address) },
+        Action::Block(one) => PeerAction::Block { address: words::address(one.address) },
+        Action::Unblock(one) => PeerAction::Unblock { address: words::address(one.address) },
+    };
+    let single = matches!(action, PeerAction::Show { .. });
+    if !single && !matches!(action, PeerAction::List) {
+        return change(context, Request::Peers { action }, args.json);
+    }
+    let peers: OneOrMany<PeerView> = context.ask(Request::Peers { action })?;
+    let peers = peers.into_vec();
+    let text = match (single, peers.first()) {
+        (true, None) => return fail(BAD_DATA, "there is no such peer"),
+        (true, Some(peer)) if args.json => return out::json(peer),
+        (false, _) if args.json => return out::json(&peers),
+        (false, None) => "No peers yet: `cmr-mail peers pin ADDRESS` chooses one.\n".to_owned(),
+        (_, Some(_)) => peers.iter().map(|peer| render(peer, out::paint())).collect(),
+    };
+    out::text(&text)
+}
+
+fn render(peer: &PeerView, paint: Paint) -> String {
+    let mut marks = Vec::new();
+    if peer.blocked {
+        marks.push(paint.red("blocked"));
+    }
+    if peer.pinned {
+        marks.push(paint.green("pinned"));
+    }
+    marks.push(match peer.key.as_str() {
+        "none" => "no key".to_owned(),
+        key => format!("key: {}", escape::line(key)),
+    });
+    let seen = match peer.last_seen.as_str() {
+        "" => "never heard of".to_owned(),
+        time => format!("last seen {}", escape::line(time)),
+    };
+    format!(
+        "{}  {}\n    {}, {}, reputation {:+.2}, {seen}\n",
+        paint.bold(&escape::line(&peer.address)),
+        marks.join(", "),
+        count(peer.messages, "message"),
+        bytes(peer.bytes),
+        peer.reputation,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_two_lines() {
+        let mut peer = PeerView {
+            address: "mailto:b\u{7}@example.org".into(),
+            messages: 12,
+            bytes: 3500,
+            reputation: 0.25,
+            key: "hmac".into(),
+            last_seen: "2026-11-22T10:00:00Z".into(),
+            blocked: false,
+            pinned: true,
+        };
+        assert_eq!(
+            render(&peer, Paint::default()),
+            "mailto:b\\x07@example.org  pinned, key: hmac\n    \
+             12 messages, 3.4 KiB, reputation +0.25, last seen 2026-11-22T10:00:00Z\n"
+        );
+        peer.blocked = true;
+        peer.pinned = false;
+        peer.key = "none".into();
+        peer.last_seen = String::new();
+        peer.reputation = -1.0;
+        assert_eq!(
+            render(&peer, Paint::default()),
+            "mailto:b\\x07@example.org  blocked, no key\n    \
+             12 messages, 3.4 KiB, reputation -1.00, never heard of\n"
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! `cmr-mail status`: figures of the whole gateway.
+
+use super::layout::{Paint, bytes, count, duration, pairs};
+use super::{Context, escape, exit::Outcome, out};
+use crate::gateway::api::{Request, Status};
+
+/// Show how the gateway is doing
+///
+/// Says whether the daemon runs, how much the pool holds, and what waits or went wrong.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cmr-mail status
+  cmr-mail status --json | jq .queued")]
+pub(super) struct Args {
+    #[command(flatten)]
+    format: super::Format,
+}
+
+pub(super) fn run(context: &Context, args: Args) -> Outcome {
+    let status: Status = context.ask(Request::Status)?;
+    if args.format.json { out::json(&status) } else { out::text(&render(&status, out::paint())) }
+}
+
+fn render(status: &Status, paint: Paint) -> String {
+    let daemon = if status.daemon {
+        paint.green(&format!("running for {}", duration(status.uptime_seconds)))
+    } else {
+        paint.yellow("not running: `cmr-mail serve` starts it")
+    };
+    let queue = if status.queued == 0 {
+        "empty".to_owned()
+    } else {
+        format!("{}, the oldest for {}", count(status.queued, "mail"), duration(status.oldest_queued_seconds))
+    };
+    let mut rows = vec![
+        ("version", escape::line(&status.version)),
+        ("daemon", daemon),
+        ("pool", format!("{}, {}", count(status.messages, "message"), bytes(status.bytes))),
+        ("peers", status.peers.to_string()),
+        ("queue", queue),
+        ("unrouted", count(status.unrouted, "message")),
+    ];
+    if status.failed > 0 {
+        let failed = format!("{} (the log says why)", count(status.failed, "message"));
+        rows.push(("failed", paint.red(&failed)));
+    }
+    if status.asides > 0 {
+        rows.push(("aside", format!("{}: cmr-mail show --aside", status.asides)));
+    }
+    pairs(&rows, paint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_gateway_is_short_and_a_troubled_one_says_so() {
+        let mut status = Status {
+            version: "0.1.0".into(),
+            messages: 2,
+            bytes: 300,
+            peers: 1,
+            queued: 0,
+            oldest_queued_seconds: 0,
+            uptime_seconds: 61,
+            unrouted: 0,
+            failed: 0,
+            asides: 0,
+            daemon: true,
+        };
+        assert_eq!(
+            render(&status, Paint::default()),
+            "version   0.1.0\n\
+             daemon    running for 1 min 1 s\n\
+             pool      2 messages, 300 bytes\n\
+             peers     1\n\
+             queue     empty\n\
+             unrouted  0 messages\n"
+        );
+        status.daemon = false;
+        status.queued = 1;
+        status.oldest_queued_seconds = 3600;
+        status.failed = 1;
+        status.asides = 4;
+        let text = render(&status, Paint::default());
+        for part in [
+            "not running: `cmr-mail serve` starts it\n",
+            "queue     1 mail, the oldest for 1 h 0 min\n",
+            "failed    1 message (the log says why)\n",
+            "aside     4: cmr-mail show --aside\n",
+        ] {
+            assert!(text.contains(part), "{part:?} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Every configuration key, described once.
+//!
+//! The reader takes defaults, ranges and choices from here, `init` writes its commented file
+//! from here, `docs/configuration.md` is made from here, and an unknown key is compared with
+//! these names. A key that is not in this table does not exist.
+
+/// A section of the file, in the order in which people should read them.
+#[derive(Debug, Clone, Copy)]
+pub struct Section {
+    /// The name between the brackets.
+    pub name: &'static str,
+    /// What it is about, for the comment above it.
+    pub help: &'static str,
+}
+
+/// The sections that this version reads.
+pub static SECTIONS: &[Section] = &[
+    Section { name: "gateway", help: "Who this gateway is." },
+    Section { name: "smtp", help: "The SMTP receiver: how mail comes in." },
+    Section { name: "send", help: "How mail goes out." },
+    Section { name: "policy", help: "Who may post, and how much anybody gets." },
+    Section { name: "people", help: "What people who write by ordinary mail can expect." },
+    Section { name: "routing", help: "Where messages go." },
+    Section { name: "pool", help: "The messages kept here." },
+    Section { name: "log", help: "What the daemon writes to standard error." },
+];
+
+/// Sections that later versions will read: to ask for one of them is an error, because a
+/// gateway that silently leaves out its content filter does harm.
+pub static LATER: &[Section] = &[
+    Section { name: "filter", help: "the Postfix content filter" },
+    Section { name: "imap", help: "polling a mailbox by IMAP" },
+    Section { name: "http", help: "CMR over HTTP" },
+    Section { name: "udp", help: "CMR over UDP" },
+    Section { name: "web", help: "the web pages" },
+];
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// A text in quotes; the word says which.
+    Text(&'static str),
+    /// A list of texts.
+    List(&'static str),
+    /// One of these words, each with its meaning.
+    Choice(&'static [(&'static str, &'static str)]),
+    /// A whole number within this range.
+    Integer {
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
+    /// A number with decimals within this range.
+    Number {
+        /// The smallest.
+        min: f64,
+        /// The largest.
+        max: f64,
+    },
+    /// A length of time within this range, in milliseconds.
+    Duration {
+        /// The shortest.
+        min: u64,
+        /// The longest.
+        max: u64,
+    },
+    /// An amount of bytes within this range.
+    Size {
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
+    /// So many per length of time.
+    Rate,
+    /// true or false.
+    Truth,
+    /// `{ certificate = "…", key = "…" }`.
+    Tls,
+}
+
+/// What happens when the file does not have the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// The file is refused.
+    Required,
+    /// This TOML text is taken as the value.
+    Default(&'static str),
+    /// The value follows from another one: these words say how.
+    Derived(&'static str),
+    /// Nothing: the feature is off.
+    Off,
+}
+
+/// One key of one section.
+#[derive(Debug, PartialEq)]
+pub struct Key {
+    /// The section it stands in.
+    pub section: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// How its value is written.
+    pub kind: Kind,
+    /// What holds without it.
+    pub absent: Absent,
+    /// A value as TOML text, for keys that have no default.
+    pub example: &'static str,
+    /// Whether `init` writes it as a setting (else as a comment): what an operator must decide.
+    pub decide: bool,
+    /// What it does, in whole sentences for a postmaster.
+    pub help: &'static str,
+}
+
+macro_rules! keys {
+    ($( $id:ident: $section:literal $name:literal $kind:expr, $absent:expr, $example:literal, $decide:literal, $help:literal; )*) => {
+        $(
+            #[doc = concat!("`[", $section, "] ", $name, "`: ", $help)]
+            pub static $id: Key = Key {
+                section: $section, name: $name, kind: $kind, absent: $absent,
+                example: $example, decide: $decide, help: $help,
+            };
+        )*
+        /// All keys, in the order of the file.
+        pub static ALL: &[&Key] = &[$(&$id),*];
+    };
+}
+
+use Absent::{Default, Derived, Off, Required};
+use Kind::{Choice, Duration, Integer, List, Number, Rate, Size, Text, Tls, Truth};
+
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const YEAR: u64 = 365 * DAY;
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+
+keys! {
+    GATEWAY_ADDRESS: "gateway" "address" Text("CMR address"), Required, r#""mailto:cmr@example.org""#, true,
+        "The CMR address of this gateway: mailto: and the mail address that it receives at. Other gateways write to it and find it in the headers of what passes here.";
+    GATEWAY_HOSTNAME: "gateway" "hostname" Text("host name"), Required, r#""mx.example.org""#, true,
+        "The full name of this host: it greets with it, and its Message-IDs end in it. Behind Postfix it must differ from Postfix's myhostname, or Postfix takes our mail for a loop.";
+    GATEWAY_OPERATOR: "gateway" "operator" Text("name and mail address"), Required, r#""The Operator <operator@example.org>""#, true,
+        "The human behind the gateway. Every automatic mail names them, and trouble that a person must see is mailed to them. Not one of the posting addresses.";
+    GATEWAY_DATA_DIR: "gateway" "data_dir" Text("directory"), Default(r#""data""#), r#""/var/lib/cmr-mail""#, true,
+        "Where the database and the mails that were set aside live. Only the user of the daemon may read it.";
+    GATEWAY_INTAKE: "gateway" "intake_socket" Text("file"), Off, r#""/run/cmr-mail/intake.sock""#, false,
+        "A Unix socket by which other users of this machine may hand mail in with `deliver` and `receive`, and do nothing else. It must lie outside of data_dir, in a directory that they may enter.";
+
+    SMTP_LISTEN: "smtp" "listen" List("IP:PORT"), Default(r#"["127.0.0.1:2525"]"#), "", true,
+        "Where the SMTP receiver listens. Port 0 takes a free one and `serve` prints it; an empty list means no receiver.";
+    SMTP_RECIPIENTS: "smtp" "recipients" List("mail address"), Derived("the mail address in [gateway] address"), r#"["cmr@example.org"]"#, true,
+        "The posting addresses: mail to them becomes messages. NAME+anything@ belongs to each of them. Every other recipient is refused; this is no relay.";
+    SMTP_TRUSTED: "smtp" "trusted_networks" List("network"), Default("[]"), r#"["192.0.2.0/24"]"#, true,
+        "Networks whose clients are believed about who wrote a mail. What counts is the original client: of a direct connection the peer, of a mail from a relay the address in its XFORWARD, never the relay itself.";
+    SMTP_RELAYS: "smtp" "relays" List("network"), Default("[]"), r#"["127.0.0.1"]"#, true,
+        "Mail servers in front of this one, Postfix for example. They are believed about XFORWARD and about the topmost Authentication-Results with our authserv_id, but never about the author. A mail of theirs whose content is at fault is accepted and set aside, because a refusal would become a bounce to somebody innocent.";
+    SMTP_AUTHSERV_ID: "smtp" "authserv_id" Text("host name"), Derived("[gateway] hostname"), r#""mx.example.org""#, false,
+        "The name that the relay writes at the start of Authentication-Results. The relay has to remove forged ones from the mail of others.";
+    SMTP_MAX_MESSAGE: "smtp" "max_message" Size { min: 512, max: GIB }, Default(r#""10 MiB""#), "", false,
+        "The largest mail that is accepted, announced as SIZE.";
+    SMTP_MAX_CONNECTIONS: "smtp" "max_connections" Integer { min: 1, max: 100_000 }, Default("1000"), "", false,
+        "Sessions at the same time; one more gets 421.";
+    SMTP_MAX_PER_IP: "smtp" "max_connections_per_ip" Integer { min: 1, max: 100_000 }, Default("50"), "", false,
+        "Sessions at the same time from one address. Relays are exempt.";
+    SMTP_TLS: "smtp" "tls" Tls, Off, r#"{ certificate = "cert.pem", key = "key.pem" }"#, false,
+        "Offers STARTTLS with this certificate (the whole chain, PEM) and key (PEM, PKCS #8, without a passphrase).";
+
+    SEND_SMARTHOST: "send" "smarthost" Text("URL"), Default(r#""smtp://127.0.0.1:25""#), "", true,
+        "The mail server that takes all outgoing mail: smtp://HOST:PORT (not encrypted), smtp+starttls://HOST:PORT or smtps://HOST:PORT. Without a port: 25, 587 and 465.";
+    SEND_FROM: "send" "from" Text("mail address"), Derived("the mail address in [gateway] address"), r#""cmr@example.org""#, false,
+        "The From of our mail. It should be in the domain of the gateway's address, or the receivers' DMARC checks fail.";
+    SEND_CA_FILE: "send" "ca_file" Text("file"), Off, r#""ca.pem""#, false,
+        "Certificates (PEM) of authorities to trust about the smarthost, beside those of the system.";
+    SEND_USER: "send" "user" Text("name"), Off, r#""cmr""#, false,
+        "The name to log in with at the smarthost. Needs password_command or password_file.";
+    SEND_PASSWORD_COMMAND: "send" "password_command" Text("shell command"), Off, r#""pass show smarthost""#, false,
+        "A command whose first line of output is the password. It runs in the directory of this file and has 30 seconds.";
+    SEND_PASSWORD_FILE: "send" "password_file" Text("file"), Off, r#""password""#, false,
+        "A file whose first line is the password, instead of password_command.";
+    SEND_RETRY_FIRST: "send" "retry_first" Duration { min: 10, max: 7 * DAY }, Default(r#""5m""#), "", false,
+        "How long to wait after the first failure; the wait doubles from try to try.";
+    SEND_RETRY_MAX: "send" "retry_max" Duration { min: 10, max: 7 * DAY }, Default(r#""4h""#), "", false,
+        "The longest wait between two tries.";
+    SEND_GIVE_UP: "send" "give_up" Duration { min: 10, max: 30 * DAY }, Default(r#""5d""#), "", false,
+        "When to give a mail up; the operator then gets one notice.";
+
+    POLICY_WHO_MAY_POST: "policy" "who_may_post" Choice(&[
+            ("anyone", "every From is taken, forged or not"),
+            ("authenticated", "only authors whose mail proves who wrote it"),
+            ("listed", "only the addresses in `listed`, and they too have to prove it"),
+        ]), Default(r#""authenticated""#), "", true,
+        "Who may post. Automatic answers go to authenticated authors only, whatever stands here.";
+    POLICY_LISTED: "policy" "listed" List("mail address or @domain"), Default("[]"), r#"["anna@example.org", "@example.org"]"#, false,
+        "The authors that who_may_post = \"listed\" admits: addresses, or @DOMAIN for all of a domain.";
+    POLICY_ANSWER_AT_MOST: "policy" "answer_at_most" Rate, Default(r#""20/h""#), "", false,
+        "Automatic mails to one person at most; then one notice, then silence.";
+    POLICY_POST_AT_MOST: "policy" "post_at_most" Rate, Default(r#""60/h""#), "", false,
+        "Posts of one author at most; more get 450.";
+    POLICY_CLOCK_SKEW: "policy" "clock_skew" Duration { min: 0, max: DAY }, Default(r#""60s""#), "", false,
+        "How far ahead of our clock a message may be dated. It is held until our clock passes it.";
+
+    PEOPLE_FIRST_POST: "people" "first_post" Choice(&[
+            ("ask", "answered from the pool at once, but public only after the author confirmed"),
+            ("publish", "public at once: for closed houses"),
+        ]), Default(r#""ask""#), "", true,
+        "What happens to an author's first post. Public means that other gateways keep copies.";
+    PEOPLE_ORIGIN: "people" "origin" Choice(&[
+            ("alias", "an address of this gateway that stands for the author"),
+            ("address", "the author's own mail address: for closed houses"),
+        ]), Default(r#""alias""#), "", false,
+        "What the world sees as the sender of a post.";
+    PEOPLE_LATER_MATCHES: "people" "later_matches" Duration { min: 0, max: YEAR }, Default(r#""30d""#), "", false,
+        "How long after a post its author is still sent closely related messages.";
+
+    ROUTING_PINNED: "routing" "pinned" List("CMR address"), Default("[]"), r#"["mailto:cmr@peer.example"]"#, true,
+        "The gateways that the operator has chosen as contacts. They are never replaced by learned ones, and only they can vouch for others.";
+    ROUTING_METRIC: "routing" "metric" Choice(&[
+            ("gain", "bits saved when one text is coded knowing the other"),
+            ("one-sided", "bits that one text costs knowing the other"),
+            ("normalised", "the compression distance divided by what the texts cost alone"),
+            ("raw", "the compression distance of the specification: it measures length most of all"),
+        ]), Default(r#""gain""#), "", false,
+        "How closeness is measured.";
+    ROUTING_MATCHES: "routing" "matches" Integer { min: 0, max: 100 }, Default("5"), "", false,
+        "Matches in an answer to a person.";
+    ROUTING_AGE: "routing" "age" Number { min: 0.0, max: 100.0 }, Default("1.0"), "", false,
+        "What it costs to point back at an older message: bits for each doubling of the mails in between.";
+    ROUTING_FIRST_WALKS: "routing" "first_walks" Integer { min: 1, max: 100 }, Default("3"), "", false,
+        "Peers that a new message is sent to by the first gateway; each later one sends it to 1. In small nets of about 30 gateways: 2.";
+    ROUTING_MAX_HOPS: "routing" "max_hops" Integer { min: 1, max: 32 }, Default("6"), "", false,
+        "Header lines after which a message is not sent onward. In small nets: 3.";
+    ROUTING_WALK_AGE: "routing" "walk_age" Duration { min: 0, max: YEAR }, Default(r#""1d""#), "", false,
+        "A message whose origin is older is kept, matched and delivered, but not sent onward.";
+    ROUTING_NO_SIGNAL: "routing" "no_signal" Choice(&[
+            ("random", "a random peer"),
+            ("discard", "nobody, as the specification has it"),
+        ]), Default(r#""random""#), "", false,
+        "Who gets a message that resembles nothing of any peer.";
+    ROUTING_STRONG_MATCH: "routing" "strong_match" Number { min: 0.0, max: 1.0 }, Default("0.3"), "", false,
+        "A match that saves this share of a message's bits ends its walk here.";
+    ROUTING_CONTACTS: "routing" "contacts" Integer { min: 1, max: 10_000 }, Default("48"), "", false,
+        "Gateways to remember as possible contacts.";
+    ROUTING_POLICY: "routing" "policy" Choice(&[
+            ("walk", "the competitive walk described in docs/protocol.md"),
+            ("literal", "section 3.2 of the specification as written: the best peer alone"),
+        ]), Default(r#""walk""#), "", false,
+        "How peers are chosen.";
+    ROUTING_MAX_FORWARDS: "routing" "max_forwards" Integer { min: 1, max: 1000 }, Default("16"), "", false,
+        "Mails that one message may cause here, answers included: the hard cap over everything above.";
+
+    ROUTING_COMPENSATION: "routing" "compensation" Truth, Derived("true with policy = \"literal\", else false"), "false", false,
+        "Whether a best peer that has sent the message itself gets another one back.";
+    ROUTING_CLOSE_MARGIN: "routing" "close_margin" Number { min: 0.0, max: 1.0 }, Default("0.05"), "", false,
+        "With policy = \"literal\": peers within this share of a message's bits of the best one get it too.";
+    ROUTING_CLOSE_PEERS: "routing" "close_peers" Integer { min: 1, max: 1000 }, Default("3"), "", false,
+        "With policy = \"literal\": how many peers that are at most.";
+
+    POOL_MAX_MESSAGES: "pool" "max_messages" Integer { min: 1, max: 1_000_000_000 }, Default("1_000_000"), "", false,
+        "Messages to keep; then the largest holder's oldest go first.";
+    POOL_MAX_BYTES: "pool" "max_bytes" Size { min: KIB, max: 1024 * GIB }, Default(r#""8 GiB""#), "", false,
+        "Bytes of messages to keep.";
+    POOL_REMEMBER_IDS: "pool" "remember_ids" Duration { min: SECOND, max: 10 * YEAR }, Default(r#""90d""#), "", false,
+        "How long the ids of messages that were dropped are remembered, so that an old duplicate stays a duplicate.";
+    POOL_KEEP_RAW: "pool" "keep_raw" Duration { min: 0, max: YEAR }, Default(r#""7d""#), "", false,
+        "How long mails as they came and what was set aside are kept.";
+
+    LOG_FORMAT: "log" "format" Choice(&[("text", "for people"), ("json", "one object a line, for programs")]), Default(r#""text""#), "", false,
+        "The form of the log.";
+    LOG_LEVEL: "log" "level" Choice(&[
+            ("error", "what went wrong"), ("warn", "that, and what looks wrong"), ("info", "that, and what happened"),
+            ("debug", "that, and why"), ("trace", "everything"),
+        ]), Default(r#""info""#), "", false,
+        "How much is logged.";
+}
+
+impl Key {
+    /// `[section] name`, as people are told.
+    pub fn title(&self) -> String {
+        format!("[{}] {}", self.section, self.name)
+    }
+
+    /// A value to show: the default, else the example.
+    pub fn sample(&self) -> &'static str {
+        match self.absent {
+            Absent::Default(text) => text,
+            _ => self.example,
+        }
+    }
+
+    /// A value to show in an error: one that says how the value is written.
+    pub fn model(&self) -> &'static str {
+        if self.example.is_empty() { self.sample() } else { self.example }
+    }
+}

@@ -1,0 +1,201 @@
+//! The typed configuration: what the other rooms take from here.
+
+use super::secret::Password;
+use crate::message::Address;
+use crate::policy::{FirstPost, Origin, Rate, WhoMayPost};
+use crate::router::RoutingPolicy;
+use ipnet::IpNet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `[gateway]`: who this gateway is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gateway {
+    /// Our CMR address, of the kind `mailto:NAME@DOMAIN`.
+    pub address: Address,
+    /// The mail address in it.
+    pub mail_address: String,
+    /// Our full host name, lower case.
+    pub hostname: String,
+    /// The human behind it.
+    pub operator: Operator,
+    /// Where the database lives; an absolute path.
+    pub data_dir: PathBuf,
+    /// Where other users hand mail in; an absolute path outside of `data_dir`.
+    pub intake_socket: Option<PathBuf>,
+}
+
+/// The human behind the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// As configured: `Name <address>`, or the address alone.
+    pub text: String,
+    /// The name, if there is one.
+    pub name: Option<String>,
+    /// The mail address.
+    pub address: String,
+}
+
+/// `[smtp]`: the receiver.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Smtp {
+    /// Where to listen; empty for no receiver. Port 0 is a free one.
+    pub listen: Vec<SocketAddr>,
+    /// The posting addresses, never empty; the domains in lower case.
+    pub recipients: Vec<String>,
+    /// Original clients in here are believed about the author.
+    pub trusted_networks: Vec<IpNet>,
+    /// Mail servers in front of this one.
+    pub relays: Vec<IpNet>,
+    /// The name that a relay writes into Authentication-Results.
+    pub authserv_id: String,
+    /// The largest mail, in bytes.
+    pub max_message: usize,
+    /// Sessions at the same time.
+    pub max_connections: usize,
+    /// Sessions at the same time from one address that is no relay.
+    pub max_connections_per_ip: usize,
+    /// For STARTTLS.
+    pub tls: Option<TlsFiles>,
+}
+
+/// A certificate chain and its key, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and those that lead to its root.
+    pub certificate: PathBuf,
+    /// The key, PKCS #8 without a passphrase.
+    pub key: PathBuf,
+}
+
+/// `[send]`: the smarthost and its queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Send {
+    /// Who takes all outgoing mail.
+    pub smarthost: Smarthost,
+    /// The From of our mail.
+    pub from: String,
+    /// Certificates to trust beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// The login at the smarthost.
+    pub login: Option<Login>,
+    /// The wait after the first failure.
+    pub retry_first: Duration,
+    /// The longest wait.
+    pub retry_max: Duration,
+    /// When a mail is given up.
+    pub give_up: Duration,
+}
+
+/// A name and where its password comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The name.
+    pub user: String,
+    /// Its password.
+    pub password: Password,
+}
+
+/// A mail server and how it is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Smarthost {
+    /// How it is encrypted.
+    pub security: Security,
+    /// A host name, or an IP address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// How a connection to a mail server is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// `smtp://`: not at all.
+    None,
+    /// `smtp+starttls://`: STARTTLS or nothing.
+    StartTls,
+    /// `smtps://`: TLS from the first byte.
+    Tls,
+}
+
+/// `[policy]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// Who may post.
+    pub who_may_post: WhoMayPost,
+    /// Mail addresses, or `@domain`; domains in lower case.
+    pub listed: Vec<String>,
+    /// Automatic mails to one person.
+    pub answer_at_most: Rate,
+    /// Posts of one author.
+    pub post_at_most: Rate,
+    /// How far ahead of our clock a message may be dated.
+    pub clock_skew: Duration,
+}
+
+/// `[people]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct People {
+    /// What happens to an author's first post.
+    pub first_post: FirstPost,
+    /// What the world sees as the sender of a post.
+    pub origin: Origin,
+    /// How long after a post its author is sent later matches.
+    pub later_matches: Duration,
+}
+
+/// `[routing]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Routing {
+    /// The numbers that the decision is made by.
+    pub policy: RoutingPolicy,
+    /// The operator's contacts.
+    pub pinned: Vec<Address>,
+}
+
+/// `[pool]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// Messages to keep.
+    pub max_messages: usize,
+    /// Bytes of messages to keep.
+    pub max_bytes: u64,
+    /// How long ids are remembered after their message was dropped.
+    pub remember_ids: Duration,
+    /// How long raw mails and asides are kept.
+    pub keep_raw: Duration,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// What is logged.
+    pub level: LogLevel,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// What went wrong.
+    Error,
+    /// What looks wrong.
+    Warn,
+    /// What happened.
+    Info,
+    /// Why.
+    Debug,
+    /// Everything.
+    Trace,
+}

@@ -1,0 +1,355 @@
+//! The one door in: reads what came, judges it, and stores it in one transaction. Only after
+//! the commit does anybody say 250.
+//!
+//! [`plan`] is a function of bytes, configuration and time: everything that can be said about an
+//! arrival without the database. What needs the database is in `commit`, inside the transaction.
+//! Neither knows how the mail came, beyond the facts in its [`Arrival`].
+
+use std::net::IpAddr;
+
+use crate::config::Config;
+use crate::keys::SignatureError;
+use crate::mail::{self, Header, Ignored, NoPost, Post, Reading, Submission};
+use crate::message::{
+    self, Acceptance, Address, FormatError, Limits, Message, MessageId, Recipient, UnixTime,
+};
+use crate::policy::{self, Authenticity, Block, Refusal};
+use crate::receive::{Arrival, Via};
+use crate::smtp::Reply;
+use crate::store::messages::NewMessage;
+
+/// Why something was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// The sender's bytes break a rule of the wire format (A2).
+    #[error("not a well-formed CMR message: {0}")]
+    Format(#[from] FormatError),
+    /// What the mail holds can't be read as a message for certain.
+    #[error("{0}")]
+    Unreadable(String),
+    /// The neighbour's signature is missing or wrong.
+    #[error("{0}")]
+    Signature(#[from] SignatureError),
+    /// A signature by somebody with whom we share no key.
+    #[error(
+        "the message is signed, but no key is shared with {0}; send it unsigned, or agree on a key with the operator first"
+    )]
+    NoKey(Address),
+    /// Policy says no.
+    #[error("{0}")]
+    Policy(#[from] Refusal),
+    /// The mail has nothing to post.
+    #[error("{0}")]
+    NothingToPost(NoPost),
+    /// Keys travel in messages of their own, which this version does not speak.
+    #[error(
+        "key exchange is not offered here; the operators can agree on a key by other means (cmr-mail keys set)"
+    )]
+    KeyExchange,
+    /// The same id came with other bytes, from nobody who is known for sure.
+    #[error("another message has the id {0} already, with other bytes below that header line")]
+    Conflict(MessageId),
+    /// A confirmation that nobody asked for.
+    #[error("nobody is waiting for this confirmation; write to the posting address itself")]
+    NoSuchToken,
+    /// A command by mail that this version does not know.
+    #[error(
+        "+{0} is a command that is not understood here; to post a text, write to the posting address without it"
+    )]
+    UnknownCommand(String),
+    /// A person who is not known, or not known for sure, wants no more mail.
+    #[error(
+        "nothing shows that this really comes from you; write to the stop address that stands at the end of our mails"
+    )]
+    NotYours,
+    /// Erased here for good.
+    #[error("the message {0} was removed here by the operator")]
+    Removed(MessageId),
+}
+
+impl Refused {
+    /// The reply to a direct client, with `text` (this sentence and where it happened).
+    pub(super) fn reply(&self, text: &str) -> Reply {
+        match self {
+            Refused::Format(_)
+            | Refused::Unreadable(_)
+            | Refused::NothingToPost(_)
+            | Refused::Conflict(_) => Reply::new(554, 6, 0, text),
+            Refused::UnknownCommand(_) => Reply::no_such_address(text),
+            Refused::Signature(_) | Refused::NoKey(_) => Reply::wrong_signature(text),
+            Refused::Policy(Refusal::TooFast { .. }) => Reply::too_fast(text),
+            Refused::Policy(_)
+            | Refused::KeyExchange
+            | Refused::Removed(_)
+            | Refused::NoSuchToken
+            | Refused::NotYours => Reply::not_allowed(text),
+        }
+    }
+
+    /// Whether the same mail may be taken later: then even a relay is told to keep it.
+    pub(super) fn is_temporary(&self) -> bool {
+        matches!(self, Refused::Policy(Refusal::TooFast { .. }))
+    }
+}
+
+/// One CMR message that is good by itself.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) place: String,
+    /// With its hashes, which are computed here: the thread that writes is shared by all.
+    pub(super) new: NewMessage,
+    /// Other readings of the same part; the signature may choose among them.
+    pub(super) alternatives: Vec<Message>,
+    pub(super) held_until: Option<UnixTime>,
+}
+
+/// A person's post that is good by itself.
+#[derive(Debug)]
+pub(super) struct PostPlan {
+    pub(super) author: String,
+    pub(super) display_name: Option<String>,
+    pub(super) post: Post,
+    pub(super) ignored: Vec<Ignored>,
+    /// Whether an answer may go to the author, else why not.
+    pub(super) answerable: Result<(), String>,
+}
+
+/// What should have been a message, or a post, and is not taken.
+#[derive(Debug)]
+pub(super) struct NotTaken {
+    /// Where it was in the mail.
+    pub(super) place: String,
+    pub(super) why: Refused,
+    /// The bytes to keep aside; `None`: the whole mail.
+    pub(super) bytes: Option<Vec<u8>>,
+}
+
+/// What an arrival is, as far as it can be said without the database.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// Nothing is stored of it, for this reason; it is a success all the same.
+    Absorbed(&'static str),
+    /// A person confirms, with this token, that posts may be published.
+    Confirmation(String),
+    /// A person wants no more mail; with the token, if there is one.
+    Stop(Option<String>),
+    /// For the humans behind the gateway (RFC 5321, section 4.5.1; RFC 2142).
+    ForPostmaster,
+    /// CMR messages, and what should have been some.
+    Messages(Vec<Candidate>, Vec<NotTaken>),
+    /// A person's text.
+    Post(Box<PostPlan>),
+}
+
+/// An arrival that was read.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) arrival: Arrival,
+    pub(super) now: UnixTime,
+    pub(super) header: Header,
+    pub(super) authenticity: Authenticity,
+    pub(super) content: Content,
+}
+
+impl Plan {
+    /// Whether its sender is told by mail system reply, and not by a bounce to somebody whose
+    /// address may be forged: relays have accepted the mail already, and a pipe's exit code
+    /// becomes a bounce.
+    pub(super) fn is_in_dialogue(&self) -> bool {
+        !self.arrival.through_relay && !matches!(self.arrival.via, Via::Pipe | Via::Lmtp | Via::Imap)
+    }
+}
+
+/// Reads an arrival: what is in it, who wrote it, and whether each part is good by itself.
+pub(super) fn plan(
+    config: &Config,
+    own: &[Address],
+    blocks: &[Block],
+    arrival: Arrival,
+    now: UnixTime,
+) -> Plan {
+    let limits = Limits { max_body: config.smtp.max_message, ..Limits::default() };
+    let submission = if is_bare(arrival.via) {
+        Submission { messages: vec![bare(&arrival.raw)], addressed: true, ..Submission::default() }
+    } else {
+        let reading = Reading {
+            posting: &config.smtp.recipients,
+            envelope_recipients: &arrival.recipients,
+            hostname: &config.gateway.hostname,
+            loop_marker: &config.gateway.hostname,
+            limits,
+            caps: mail::Caps::default(),
+        };
+        mail::extract(&arrival.raw, &reading)
+    };
+    let authenticity = authenticity(config, &arrival);
+    let content = content(config, own, blocks, &arrival, &authenticity, &submission, now, &limits);
+    Plan { now, header: submission.header, authenticity, content, arrival }
+}
+
+#[allow(clippy::too_many_arguments)] // One caller; the arguments are the facts it has gathered.
+fn content(
+    config: &Config,
+    own: &[Address],
+    blocks: &[Block],
+    arrival: &Arrival,
+    authenticity: &Authenticity,
+    submission: &Submission,
+    now: UnixTime,
+    limits: &Limits,
+) -> Content {
+    let Submission { header, tags, addressed, messages, faults, post, no_post, ignored } = submission;
+    if header.our_loop {
+        return Content::Absorbed("a mail of our own came back");
+    }
+    if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::CONFIRM_TAG)) {
+        return Content::Confirmation(token.to_owned());
+    }
+    if tags.iter().any(|tag| tag.starts_with(super::people::BOUNCE_TAG)) {
+        return Content::Absorbed("a report about a mail of ours");
+    }
+    let refuse = |place: &str, why: Refused| {
+        Content::Messages(Vec::new(), vec![NotTaken { place: place.to_owned(), why, bytes: None }])
+    };
+    let stop = tags.iter().find_map(|tag| tag.strip_prefix(super::people::STOP_TAG));
+    match stop.map(|rest| (rest, rest.strip_prefix('-'))) {
+        Some((_, Some(token))) => return Content::Stop(Some(token.to_owned())),
+        Some(("", None)) => return Content::Stop(None),
+        _ => {}
+    }
+    if let Some(tag) = tags.iter().find(|tag| super::people::is_command(tag)) {
+        return refuse("the mail", Refused::UnknownCommand(tag.clone()));
+    }
+    if let Some(client) = arrival.peer
+        && let Some(block) = blocks.iter().find(|block| is_host(block, client))
+    {
+        return refuse("the mail", Refusal::Blocked { what: block.to_string() }.into());
+    }
+    let is_own = |address: &Address| {
+        address.mail_address().is_some_and(|mailbox| mail::is_ours(&config.smtp.recipients, mailbox))
+    };
+    let recipient = Recipient { now, skew: config.policy.clock_skew, own, is_own: Some(&is_own) };
+    let mut candidates = Vec::new();
+    let mut not_taken: Vec<NotTaken> = faults
+        .iter()
+        .map(|fault| NotTaken {
+            place: fault.place.clone(),
+            why: Refused::Unreadable(fault.reason.clone()),
+            bytes: None,
+        })
+        .collect();
+    for found in messages {
+        match candidate(&found.bytes, limits, &recipient, blocks) {
+            Ok((message, held_until)) => candidates.push(Candidate {
+                place: found.place.clone(),
+                new: NewMessage::new(message, arrival.received, arrival.via.as_str()),
+                alternatives: found
+                    .alternatives
+                    .iter()
+                    .filter_map(|(_, bytes)| candidate(bytes, limits, &recipient, blocks).ok())
+                    .map(|(message, _)| message)
+                    .collect(),
+                held_until,
+            }),
+            Err(why) => {
+                not_taken.push(NotTaken {
+                    place: found.place.clone(),
+                    why,
+                    bytes: Some(found.bytes.clone()),
+                });
+            }
+        }
+    }
+    if !candidates.is_empty() || !not_taken.is_empty() {
+        return Content::Messages(candidates, not_taken);
+    }
+    if !addressed && !arrival.recipients.is_empty() {
+        // The receiver lets nothing else through without a posting address.
+        return Content::ForPostmaster;
+    }
+    let Some(post) = post else {
+        let why = no_post.unwrap_or(NoPost::Empty);
+        return if why == NoPost::Report {
+            Content::Absorbed("a report about another mail")
+        } else {
+            refuse("the mail", Refused::NothingToPost(why))
+        };
+    };
+    let Some(from) = &header.from else {
+        let author = if header.from_count == 0 { "an empty From" } else { "a From of several" };
+        return refuse("the mail", Refusal::NotOneMailbox { author: author.to_owned() }.into());
+    };
+    let may =
+        policy::may_post(config.policy.who_may_post, &config.policy.listed, &from.address, authenticity)
+            .and_then(|()| match Address::new(format!("mailto:{}", from.address)) {
+                Ok(address) => Block::check(blocks, &address),
+                Err(_) => Err(Refusal::NotOneMailbox { author: from.address.clone() }),
+            });
+    if let Err(why) = may {
+        return refuse("the mail", why.into());
+    }
+    let sender = arrival.sender.as_deref().unwrap_or_default();
+    // By a pipe the envelope may be unknown; the mail's own Return-Path counts then.
+    let envelope = (arrival.sender.is_some() || arrival.via == Via::Smtp).then_some(sender);
+    let answerable = mail::may_autoreply(header, envelope, &config.smtp.recipients)
+        .map_err(str::to_owned)
+        .and_then(|()| {
+            policy::may_be_answered(&from.address, &from.address, authenticity).map_err(|no| no.to_string())
+        });
+    Content::Post(Box::new(PostPlan {
+        author: from.address.clone(),
+        display_name: from.name.clone(),
+        post: post.clone(),
+        ignored: ignored.clone(),
+        answerable,
+    }))
+}
+
+/// Whether a transport brings CMR messages as they are, without a mail around them.
+fn is_bare(via: Via) -> bool {
+    matches!(via, Via::Bare | Via::Http | Via::Udp)
+}
+
+fn bare(raw: &[u8]) -> mail::Found {
+    mail::Found {
+        bytes: raw.to_vec(),
+        place: "the message".to_owned(),
+        encoding: "binary".to_owned(),
+        read_as: mail::ReadAs { lines: mail::Lines::AsSent, appended: 0 },
+        alternatives: Vec::new(),
+    }
+}
+
+fn candidate(
+    bytes: &[u8],
+    limits: &Limits,
+    recipient: &Recipient<'_>,
+    blocks: &[Block],
+) -> Result<(Message, Option<UnixTime>), Refused> {
+    let message = message::parse(bytes, limits)?;
+    if policy::is_key_exchange(&message.body) {
+        return Err(Refused::KeyExchange);
+    }
+    let held_until = match message.accept(recipient)? {
+        Acceptance::Now => None,
+        Acceptance::HeldUntil(time) => Some(time),
+    };
+    Block::check(blocks, &message.sender().address)?;
+    Block::check(blocks, &message.origin().address)?;
+    Ok((message, held_until))
+}
+
+fn is_host(block: &Block, client: IpAddr) -> bool {
+    matches!(block, Block::Host(host) if host.parse() == Ok(client))
+}
+
+/// What shows who wrote it. Only the ORIGINAL client counts, never the relay that handed the
+/// mail over: behind a mail server everything comes from loopback.
+fn authenticity(config: &Config, arrival: &Arrival) -> Authenticity {
+    match arrival.peer {
+        Some(client) if policy::is_trusted(Some(client), &config.smtp.trusted_networks) => {
+            Authenticity::TrustedNetwork { client }
+        }
+        _ => Authenticity::Unknown,
+    }
+}

@@ -1,0 +1,478 @@
+//! What verbs ask of the gateway: each request is one function of the store and the pool.
+//!
+//! It knows the requests and their results. It must never know the socket they came by.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use tokio::runtime;
+
+use super::api::{
+    Changed, Delivered, Failure, Found, KeyAction, PeerAction, Posted, QueueAction, RawMessage, Request,
+    Response, Status,
+};
+use super::{Gateway, clock, commit, people as names, read_blocks, view, write};
+use crate::keys::{Key, Scheme};
+use crate::message::{Address, Hop, Message, MessageId};
+use crate::policy::{self, Authenticity, Block, Origin, Provenance};
+use crate::pool::{Audience, Query};
+use crate::receive::{Arrival, Via};
+use crate::smtp::Severity;
+use crate::store::blocks::BlockKind;
+use crate::store::messages::{self, Admitted, Kind, NewMessage, Stored};
+use crate::store::queue::{self, DeliveryState};
+use crate::store::{StoreError, asides, blocks, keys, peers, people, removal};
+
+/// Most rows in one result.
+const ROWS: usize = 10_000;
+
+const USAGE: u8 = 64;
+const BAD_DATA: u8 = 65;
+const UNAVAILABLE: u8 = 69;
+const TRY_LATER: u8 = 75;
+
+type Outcome<T> = Result<T, Failure>;
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let exit = if error.is_transient() { TRY_LATER } else { UNAVAILABLE };
+        Failure { exit, sentence: error.to_string() }
+    }
+}
+
+impl Gateway {
+    /// Carries out what a verb asks. Blocks; not for a thread of the runtime.
+    ///
+    /// # Errors
+    /// The sentence for the person who asked, and the exit code.
+    pub fn handle(&self, request: Request) -> Response {
+        match request {
+            Request::Post { text, from } => json(&self.post(&text, from.as_deref())?),
+            Request::Search { text, limit } => json(&self.search(&text, limit)?),
+            Request::Show { id } => {
+                let id = message_id(&id)?;
+                let all = self.store().read(|conn| {
+                    let found = messages::by_id(conn, id)?;
+                    let conflicts = found.len().saturating_sub(1);
+                    found
+                        .iter()
+                        .map(|stored| view::shown(conn, stored, conflicts))
+                        .collect::<Result<Vec<_>, _>>()
+                })?;
+                if all.is_empty() { Err(unknown(id)) } else { json(&all) }
+            }
+            Request::ShowRaw { id } => {
+                let stored = self.one(message_id(&id)?)?;
+                let Some(text) = stored.text else {
+                    return Err(fail(
+                        UNAVAILABLE,
+                        "the message was dropped from the pool; only its ids are remembered",
+                    ));
+                };
+                json(&RawMessage { message: STANDARD.encode(text.wire()) })
+            }
+            Request::Asides { id: None } => {
+                let list = self.store().read(|conn| asides::list(conn, ROWS))?;
+                json(&list.iter().map(view::aside).collect::<Vec<_>>())
+            }
+            Request::Asides { id: Some(id) } => match self.store().read(|conn| asides::get(conn, id))? {
+                Some(aside) => json(&[view::aside(&aside)]),
+                None => Err(fail(UNAVAILABLE, format!("nothing is kept aside under number {id}"))),
+            },
+            Request::Explain { id } => {
+                let stored = self.one(message_id(&id)?)?;
+                json(&self.store().read(|conn| view::explained(conn, &stored))?)
+            }
+            Request::Peers { action } => self.peers(action),
+            Request::Keys { action } => self.keys(action),
+            Request::Queue { action } => self.queue(action),
+            Request::Remove { id } => self.remove(&id),
+            Request::RemoveAuthor { author } => self.remove_author(&author),
+            Request::Block { value, undo } => self.block(&value, undo),
+            Request::Status => json(&self.status()?),
+            Request::Deliver { sender, recipient, mail } => {
+                let raw = crlf(&decode(&mail)?);
+                self.take(Via::Pipe, sender, recipient, raw)
+            }
+            Request::Receive { transport: _, message } => self.take(Via::Bare, None, None, decode(&message)?),
+        }
+    }
+
+    fn one(&self, id: MessageId) -> Outcome<Stored> {
+        self.store().read(|conn| messages::by_id(conn, id))?.into_iter().next().ok_or_else(|| unknown(id))
+    }
+
+    /// A message by the operator, or on behalf of the address that the operator names: public,
+    /// because posting it here is choosing to publish it.
+    fn post(&self, text: &str, from: Option<&str>) -> Outcome<Posted> {
+        let config = self.config();
+        if text.trim().is_empty() {
+            return Err(fail(BAD_DATA, "there is nothing to post: the text is empty"));
+        }
+        let body = text.as_bytes().to_vec();
+        if body.len() > config.smtp.max_message {
+            return Err(fail(BAD_DATA, "the text is larger than max_message allows"));
+        }
+        if policy::is_key_exchange(&body) {
+            return Err(fail(BAD_DATA, "a text that begins like a key exchange is never pooled"));
+        }
+        let named = from.map(address).transpose()?;
+        let now = clock::now();
+        let random =
+            clock::random().map_err(|error| fail(UNAVAILABLE, format!("no random numbers: {error}")))?;
+        let (seq, id, time, origin) = {
+            let config = Arc::clone(&config);
+            self.store().write(move |tx| {
+                let operator = people::canonical(&config.gateway.operator.address);
+                let bad = |_| StoreError::Misuse("the operator's address holds a line end");
+                let author = match &named {
+                    Some(named) => named.clone(),
+                    None => Address::new(format!("mailto:{operator}")).map_err(bad)?,
+                };
+                let origin = match (&named, config.people.origin) {
+                    (Some(named), _) => named.clone(),
+                    (None, Origin::Address) => author.clone(),
+                    (None, Origin::Alias) => {
+                        let name = names::alias_name(config.gateway.operator.name.as_deref());
+                        let person = commit::person(tx, &operator, &name, now)?;
+                        let posting = config
+                            .smtp
+                            .recipients
+                            .first()
+                            .map_or(config.gateway.mail_address.as_str(), String::as_str);
+                        names::alias(posting, &person.name, &person.token).map_err(bad)?
+                    }
+                };
+                let time = clock::stamp(crate::store::meta::take_time(tx, now)?, random);
+                let mut new =
+                    NewMessage::new(Message::new(Hop::new(time.clone(), origin.clone()), body), now, "post");
+                new.author = author;
+                new.kind = Kind::Post;
+                new.scope = policy::scope_of(Provenance::Operator, false, policy::FirstPost::Ask);
+                new.authenticity = Authenticity::Operator;
+                let id = new.id();
+                match messages::admit(tx, &new)? {
+                    Admitted::New(seq) | Admitted::Conflict { seq, .. } => Ok((seq, id, time, origin)),
+                    _ => Err(StoreError::Misuse("a new time is not new")),
+                }
+            })?
+        };
+        self.0.wake_router();
+        let query = Query { except: Some(id), ..Query::new(text.as_bytes(), Audience::Operator) };
+        let found = self.0.pool().search(&query, config.routing.policy.matches);
+        let matches = self.store().read(|conn| {
+            found
+                .iter()
+                .filter(|it| it.is_match && it.seq != seq)
+                .filter_map(|it| {
+                    let numbers = (it.gain_bits, it.one_sided_bits, it.distance_raw);
+                    view::matched(conn, text.as_bytes(), it.seq, numbers).transpose()
+                })
+                .collect::<Result<Vec<_>, _>>()
+        })?;
+        if self.0.started.is_none() {
+            self.route_pending()?;
+        }
+        Ok(Posted { id: id.to_string(), time: time.to_string(), from: origin.to_string(), matches })
+    }
+
+    fn search(&self, text: &str, limit: usize) -> Outcome<Found> {
+        let start = Instant::now();
+        let (found, candidates) = {
+            let pool = self.0.pool();
+            (pool.nearest(text.as_bytes(), Audience::Operator, limit.min(ROWS)), pool.len())
+        };
+        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let matches = self.store().read(|conn| {
+            found
+                .iter()
+                .filter_map(|it| {
+                    let numbers = (it.gain_bits, it.one_sided_bits, it.distance_raw);
+                    view::matched(conn, text.as_bytes(), it.seq, numbers).transpose()
+                })
+                .collect::<Result<Vec<_>, _>>()
+        })?;
+        Ok(Found { query_bytes: text.len(), candidates, micros, matches })
+    }
+
+    fn peers(&self, action: PeerAction) -> Response {
+        let now = clock::now();
+        match action {
+            PeerAction::List => {
+                json(&self.store().read(peers::list)?.iter().map(view::peer).collect::<Vec<_>>())
+            }
+            PeerAction::Show { address: text } => {
+                let wanted = address(&text)?;
+                match self.store().read(|conn| peers::get(conn, &wanted))? {
+                    Some(peer) => json(&[view::peer(&peer)]),
+                    None => Err(fail(UNAVAILABLE, format!("{wanted} is not known as a peer"))),
+                }
+            }
+            PeerAction::Pin { address: text } => self.set_pinned(&text, true),
+            PeerAction::Unpin { address: text } => self.set_pinned(&text, false),
+            PeerAction::Block { address: text } => {
+                let blocked = address(&text)?;
+                self.store().write(move |tx| {
+                    peers::ensure(tx, &blocked, now)?;
+                    blocks::add(tx, BlockKind::Peer, blocked.as_bytes(), "by the operator", now)
+                })?;
+                self.read_blocks_again()?;
+                done(1, format!("{text} is blocked: nothing is taken from it, and nothing sent to it"))
+            }
+            PeerAction::Unblock { address: text } => {
+                let blocked = address(&text)?;
+                let changed =
+                    self.store().write(move |tx| blocks::remove(tx, BlockKind::Peer, blocked.as_bytes()))?;
+                self.read_blocks_again()?;
+                done(u64::from(changed), format!("{text} is no longer blocked"))
+            }
+        }
+    }
+
+    fn set_pinned(&self, text: &str, pinned: bool) -> Response {
+        let peer = address(text)?;
+        let now = clock::now();
+        self.store().write(move |tx| peers::set_pinned(tx, &peer, pinned, now))?;
+        let done_text = if pinned {
+            format!("{text} is pinned: messages may be sent there")
+        } else {
+            format!("{text} is no longer pinned")
+        };
+        done(1, done_text)
+    }
+
+    fn keys(&self, action: KeyAction) -> Response {
+        let now = clock::now();
+        match action {
+            KeyAction::Show => {
+                json(&self.store().read(keys::list)?.iter().map(view::key).collect::<Vec<_>>())
+            }
+            KeyAction::Set { address: text, hex, scheme } => {
+                let peer = address(&text)?;
+                let key = Key::from_hex(&hex).map_err(|error| fail(BAD_DATA, error.to_string()))?;
+                let scheme: Option<Scheme> = scheme
+                    .map(|name| name.parse())
+                    .transpose()
+                    .map_err(|_| fail(USAGE, "the schemes are hmac and sha256"))?;
+                let fingerprint = key.fingerprint();
+                let short = if key.is_short() { "; it is short: 16 bytes or more are wise" } else { "" };
+                self.store().write(move |tx| keys::set(tx, &peer, &key, scheme, now))?;
+                done(1, format!("a key is shared with {text}, fingerprint {fingerprint}{short}"))
+            }
+            KeyAction::Forget { address: text } => {
+                let peer = address(&text)?;
+                let changed = self.store().erase(move |tx| keys::forget(tx, &peer))?;
+                done(u64::from(changed), format!("no key is shared with {text} any more"))
+            }
+        }
+    }
+
+    fn queue(&self, action: QueueAction) -> Response {
+        let now = clock::now();
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        match action {
+            QueueAction::List { all } => {
+                let rows = self.store().read(|conn| {
+                    let list = queue::list(conn, all, ROWS)?;
+                    list.iter().map(|it| view::delivery(conn, it)).collect::<Result<Vec<_>, _>>()
+                })?;
+                json(&rows)
+            }
+            QueueAction::Retry { delivery } => {
+                let changed = self.store().write(move |tx| queue::retry_now(tx, delivery, now))?;
+                self.0.queued.notify_one();
+                done(count(changed), format!("{changed} deliveries are tried now"))
+            }
+            QueueAction::Hold { delivery } => {
+                let changed = self.store().write(move |tx| queue::hold(tx, delivery))?;
+                done(u64::from(changed), format!("delivery {delivery} is held back"))
+            }
+            QueueAction::Release { delivery } => {
+                let changed = self.store().write(move |tx| queue::release(tx, delivery, now))?;
+                self.0.queued.notify_one();
+                done(count(changed), format!("{changed} deliveries are released"))
+            }
+            QueueAction::Drop { delivery } => {
+                let changed = self.store().write(move |tx| queue::drop_delivery(tx, delivery, now))?;
+                done(u64::from(changed), format!("delivery {delivery} is given up"))
+            }
+        }
+    }
+
+    fn remove(&self, id: &str) -> Response {
+        let id = message_id(id)?;
+        let now = clock::now();
+        let removal = self.store().erase(move |tx| removal::remove_by_id(tx, id, now))?;
+        self.forget(&removal.seqs);
+        if removal.seqs.is_empty() && removal.asides == 0 {
+            return done(0, format!("{id} was not here; it is refused from now on"));
+        }
+        done(
+            u64::try_from(removal.seqs.len()).unwrap_or(u64::MAX),
+            format!("{id} is erased here, and refused from now on"),
+        )
+    }
+
+    fn remove_author(&self, author: &str) -> Response {
+        let author = address(author)?;
+        let now = clock::now();
+        let shown = author.to_string();
+        let erased = author.clone();
+        let removal = self.store().erase(move |tx| removal::remove_by_author(tx, &erased, now))?;
+        self.forget(&removal.seqs);
+        self.0.pool_mut().erase_author(&author);
+        let n = removal.seqs.len();
+        done(
+            u64::try_from(n).unwrap_or(u64::MAX),
+            format!("{n} messages of {shown} are erased here; to refuse new ones: cmr-mail block {shown}"),
+        )
+    }
+
+    fn forget(&self, seqs: &[i64]) {
+        let mut pool = self.0.pool_mut();
+        for seq in seqs {
+            pool.erase(*seq);
+        }
+    }
+
+    fn block(&self, value: &str, undo: bool) -> Response {
+        let Some(block) = Block::parse(value) else {
+            return Err(fail(USAGE, format!("{value:?} is neither an address nor a host")));
+        };
+        let kind = match &block {
+            Block::Address(_) => BlockKind::Author,
+            Block::Host(_) => BlockKind::Host,
+        };
+        let bytes = block.to_string().into_bytes();
+        let now = clock::now();
+        let changed = self.store().write(move |tx| {
+            if undo {
+                blocks::remove(tx, kind, &bytes)
+            } else {
+                blocks::add(tx, kind, &bytes, "by the operator", now)
+            }
+        })?;
+        self.read_blocks_again()?;
+        let state = if undo { "is no longer refused" } else { "is refused from now on" };
+        done(u64::from(changed), format!("{block} {state}"))
+    }
+
+    fn read_blocks_again(&self) -> Outcome<()> {
+        let list = read_blocks(self.store())?;
+        *write(&self.0.blocks) = Arc::new(list);
+        Ok(())
+    }
+
+    fn status(&self) -> Outcome<Status> {
+        let now = clock::now();
+        let stats = self.store().stats()?;
+        let (peers, queue, states, oldest) = self.store().read(|conn| {
+            let waiting = queue::list(conn, false, ROWS)?;
+            let oldest = waiting
+                .iter()
+                .filter(|it| {
+                    matches!(it.state, DeliveryState::Ready | DeliveryState::Leased | DeliveryState::Held)
+                })
+                .map(|it| it.created)
+                .min();
+            Ok((peers::number(conn)?, queue::counts(conn)?, messages::counts(conn)?, oldest))
+        })?;
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            messages: stats.messages,
+            bytes: stats.bytes,
+            peers,
+            queued: queue.queued(),
+            oldest_queued_seconds: oldest.map_or(0, |oldest| now.since(oldest).as_secs()),
+            uptime_seconds: self.0.started.map_or(0, |started| started.elapsed().as_secs()),
+            unrouted: states.unrouted,
+            failed: states.failed,
+            asides: stats.asides,
+            daemon: self.0.started.is_some(),
+        })
+    }
+
+    /// A mail or message by another door than a socket: the same admission.
+    fn take(&self, via: Via, sender: Option<String>, recipient: Option<String>, raw: Vec<u8>) -> Response {
+        let arrival = Arrival {
+            via,
+            peer: None,
+            through_relay: false,
+            helo: None,
+            tls: false,
+            sender,
+            recipients: recipient.into_iter().collect(),
+            raw,
+            received: clock::now(),
+        };
+        let admitted = match runtime::Handle::try_current() {
+            Ok(handle) => handle.block_on(self.admit_counted(arrival)),
+            Err(_) => runtime::Builder::new_current_thread()
+                .build()
+                .map_err(|error| fail(TRY_LATER, format!("no runtime: {error}")))?
+                .block_on(self.admit_counted(arrival)),
+        };
+        let (verdict, ids) = admitted;
+        if self.0.started.is_none() && verdict.reply.severity() == Severity::Success {
+            self.route_pending()?;
+        }
+        json(&Delivered { code: verdict.reply.code(), text: verdict.reply.text(), ids })
+    }
+}
+
+/// Lines of a mail on standard input end with LF; inside, mails have CRLF.
+fn crlf(raw: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(raw.len().saturating_add(raw.len() / 32));
+    let mut last = 0u8;
+    for &byte in raw {
+        if byte == b'\n' && last != b'\r' {
+            out.push(b'\r');
+        }
+        out.push(byte);
+        last = byte;
+    }
+    out
+}
+
+fn json<T: Serialize>(value: &T) -> Response {
+    serde_json::to_value(value)
+        .map_err(|error| fail(UNAVAILABLE, format!("the result can't be written: {error}")))
+}
+
+fn done(changed: u64, done: String) -> Response {
+    json(&Changed { changed, done })
+}
+
+fn fail(exit: u8, sentence: impl Into<String>) -> Failure {
+    Failure { exit, sentence: sentence.into() }
+}
+
+fn unknown(id: MessageId) -> Failure {
+    fail(UNAVAILABLE, format!("no message {id} is known here"))
+}
+
+fn message_id(text: &str) -> Outcome<MessageId> {
+    text.parse().map_err(|_| fail(USAGE, format!("{text:?} is no id: an id is 16 hexadecimal digits")))
+}
+
+/// A CMR address; a plain mail address means `mailto:`.
+fn address(text: &str) -> Outcome<Address> {
+    let text = text.trim();
+    let whole =
+        if text.contains('@') && !text.contains(':') { format!("mailto:{text}") } else { text.to_owned() };
+    let address = Address::new(whole).map_err(|error| fail(USAGE, format!("{text:?}: {error}")))?;
+    if address.scheme().is_none() {
+        return Err(fail(
+            USAGE,
+            format!("{text:?} is no address: an address is like mailto:name@example.org"),
+        ));
+    }
+    Ok(address)
+}
+
+fn decode(text: &str) -> Outcome<Vec<u8>> {
+    STANDARD.decode(text).map_err(|error| fail(BAD_DATA, format!("not base64: {error}")))
+}

@@ -1,0 +1,427 @@
+//! What happens to an arrival inside the transaction: everything that depends on what is stored
+//! already, and every write.
+//!
+//! It knows the store and the plan. It must never know transports or replies: it gives an
+//! [`Outcome`].
+
+use rusqlite::Connection;
+
+use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
+use super::{clock, people as names};
+use crate::config::Config;
+use crate::keys::{self, SignatureError};
+use crate::mail::Header;
+use crate::message::{Address, Hop, Message, MessageId, UnixTime};
+use crate::policy::{self, Authenticity, Origin, Provenance, Refusal};
+use crate::store::asides::{self, NewAside, NewRaw};
+use crate::store::keys as stored_keys;
+use crate::store::limits::{self, Counted};
+use crate::store::messages::{self, Admitted, Kind, NewMessage};
+use crate::store::people::{self, NewPerson, NewThread, Person};
+use crate::store::queue::{self, DeliveryKind, NewDelivery};
+use crate::store::{StoreError, peers};
+
+/// What is kept aside, at most, in bytes; the oldest go first.
+const ASIDES_MAX: u64 = 256 << 20;
+
+/// Raw mails that are kept, at most, in bytes; the oldest go first.
+const RAW_MAX: u64 = 1 << 30;
+
+/// What became of an arrival, for the reply and the log.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// Stored now.
+    pub(super) taken: Vec<MessageId>,
+    /// Known before, with the same bytes.
+    pub(super) known: Vec<MessageId>,
+    /// Not taken: where it was in the mail, and why.
+    pub(super) refused: Vec<(String, Refused)>,
+    /// What was not taken is kept aside, so the mail counts as taken.
+    pub(super) aside: bool,
+    /// Another sentence for the reply.
+    pub(super) note: Option<String>,
+    /// Something waits for the router.
+    pub(super) wakes_router: bool,
+    /// Something was put into the queue.
+    pub(super) wakes_sender: bool,
+}
+
+impl Plan {
+    /// The transaction. What depends on what is stored is decided here, by the one thread that
+    /// writes, so that of two copies of a mail only one can be new.
+    ///
+    /// Crash argument: messages, thread, raw mail and counts are one savepoint of one
+    /// transaction. Before its commit the sender has had no 250 and sends again; the ids in the
+    /// header, and a post's id out of its Message-ID, make the repetition a duplicate.
+    ///
+    /// # Errors
+    /// Those of any write.
+    pub(super) fn commit(self, config: &Config, tx: &Connection) -> Result<Outcome, StoreError> {
+        let mut outcome = Outcome::default();
+        let in_dialogue = self.is_in_dialogue();
+        let Plan { arrival, now, header, authenticity, content } = self;
+        let via = arrival.via.as_str();
+        let forget_after = now.saturating_add(config.pool.keep_raw);
+        let whole = &arrival.raw;
+        let mut seqs = Vec::new();
+        let mut not_taken = Vec::new();
+        match content {
+            Content::Absorbed(why) => outcome.note = Some(format!("{why}; nothing was stored")),
+            Content::Confirmation(token) => confirm(tx, &token, now, &mut outcome)?,
+            Content::Stop(token) => {
+                let author = header.from.as_ref().filter(|_| authenticity.is_authenticated());
+                stop(tx, token.as_deref(), author.map(|from| from.address.as_str()), now, &mut outcome)?;
+            }
+            Content::ForPostmaster => {
+                for_postmaster(tx, config, whole, via, now, forget_after, &mut outcome)?;
+            }
+            Content::Messages(candidates, rest) => {
+                not_taken = rest;
+                // A key in transit is never kept, not even inside a raw mail.
+                let keeps_raw = !not_taken.iter().any(|it| matches!(it.why, Refused::KeyExchange));
+                for candidate in candidates {
+                    let author = header.from.as_ref().map(|from| from.address.as_str());
+                    let came =
+                        Came { received: arrival.received, now, via, authenticity: &authenticity, author };
+                    match admit_message(tx, candidate, &came, &mut outcome)? {
+                        Ok(Some(seq)) => seqs.push(seq),
+                        Ok(None) => {}
+                        Err(refused) => not_taken.push(refused),
+                    }
+                }
+                if !keeps_raw {
+                    seqs.clear();
+                }
+            }
+            Content::Post(post) => {
+                let came =
+                    Came { received: arrival.received, now, via, authenticity: &authenticity, author: None };
+                match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
+                    Ok(Some(seq)) => seqs.push(seq),
+                    Ok(None) => {}
+                    Err(why) => not_taken.push(NotTaken { place: "the mail".to_owned(), why, bytes: None }),
+                }
+            }
+        }
+        let raw = NewRaw { raw: whole, received: arrival.received, via, forget_after };
+        asides::keep_raw(tx, &seqs, &raw, RAW_MAX)?;
+        let took_something = !outcome.taken.is_empty() || !outcome.known.is_empty();
+        for it in not_taken {
+            // What is refused in the dialogue leaves no trace here. Beside something good, from a
+            // relay, or in conflict with what is here, it is kept for the operator to look at.
+            // The mail as it is may be all there is to keep; not with what looks like a key in it.
+            let holds_key = it.bytes.is_none() && contains(whole, b"key exchange");
+            let keep = !holds_key
+                && (took_something || !in_dialogue || matches!(it.why, Refused::Conflict(_)))
+                && !it.why.is_temporary()
+                && !matches!(it.why, Refused::KeyExchange);
+            if keep {
+                let reason = it.why.to_string();
+                let aside = NewAside {
+                    reason: &reason,
+                    place: &it.place,
+                    raw: it.bytes.as_deref().unwrap_or(whole),
+                    author: None,
+                    id: None,
+                    received: arrival.received,
+                    via,
+                    forget_after,
+                };
+                asides::put(tx, &aside, ASIDES_MAX)?;
+            }
+            // Towards a relay even a key exchange is a success: a refusal would become a bounce.
+            outcome.aside |= keep || (!in_dialogue && !it.why.is_temporary());
+            outcome.refused.push((it.place, it.why));
+        }
+        Ok(outcome)
+    }
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|window| window == word)
+}
+
+/// The facts of an arrival that every message in it shares.
+struct Came<'a> {
+    received: UnixTime,
+    now: UnixTime,
+    via: &'a str,
+    authenticity: &'a Authenticity,
+    /// The mail address in From.
+    author: Option<&'a str>,
+}
+
+/// A CMR message: verified, and stored unless it is known. `Ok(None)`: known.
+fn admit_message(
+    tx: &Connection,
+    candidate: Candidate,
+    came: &Came<'_>,
+    outcome: &mut Outcome,
+) -> Result<Result<Option<i64>, NotTaken>, StoreError> {
+    let Candidate { place, new, alternatives, held_until } = candidate;
+    let neighbour = new.message().sender().address.clone();
+    let refuse = |place: String, why: Refused, message: &Message| {
+        Ok(Err(NotTaken { place, why, bytes: Some(message.write()) }))
+    };
+    let keys = stored_keys::for_verifying(tx, &neighbour)?;
+    let (mut new, verified) = if keys.is_empty() {
+        if new.message().signature.is_signed() {
+            return refuse(place, Refused::NoKey(neighbour), new.message());
+        }
+        (new, false)
+    } else {
+        let mut first_error = None;
+        let mut found = None;
+        'readings: for reading in std::iter::once(None).chain(alternatives.iter().map(Some)) {
+            for key in &keys {
+                match keys::verify(&key.key, reading.unwrap_or(new.message()), key.scheme, key.scheme_pinned)
+                {
+                    Ok(scheme) => {
+                        found = Some((reading.cloned(), key.id, scheme));
+                        break 'readings;
+                    }
+                    Err(error) => first_error = first_error.or(Some(error)),
+                }
+            }
+        }
+        match found {
+            Some((reading, key, scheme)) => {
+                stored_keys::verified(tx, key, scheme, came.now)?;
+                // `None`: the first reading, whose hashes are there already.
+                (reading.map_or(new, |other| NewMessage::new(other, came.received, came.via)), true)
+            }
+            None => return refuse(place, first_error.unwrap_or(SignatureError::Wrong).into(), new.message()),
+        }
+    };
+    // The mail's author is the neighbour itself, and is known for sure.
+    let by_neighbour = came.authenticity.is_authenticated()
+        && neighbour
+            .mail_address()
+            .is_some_and(|mailbox| came.author.is_some_and(|author| policy::same_mailbox(author, mailbox)));
+    new.scope = policy::scope_of(Provenance::Peer, false, policy::FirstPost::Ask);
+    new.verified = verified;
+    new.held_until = held_until;
+    new.authenticity = if verified {
+        Authenticity::CmrKey { neighbour: neighbour.clone() }
+    } else if by_neighbour {
+        came.authenticity.clone()
+    } else {
+        Authenticity::Unknown
+    };
+    let id = new.id();
+    let bytes = new.message().body.len();
+    match messages::admit(tx, &new)? {
+        Admitted::New(seq) | Admitted::Conflict { seq, .. } => {
+            peers::received(tx, &neighbour, bytes, came.now)?;
+            if verified || by_neighbour {
+                peers::authenticated(tx, &neighbour, came.now)?;
+            }
+            outcome.taken.push(id);
+            outcome.wakes_router = true;
+            Ok(Ok(Some(seq)))
+        }
+        Admitted::Duplicate { .. } => {
+            outcome.known.push(id);
+            Ok(Ok(None))
+        }
+        Admitted::ConflictAside { .. } => refuse(place, Refused::Conflict(id), new.message()),
+        Admitted::Removed => refuse(place, Refused::Removed(id), new.message()),
+    }
+}
+
+/// A person's text: made a message on the person's behalf. `Ok(None)`: known.
+fn admit_post(
+    tx: &Connection,
+    config: &Config,
+    plan: PostPlan,
+    header: &Header,
+    came: &Came<'_>,
+    outcome: &mut Outcome,
+) -> Result<Result<Option<i64>, Refused>, StoreError> {
+    let PostPlan { author, display_name, post, ignored, answerable } = plan;
+    let body = post.body();
+    let authenticated = came.authenticity.is_authenticated();
+    let who = people::canonical(&author);
+    let rate = config.policy.post_at_most;
+    let window = rate.window_start(came.now);
+    if !rate.allows(limits::number_since(tx, Counted::Post, who.as_bytes(), window)?) {
+        return Ok(Err(Refusal::TooFast { rate, retry: rate.per }.into()));
+    }
+    let time = clock::post_stamp(
+        header.date,
+        came.received,
+        config.policy.clock_skew,
+        header.message_id.as_deref(),
+        &body,
+    );
+    let posting = config.smtp.recipients.first().map_or(config.gateway.mail_address.as_str(), String::as_str);
+    let name = names::alias_name(display_name.as_deref());
+    let person = if authenticated { Some(person(tx, &author, &name, came.now)?) } else { None };
+    let bad = |_| StoreError::Misuse("an address of ours holds a line end");
+    let author_address = Address::new(format!("mailto:{who}")).map_err(bad)?;
+    let origin = match (config.people.origin, &person) {
+        (Origin::Address, _) => author_address.clone(),
+        (Origin::Alias, Some(person)) => names::alias(posting, &person.name, &person.token).map_err(bad)?,
+        // Nobody knows who it is: an alias that stands for this one mail, so that a forged From
+        // can't speak under somebody's alias.
+        (Origin::Alias, None) => {
+            let token = names::token(&clock::digest(header.message_id.as_deref(), &body));
+            names::alias(posting, "someone", &token).map_err(bad)?
+        }
+    };
+    let confirmed = person.as_ref().is_some_and(|person| person.confirmed_at.is_some());
+    let reached = time.reached_at();
+    let mut new = NewMessage::new(Message::new(Hop::new(time, origin), body), came.received, came.via);
+    new.author = author_address;
+    new.kind = Kind::Post;
+    new.scope = policy::scope_of(Provenance::Post { confirmed }, false, config.people.first_post);
+    new.authenticity = came.authenticity.clone();
+    new.held_until = (reached > came.now).then_some(reached);
+    new.person = person.as_ref().map(|person| person.id);
+    let id = new.id();
+    match messages::admit(tx, &new)? {
+        Admitted::New(seq) | Admitted::Conflict { seq, .. } => {
+            if let Some(person) = person.as_ref().filter(|person| person.stopped_at.is_some()) {
+                people::resume(tx, person.id)?;
+            }
+            limits::note(tx, Counted::Post, who.as_bytes(), came.now)?;
+            if let Some(person) = person {
+                let thread = NewThread {
+                    person: person.id,
+                    seq: Some(seq),
+                    message_id: header.message_id.clone(),
+                    references: header.references.clone(),
+                    subject: header.subject.clone().unwrap_or_default(),
+                    language: post.language,
+                    ignored: ignored.iter().map(|it| format!("{}\n{}", it.what, it.why)).collect(),
+                    authenticated: answerable.is_ok(),
+                    opened: came.now,
+                    until: came.now.saturating_add(config.people.later_matches),
+                };
+                people::open_thread(tx, &thread)?;
+            }
+            outcome.taken.push(id);
+            outcome.wakes_router = true;
+            Ok(Ok(Some(seq)))
+        }
+        Admitted::Duplicate { .. } => {
+            outcome.known.push(id);
+            Ok(Ok(None))
+        }
+        Admitted::ConflictAside { .. } => Ok(Err(Refused::Conflict(id))),
+        Admitted::Removed => Ok(Err(Refused::Removed(id))),
+    }
+}
+
+/// The person behind a mail address, made known with fresh tokens at the first time.
+pub(super) fn person(
+    tx: &Connection,
+    address: &str,
+    name: &str,
+    now: UnixTime,
+) -> Result<Person, StoreError> {
+    let token = |bytes: [u8; 16]| names::token(&bytes);
+    let random = || clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")));
+    let (token, confirm_token) = (token(random()?), token(random()?));
+    people::ensure(tx, &NewPerson { address, name, token: &token, confirm_token: &confirm_token }, now)
+}
+
+/// A person agrees to publishing: what was local becomes public and is routed again.
+fn confirm(tx: &Connection, token: &str, now: UnixTime, outcome: &mut Outcome) -> Result<(), StoreError> {
+    let Some(person) = people::confirm(tx, token, now)? else {
+        outcome.refused.push(("the mail".to_owned(), Refused::NoSuchToken));
+        return Ok(());
+    };
+    let published = messages::publish_posts_of(tx, person.id)?;
+    outcome.wakes_router = !published.is_empty();
+    outcome.note = Some(match published.len() {
+        0 => "confirmed before; there was nothing left to publish".to_owned(),
+        1 => "confirmed: one post is public now, and the next ones are at once".to_owned(),
+        n => format!("confirmed: {n} posts are public now, and the next ones are at once"),
+    });
+    Ok(())
+}
+
+/// A person wants no more mail: by the private token, or by being known for sure. Takes effect
+/// at once; what was asked is still answered.
+fn stop(
+    tx: &Connection,
+    token: Option<&str>,
+    author: Option<&str>,
+    now: UnixTime,
+    outcome: &mut Outcome,
+) -> Result<(), StoreError> {
+    let person = match (token, author) {
+        (Some(token), _) => people::by_confirm_token(tx, token)?,
+        (None, Some(author)) => people::by_address(tx, author)?,
+        (None, None) => None,
+    };
+    match person {
+        Some(person) => {
+            people::stop(tx, person.id, now)?;
+            outcome.note = Some("stopped: you get no more mail about what you wrote".to_owned());
+        }
+        None => outcome.refused.push(("the mail".to_owned(), Refused::NotYours)),
+    }
+    Ok(())
+}
+
+/// Mail to the humans behind the gateway: kept aside, and they are told where.
+fn for_postmaster(
+    tx: &Connection,
+    config: &Config,
+    raw: &[u8],
+    via: &str,
+    now: UnixTime,
+    forget_after: UnixTime,
+    outcome: &mut Outcome,
+) -> Result<(), StoreError> {
+    let reason = "for the postmaster";
+    let aside =
+        NewAside { reason, place: "the mail", raw, author: None, id: None, received: now, via, forget_after };
+    let Some(id) = asides::put(tx, &aside, ASIDES_MAX)? else {
+        return Err(StoreError::Full(
+            "a mail for the postmaster is larger than all that may be kept aside".to_owned(),
+        ));
+    };
+    let why = format!("a mail for the postmaster is kept aside as number {id}");
+    // One notice an hour, whatever comes: else anybody could make us send mail.
+    let hour = now.as_secs().div_euclid(3600);
+    notice(tx, config, &format!("postmaster-{hour}"), &why, serde_json::json!({ "aside": id }), now)?;
+    outcome.note = Some("kept for the postmaster".to_owned());
+    outcome.wakes_sender = true;
+    Ok(())
+}
+
+/// Queues a mail to the operator. `unique` makes a repetition the same mail.
+pub(super) fn notice(
+    tx: &Connection,
+    config: &Config,
+    unique: &str,
+    why: &str,
+    detail: serde_json::Value,
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    let operator = &config.gateway.operator.address;
+    let bad = |_| StoreError::Misuse("the operator's address holds a line end");
+    let delivery = NewDelivery {
+        kind: DeliveryKind::Notice,
+        seq: None,
+        thread: None,
+        to: Address::new(format!("mailto:{operator}")).map_err(bad)?,
+        transport: "mailto".to_owned(),
+        destination: destination(operator),
+        stamp: None,
+        message_id: crate::mail::message_id(unique, &config.gateway.hostname),
+        detail: Some(detail),
+        why: why.to_owned(),
+        next_try: now,
+    };
+    queue::enqueue(tx, &delivery, now)?;
+    Ok(())
+}
+
+/// What shares a limit of parallel deliveries: the domain.
+pub(super) fn destination(mailbox: &str) -> String {
+    mailbox.rsplit_once('@').map_or(mailbox, |(_, domain)| domain).to_ascii_lowercase()
+}

@@ -1,0 +1,448 @@
+//! The routing worker: takes messages that wait, asks the router, and makes its decision durable
+//! together with everything that follows from it.
+//!
+//! It knows the order of things: decide first, insert into the pool afterwards, commit last. It
+//! must never know how a decision is made.
+
+use std::collections::HashMap;
+use std::panic::{self, AssertUnwindSafe};
+
+use rusqlite::Connection;
+use tracing::{error, info};
+
+use super::{Inner, clock, commit::destination, people as names};
+use crate::config::Config;
+use crate::mail;
+use crate::message::{Address, MessageId, UnixTime};
+use crate::policy::{self, LaterMatch, Scope, Standing};
+use crate::pool::Entry;
+use crate::router::{self, Contact, Decision, Forward, Subject, Surroundings, What};
+use crate::store::decisions::{self, NewDecision, NewMatch};
+use crate::store::limits::{self, Counted};
+use crate::store::messages::{self, Kind, Stored, Waiting};
+use crate::store::peers::{self, Peer};
+use crate::store::people::{self, Thread};
+use crate::store::queue::{self, DeliveryKind, Enqueued, NewDelivery};
+use crate::store::{StoreError, meta};
+
+/// Decisions in one transaction.
+const BATCH: usize = 32;
+
+/// Contacts that are looked at beyond those that may be chosen: some stand in the header.
+const IN_HEADERS: usize = 32;
+
+/// Peers that are remembered for their standing; the least recent unproven ones go first.
+const PEERS_KEPT: u64 = 100_000;
+
+/// How long the routing of things is remembered after the fact: limits and seen mails.
+const LIMITS_KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
+
+/// A decision, with all that its transaction needs.
+struct Decided {
+    stored: Stored,
+    decision: Decision,
+    evicted: Vec<i64>,
+}
+
+impl Inner {
+    /// Routes up to [`BATCH`] messages that wait at `now`; gives how many there were.
+    ///
+    /// # Errors
+    /// The database can't be used. Nothing is lost: what was not committed still waits.
+    pub(super) fn route_batch(&self, now: UnixTime) -> Result<usize, StoreError> {
+        let waiting = self.store.read(|conn| messages::next_unrouted(conn, now, BATCH))?;
+        if waiting.is_empty() {
+            return Ok(0);
+        }
+        let config = self.config();
+        let most = config.routing.policy.contacts.saturating_add(IN_HEADERS);
+        let peers = self.store.read(|conn| peers::contacts(conn, most))?;
+        let mut decided = Vec::new();
+        for waits in &waiting {
+            match panic::catch_unwind(AssertUnwindSafe(|| self.decide_one(&config, &peers, *waits, now))) {
+                Ok(Ok(Some(one))) => decided.push(one),
+                Ok(Ok(None)) => {}
+                Ok(Err(failure)) if failure.is_transient() => return Err(failure),
+                Ok(Err(failure)) => self.failed(waits.seq, &failure.to_string())?,
+                Err(panic) => self.failed(waits.seq, &panic_text(panic.as_ref()))?,
+            }
+        }
+        self.commit_decisions(&config, decided, now)?;
+        Ok(waiting.len())
+    }
+
+    /// Makes decisions durable, all in one transaction; if one of them is refused, one by one, so
+    /// that it fails alone.
+    fn commit_decisions(
+        &self,
+        config: &Config,
+        decided: Vec<Decided>,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        if decided.is_empty() {
+            return Ok(());
+        }
+        let all: std::sync::Arc<Vec<Decided>> = decided.into();
+        let config = std::sync::Arc::new(config.clone());
+        let write = |range: std::ops::Range<usize>| {
+            let (all, config) = (std::sync::Arc::clone(&all), std::sync::Arc::clone(&config));
+            self.store.write(move |tx| {
+                let mut queued = 0;
+                for one in all.iter().skip(range.start).take(range.len()) {
+                    queued += record(tx, &config, one, now)?;
+                }
+                Ok(queued)
+            })
+        };
+        let mut queued = 0;
+        match write(0..all.len()) {
+            Ok(n) => queued += n,
+            Err(failure) if failure.is_transient() => return Err(failure),
+            Err(_) => {
+                for (index, one) in all.iter().enumerate() {
+                    match write(index..index.saturating_add(1)) {
+                        Ok(n) => queued += n,
+                        Err(failure) if failure.is_transient() => return Err(failure),
+                        Err(failure) => self.failed(one.stored.seq, &failure.to_string())?,
+                    }
+                }
+            }
+        }
+        if queued > 0 {
+            self.queued.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Counts a failure; the third one sets the message aside, so that it blocks nobody.
+    fn failed(&self, seq: i64, why: &str) -> Result<(), StoreError> {
+        error!(seq, why, "a message could not be routed");
+        let why = why.to_owned();
+        self.store.write(move |tx| messages::record_failure(tx, seq, &why))?;
+        Ok(())
+    }
+
+    /// Asks the router about one message, then inserts it into the pool. `None`: it is gone.
+    fn decide_one(
+        &self,
+        config: &Config,
+        peers: &[Peer],
+        waiting: Waiting,
+        now: UnixTime,
+    ) -> Result<Option<Decided>, StoreError> {
+        self.store.read(|conn| {
+            let Some(stored) = messages::get(conn, waiting.seq)? else { return Ok(None) };
+            let Some(text) = &stored.text else { return Ok(None) };
+            let message = text.message()?;
+            let around = Around { inner: self, config, conn, peers: index(peers) };
+            let contacts = around.contacts(&message, stored.id);
+            let subject = Subject {
+                message: &message,
+                id: stored.id,
+                scope: stored.scope,
+                is_post: stored.kind == Kind::Post,
+            };
+            let [a, b, c, d, e, f, g, h] = *stored.id.as_bytes();
+            let seed = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+            let policy = &config.routing.policy;
+            let decision = router::decide(&subject, &self.pool(), &contacts, &around, policy, now, seed);
+            let entry = Entry {
+                seq: stored.seq,
+                id: stored.id,
+                body: message.body.clone().into(),
+                sender: stored.neighbour.clone(),
+                hops: message.hops.addresses().cloned().collect(),
+                author: stored.author.clone(),
+                origin_time: stored.origin_time,
+                scope: stored.scope,
+                received: stored.received,
+            };
+            // Decided first, credited to its sender afterwards: else the sender would always know
+            // most about it. A message that is routed again (published, or after a failed commit)
+            // takes the place of itself.
+            let mut pool = self.pool_mut();
+            pool.remove(stored.seq);
+            let evicted = pool.insert(entry);
+            Ok(Some(Decided { stored, decision, evicted }))
+        })
+    }
+
+    /// Forgets what has expired, a little at a time.
+    pub(super) fn tidy(&self) -> Result<(), StoreError> {
+        const AT_ONCE: usize = 1000;
+        let now = clock::now();
+        self.store.write(move |tx| {
+            messages::forget_expired(tx, now, AT_ONCE)?;
+            crate::store::asides::forget_expired(tx, now, AT_ONCE)?;
+            limits::forget(tx, now.saturating_sub(LIMITS_KEPT))?;
+            limits::forget_seen(tx, now.saturating_sub(LIMITS_KEPT))?;
+            queue::forget_finished(tx, now.saturating_sub(LIMITS_KEPT), AT_ONCE)?;
+            people::forget_threads(tx, now.saturating_sub(LIMITS_KEPT))?;
+            peers::forget_beyond(tx, PEERS_KEPT)?;
+            Ok(())
+        })
+    }
+}
+
+fn index(peers: &[Peer]) -> HashMap<&Address, &Peer> {
+    peers.iter().map(|peer| (&peer.address, peer)).collect()
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no text");
+    format!("a panic while routing: {text}")
+}
+
+/// What the router asks about the world around a message.
+struct Around<'a> {
+    inner: &'a Inner,
+    config: &'a Config,
+    conn: &'a Connection,
+    peers: HashMap<&'a Address, &'a Peer>,
+}
+
+impl Around<'_> {
+    /// The peers that a message may go to: the pinned ones, then those credited last.
+    fn contacts(&self, message: &crate::message::Message, id: MessageId) -> Vec<Contact> {
+        let mut known: Vec<&&Peer> =
+            self.peers.values().filter(|peer| !message.hops.contains(&peer.address)).collect();
+        known.sort_by(|a, b| {
+            let rank = |peer: &Peer| (peer.pinned || peer.listed, peer.credited_at.max(peer.last_seen));
+            rank(b).cmp(&rank(a)).then_with(|| a.address.cmp(&b.address))
+        });
+        let in_header = message.hops.addresses().filter_map(|address| self.peers.get(address));
+        in_header
+            .chain(known)
+            .filter(|peer| !self.is_own(&peer.address))
+            .take(self.config.routing.policy.contacts.saturating_add(message.hops.len()))
+            .map(|peer| {
+                let may = self.may_send(&peer.address);
+                Contact {
+                    address: peer.address.clone(),
+                    pinned: peer.pinned || peer.listed,
+                    may_send: may.is_ok(),
+                    reason: may.err(),
+                    has: self.has(&peer.address, id),
+                }
+            })
+            .collect()
+    }
+}
+
+impl Surroundings for Around<'_> {
+    fn is_own(&self, address: &Address) -> bool {
+        self.inner.is_own(self.config, address)
+    }
+
+    fn has(&self, address: &Address, id: MessageId) -> bool {
+        messages::holds(self.conn, id, address).unwrap_or(false)
+    }
+
+    fn may_send(&self, address: &Address) -> Result<(), String> {
+        let asked;
+        let peer: Option<&Peer> = match self.peers.get(address) {
+            Some(peer) => Some(peer),
+            None => {
+                asked = peers::get(self.conn, address).map_err(|error| error.to_string())?;
+                asked.as_ref()
+            }
+        };
+        if peer.is_some_and(|peer| peer.blocked) {
+            return Err("it is blocked here".to_owned());
+        }
+        let standing = Standing {
+            listed: peer.is_some_and(|peer| peer.listed),
+            pinned: peer.is_some_and(|peer| peer.pinned),
+            authenticated: peer.is_some_and(|peer| peer.authenticated_at.is_some()),
+            vouched: false,
+            returned: false,
+        };
+        policy::may_send_to(address, standing, &local_domains(self.config)).map_err(|no| no.to_string())?;
+        match address.mail_address() {
+            Some(_) => Ok(()),
+            None => Err("this version sends by mail only".to_owned()),
+        }
+    }
+}
+
+fn local_domains(config: &Config) -> Vec<String> {
+    config
+        .smtp
+        .recipients
+        .iter()
+        .filter_map(|address| address.rsplit_once('@'))
+        .map(|(_, domain)| domain.to_ascii_lowercase())
+        .collect()
+}
+
+/// One decision and what follows from it. Gives how many deliveries were queued.
+///
+/// Crash argument: the state `routed`, the decision, the deliveries with their T and Message-IDs,
+/// and the evictions are one savepoint of one transaction. Before its commit the message still
+/// waits and is decided on again at the next start; afterwards its deliveries are in the queue.
+fn record(tx: &Connection, config: &Config, decided: &Decided, now: UnixTime) -> Result<usize, StoreError> {
+    let Decided { stored, decision, evicted } = decided;
+    if !messages::mark_routed(tx, stored.seq)? {
+        return Ok(0);
+    }
+    let matches: Vec<NewMatch> = decision
+        .matches
+        .iter()
+        .map(|found| NewMatch {
+            other: found.seq,
+            gain_bits: found.gain_bits,
+            one_sided_bits: found.one_sided_bits,
+            distance_raw: found.distance_raw,
+        })
+        .collect();
+    let mut detail = decision.clone();
+    // The matches have rows of their own, which go when their message does.
+    detail.matches.clear();
+    let detail = serde_json::to_value(&detail).map_err(|error| StoreError::Row(error.to_string()))?;
+    let new = NewDecision { decided: now, verdict: &decision.verdict, detail: &detail, matches: &matches };
+    decisions::record(tx, stored.seq, &new)?;
+    let mut queued = 0;
+    for forward in &decision.forwards {
+        queued += usize::from(enqueue_forward(tx, config, stored, forward, now)?);
+    }
+    queued += usize::from(enqueue_answer(tx, config, stored, now)?);
+    if stored.scope == Scope::Public {
+        for found in decision.matches.iter().filter(|found| found.ours) {
+            queued += usize::from(enqueue_later(tx, config, stored, found.seq, now)?);
+        }
+    }
+    for seq in evicted {
+        messages::evict(tx, *seq, now, now.saturating_add(config.pool.remember_ids))?;
+    }
+    info!(id = %stored.id, verdict = decision.verdict, queued, "routed");
+    Ok(queued)
+}
+
+fn enqueue_forward(
+    tx: &Connection,
+    config: &Config,
+    stored: &Stored,
+    forward: &Forward,
+    now: UnixTime,
+) -> Result<bool, StoreError> {
+    let Some(mailbox) = forward.to.mail_address() else { return Ok(false) };
+    let seq = match forward.what {
+        What::This => stored.seq,
+        What::Match(seq) => seq,
+    };
+    let random = clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;
+    let stamp = clock::stamp(meta::take_time(tx, now)?, random);
+    // T is in the Message-ID: another forward of the same message is another mail, the same
+    // forward sent twice is not.
+    let unique = format!(
+        "f-{}-{}",
+        stored.id,
+        names::token(&clock::digest(Some(stamp.as_str()), forward.to.as_bytes()))
+    );
+    let delivery = NewDelivery {
+        kind: DeliveryKind::Forward,
+        seq: Some(seq),
+        thread: None,
+        to: forward.to.clone(),
+        transport: "mailto".to_owned(),
+        destination: destination(mailbox),
+        stamp: Some(stamp),
+        message_id: mail::message_id(&unique, &config.gateway.hostname),
+        detail: None,
+        why: forward.why.clone(),
+        next_try: now,
+    };
+    Ok(matches!(queue::enqueue(tx, &delivery, now)?, Enqueued::New(_)))
+}
+
+/// The answer to a person whose post this is, once: in the thread of the question, to the very
+/// address that was authenticated.
+fn enqueue_answer(
+    tx: &Connection,
+    config: &Config,
+    stored: &Stored,
+    now: UnixTime,
+) -> Result<bool, StoreError> {
+    let Some(thread) = people::thread_of_message(tx, stored.seq)? else { return Ok(false) };
+    if !thread.authenticated {
+        return Ok(false);
+    }
+    enqueue_mail(tx, config, stored, &thread, DeliveryKind::Answer, "the answer to its author", now)
+}
+
+/// A later match: X came, and is close to what a person asked before.
+fn enqueue_later(
+    tx: &Connection,
+    config: &Config,
+    stored: &Stored,
+    question: i64,
+    now: UnixTime,
+) -> Result<bool, StoreError> {
+    let Some(thread) = people::thread_of_message(tx, question)? else { return Ok(false) };
+    if !thread.authenticated || thread.until <= now || stored.person == Some(thread.person) {
+        return Ok(false);
+    }
+    let Some(person) = people::get(tx, thread.person)? else { return Ok(false) };
+    let day = now.saturating_sub(std::time::Duration::from_secs(86_400));
+    let who = person.address.as_bytes();
+    let pair = [stored.author.as_bytes(), b"\n", who].concat();
+    let later = LaterMatch {
+        age: now.since(thread.opened),
+        window: config.people.later_matches,
+        sent_today: limits::number_since(tx, Counted::LaterMatch, who, day)?,
+        of_author_today: limits::number_since(tx, Counted::LaterMatchBy, &pair, day)?,
+        stopped: person.stopped_at.is_some(),
+    };
+    if policy::may_send_later(&later).is_err() {
+        return Ok(false);
+    }
+    let why = "it is close to what this person asked before";
+    let queued = enqueue_mail(tx, config, stored, &thread, DeliveryKind::LaterMatch, why, now)?;
+    if queued {
+        limits::note(tx, Counted::LaterMatch, who, now)?;
+        limits::note(tx, Counted::LaterMatchBy, &pair, now)?;
+    }
+    Ok(queued)
+}
+
+fn enqueue_mail(
+    tx: &Connection,
+    config: &Config,
+    stored: &Stored,
+    thread: &Thread,
+    kind: DeliveryKind,
+    why: &str,
+    now: UnixTime,
+) -> Result<bool, StoreError> {
+    let Some(person) = people::get(tx, thread.person)? else { return Ok(false) };
+    let rate = config.policy.answer_at_most;
+    let since = rate.window_start(now);
+    let who = person.address.as_bytes();
+    if !rate.allows(limits::number_since(tx, Counted::Answer, who, since)?) {
+        return Ok(false);
+    }
+    let Ok(to) = Address::new(format!("mailto:{}", person.address)) else { return Ok(false) };
+    let unique = format!("{}-{}-{}", kind.as_str(), stored.id, thread.id);
+    let delivery = NewDelivery {
+        kind,
+        seq: Some(stored.seq),
+        thread: Some(thread.id),
+        to,
+        transport: "mailto".to_owned(),
+        destination: destination(&person.address),
+        stamp: None,
+        message_id: mail::message_id(&unique, &config.gateway.hostname),
+        detail: None,
+        why: why.to_owned(),
+        next_try: now,
+    };
+    let queued = matches!(queue::enqueue(tx, &delivery, now)?, Enqueued::New(_));
+    if queued {
+        limits::note(tx, Counted::Answer, who, now)?;
+    }
+    Ok(queued)
+}

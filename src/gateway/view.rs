@@ -1,0 +1,254 @@
+//! What is stored, as it is told: the reply to an arrival, and the results of verbs.
+//!
+//! It knows outcomes and rows. It must never know who asked.
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rusqlite::Connection;
+
+use super::api::{
+    AsideView, DeliveryView, Explained, ExplainedForward, ExplainedPeer, HopView, KeyView, MatchView,
+    PeerView, Shown,
+};
+use super::commit::Outcome;
+use crate::distance;
+use crate::message::UnixTime;
+use crate::router::{Decision, What};
+use crate::smtp::Reply;
+use crate::store::asides::Aside;
+use crate::store::keys::StoredKey;
+use crate::store::messages::{self, Stored};
+use crate::store::peers::Peer;
+use crate::store::queue::{self, Delivery};
+use crate::store::{StoreError, decisions};
+
+/// Longest excerpt in a result, in characters.
+const EXCERPT: usize = 240;
+
+/// The reply to an arrival. `in_dialogue`: a refusal reaches the sender itself.
+pub(super) fn reply(outcome: &Outcome, in_dialogue: bool) -> Reply {
+    let mut parts = Vec::new();
+    if !outcome.taken.is_empty() {
+        parts.push(format!("stored {}", list(&outcome.taken)));
+    }
+    if !outcome.known.is_empty() {
+        parts.push(format!("already known {}", list(&outcome.known)));
+    }
+    parts.extend(outcome.note.clone());
+    let refused: Vec<String> = outcome.refused.iter().map(|(place, why)| format!("{place}: {why}")).collect();
+    let temporary = outcome.refused.iter().find(|(_, why)| why.is_temporary());
+    if parts.is_empty() {
+        let first = if in_dialogue && !outcome.aside { outcome.refused.first() } else { temporary };
+        if let Some((_, why)) = first {
+            return why.reply(&refused.join("; "));
+        }
+    }
+    match (refused.is_empty(), outcome.aside) {
+        (true, _) => {}
+        (false, true) => parts.push(format!("kept aside: {}", refused.join("; "))),
+        (false, false) => parts.push(format!("not taken: {}", refused.join("; "))),
+    }
+    if parts.is_empty() {
+        parts.push("nothing to store".to_owned());
+    }
+    Reply::stored(&parts.join("; "))
+}
+
+/// The ids of what was taken or known.
+pub(super) fn ids(outcome: &Outcome) -> Vec<String> {
+    outcome.taken.iter().chain(&outcome.known).map(ToString::to_string).collect()
+}
+
+fn list(ids: &[crate::message::MessageId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// One message as `show` gives it.
+pub(super) fn shown(conn: &Connection, stored: &Stored, conflicts: usize) -> Result<Shown, StoreError> {
+    let hops = messages::hops(conn, stored.seq)?;
+    let body = stored.text.as_ref().map(|text| text.body.clone()).unwrap_or_default();
+    let bytes = body.len();
+    let (body_utf8, body_base64) = match String::from_utf8(body) {
+        Ok(text) => (Some(text), None),
+        Err(error) => (None, Some(STANDARD.encode(error.as_bytes()))),
+    };
+    Ok(Shown {
+        id: stored.id.to_string(),
+        scope: stored.scope.to_string(),
+        conflicts,
+        hops: hops
+            .iter()
+            .map(|hop| HopView { time: hop.time.to_string(), address: hop.address.to_string() })
+            .collect(),
+        body_utf8,
+        body_base64,
+        bytes,
+        received: stored.received.rfc3339(),
+        via: stored.via.clone(),
+        state: stored.state.to_string(),
+        authenticity: stored.authenticity.to_string(),
+    })
+}
+
+/// A match, with the passage of it that shares most with `x`. `None`: it is gone.
+pub(super) fn matched(
+    conn: &Connection,
+    x: &[u8],
+    seq: i64,
+    (gain_bits, one_sided_bits, distance_raw): (f64, f64, f64),
+) -> Result<Option<MatchView>, StoreError> {
+    let Some(stored) = messages::get(conn, seq)? else { return Ok(None) };
+    let Some(text) = &stored.text else { return Ok(None) };
+    let time = messages::hops(conn, seq)?.last().map_or_else(String::new, |hop| hop.time.to_string());
+    Ok(Some(MatchView {
+        id: stored.id.to_string(),
+        gain_bits,
+        one_sided_bits,
+        distance_raw,
+        from: stored.origin.to_string(),
+        time,
+        excerpt: distance::excerpt(&text.body, x, EXCERPT),
+    }))
+}
+
+/// The decision on a message, with what became of its deliveries.
+pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained, StoreError> {
+    let id = stored.id.to_string();
+    let Some(found) = decisions::get(conn, stored.seq)? else {
+        let verdict = match &stored.last_error {
+            Some(error) => {
+                format!("no decision: {} after {} attempts: {error}", stored.state, stored.attempts)
+            }
+            None => format!("no decision: it is {}", stored.state),
+        };
+        return Ok(Explained {
+            id,
+            verdict,
+            reasons: Vec::new(),
+            peers: Vec::new(),
+            matches: Vec::new(),
+            forwards: Vec::new(),
+        });
+    };
+    let decision: Decision = serde_json::from_value(found.detail)
+        .map_err(|error| StoreError::Row(format!("a decision: {error}")))?;
+    let body = stored.text.as_ref().map(|text| text.body.clone()).unwrap_or_default();
+    let matches = found
+        .matches
+        .iter()
+        .filter_map(|it| {
+            matched(conn, &body, it.other, (it.gain_bits, it.one_sided_bits, it.distance_raw)).transpose()
+        })
+        .collect::<Result<_, _>>()?;
+    let own = queue::of_message(conn, stored.seq)?;
+    let mut forwards: Vec<ExplainedForward> = own.iter().map(forwarded).collect();
+    // What was sent because of this message, but is another: matches that went to its author.
+    let mut of_others: HashMap<i64, Vec<Delivery>> = HashMap::new();
+    for forward in &decision.forwards {
+        let What::Match(other) = forward.what else { continue };
+        let deliveries = match of_others.get(&other) {
+            Some(deliveries) => deliveries,
+            None => {
+                let deliveries = queue::of_message(conn, other)?;
+                of_others.entry(other).or_insert(deliveries)
+            }
+        };
+        let sent = deliveries.iter().find(|delivery| delivery.to == forward.to && delivery.stamp.is_some());
+        forwards.push(ExplainedForward {
+            to: forward.to.to_string(),
+            transport: "mailto".to_owned(),
+            state: sent.map_or_else(|| "gone".to_owned(), |delivery| delivery.state.to_string()),
+            why: forward.why.clone(),
+        });
+    }
+    Ok(Explained {
+        id,
+        verdict: found.verdict,
+        reasons: decision.reasons,
+        peers: decision
+            .peers
+            .into_iter()
+            .map(|peer| ExplainedPeer {
+                address: peer.address.to_string(),
+                bits: peer.bits.is_finite().then_some(peer.bits),
+                rank: peer.rank,
+                chosen: peer.chosen,
+                why: peer.why,
+            })
+            .collect(),
+        matches,
+        forwards,
+    })
+}
+
+fn forwarded(delivery: &Delivery) -> ExplainedForward {
+    ExplainedForward {
+        to: delivery.to.to_string(),
+        transport: delivery.transport.clone(),
+        state: delivery.state.to_string(),
+        why: delivery.why.clone(),
+    }
+}
+
+/// A peer as `peers` gives it.
+pub(super) fn peer(peer: &Peer) -> PeerView {
+    PeerView {
+        address: peer.address.to_string(),
+        messages: peer.messages,
+        bytes: peer.bytes,
+        reputation: peer.reputation,
+        key: peer.key.clone(),
+        last_seen: time(peer.last_seen),
+        blocked: peer.blocked,
+        pinned: peer.pinned || peer.listed,
+    }
+}
+
+/// A key as `keys show` gives it: never the secret.
+pub(super) fn key(key: &StoredKey) -> KeyView {
+    KeyView {
+        address: key.address.to_string(),
+        state: key.state.to_string(),
+        scheme: key.scheme.to_string(),
+        scheme_pinned: key.scheme_pinned,
+        origin: key.origin.to_string(),
+        fingerprint: key.key.fingerprint(),
+        created: key.created.rfc3339(),
+    }
+}
+
+/// A delivery as `queue` gives it.
+pub(super) fn delivery(conn: &Connection, delivery: &Delivery) -> Result<DeliveryView, StoreError> {
+    let head = delivery.seq.map(|seq| messages::head(conn, seq)).transpose()?.flatten();
+    let waits = delivery.finished.is_none();
+    Ok(DeliveryView {
+        delivery: delivery.id,
+        id: head.map_or_else(String::new, |stored| stored.id.to_string()),
+        to: delivery.to.to_string(),
+        transport: delivery.transport.clone(),
+        kind: delivery.kind.as_str().replace('_', "-"),
+        state: delivery.state.to_string(),
+        attempts: delivery.attempts,
+        next_try: if waits { delivery.next_try.rfc3339() } else { String::new() },
+        last_error: delivery.last_error.clone().unwrap_or_default(),
+    })
+}
+
+/// Something kept aside, with its bytes if they were read.
+pub(super) fn aside(aside: &Aside) -> AsideView {
+    AsideView {
+        id: aside.id,
+        received: aside.received.rfc3339(),
+        via: aside.via.clone(),
+        place: aside.place.clone(),
+        reason: aside.reason.clone(),
+        bytes: usize::try_from(aside.bytes).unwrap_or(usize::MAX),
+        raw: aside.raw.as_ref().map(|raw| STANDARD.encode(raw)),
+    }
+}
+
+fn time(time: Option<UnixTime>) -> String {
+    time.map_or_else(String::new, UnixTime::rfc3339)
+}

@@ -1,0 +1,171 @@
+//! Why a submission did not succeed, by cause.
+
+use crate::send::outcome::{Outcome, Reply, Stage, Trouble, judge};
+use std::error::Error as _;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why a submission did not succeed.
+#[derive(Debug, Error)]
+pub enum SendError {
+    /// An address of ours or theirs can't stand in an SMTP envelope.
+    #[error("{address:?} can't stand in an SMTP envelope")]
+    BadAddress {
+        /// The address.
+        address: String,
+    },
+    /// The smarthost is not there.
+    #[error("can't connect to {host}")]
+    Connect {
+        /// Name and port.
+        host: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// TLS failed: a wrong certificate, no common version.
+    #[error("TLS with {host} failed")]
+    Tls {
+        /// Name and port.
+        host: String,
+        /// What the TLS library says.
+        source: native_tls::Error,
+    },
+    /// STARTTLS is configured and the server does not offer it (any more).
+    #[error("{host} does not offer STARTTLS; nothing is sent to it unencrypted")]
+    NoStartTls {
+        /// Name and port.
+        host: String,
+    },
+    /// Somebody on the way added bytes to the answer to STARTTLS.
+    #[error("{host} sent more than its answer to STARTTLS before the handshake")]
+    Injected {
+        /// Name and port.
+        host: String,
+    },
+    /// A login is configured and the server takes neither PLAIN nor LOGIN.
+    #[error("{host} offers neither AUTH PLAIN nor AUTH LOGIN")]
+    NoAuth {
+        /// Name and port.
+        host: String,
+    },
+    /// The mail, or an address, has bytes above 127 and the server takes none.
+    #[error("{host} does not offer {extension}, which this mail needs")]
+    NeedsExtension {
+        /// Name and port.
+        host: String,
+        /// `8BITMIME` or `SMTPUTF8`.
+        extension: &'static str,
+    },
+    /// No answer in time.
+    #[error("no answer within {} s at {stage}", .after.as_secs_f32())]
+    Timeout {
+        /// Where the dialogue was.
+        stage: Stage,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// The connection ended.
+    #[error("the connection broke at {stage}: {reason}")]
+    Broken {
+        /// Where the dialogue was.
+        stage: Stage,
+        /// What the system says.
+        reason: String,
+    },
+    /// What came was no SMTP reply.
+    #[error("not an SMTP reply at {stage}: {reason}")]
+    Garbled {
+        /// Where the dialogue was.
+        stage: Stage,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// The server answered, and not what was asked for.
+    #[error("{stage}: {reply}")]
+    Refused {
+        /// Where the dialogue was.
+        stage: Stage,
+        /// What it said.
+        reply: Reply,
+    },
+}
+
+impl SendError {
+    /// What becomes of the delivery.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let retry = |trouble| Outcome::Retry { trouble, reason: self.chain() };
+        match self {
+            SendError::BadAddress { .. } => Outcome::Fail { reason: self.chain(), reply: None },
+            SendError::Connect { .. }
+            | SendError::Timeout { .. }
+            | SendError::Broken { .. }
+            | SendError::Garbled { .. } => retry(Trouble::Network),
+            SendError::Tls { .. }
+            | SendError::NoStartTls { .. }
+            | SendError::Injected { .. }
+            | SendError::NoAuth { .. }
+            | SendError::NeedsExtension { .. } => retry(Trouble::Configuration),
+            SendError::Refused { stage, reply } => judge(*stage, reply),
+        }
+    }
+
+    /// The sentence with its causes, for the queue's `last_error`.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(inner) = cause {
+            text.push_str(": ");
+            text.push_str(&inner.to_string());
+            cause = inner.source();
+        }
+        text
+    }
+
+    /// Whether the connection can be used for another mail after a RSET.
+    pub(super) fn leaves_session_usable(&self) -> bool {
+        match self {
+            SendError::BadAddress { .. } | SendError::NeedsExtension { .. } => true,
+            // A 421 announces that the server closes (RFC 5321 section 3.8); after a positive
+            // reply of the wrong kind nobody knows where the dialogue stands.
+            SendError::Refused { reply, .. } => reply.code >= 400 && reply.code != 421,
+            _ => false,
+        }
+    }
+
+    /// Whether this may be a kept connection's end and nothing else: the mail was not offered
+    /// yet, so a fresh connection may try at once.
+    pub(super) fn may_be_stale(&self) -> bool {
+        match self {
+            SendError::Broken { stage, .. } | SendError::Garbled { stage, .. } => *stage < Stage::Body,
+            SendError::Timeout { stage, .. } => *stage == Stage::Mail,
+            SendError::Refused { stage, reply } => reply.code == 421 && *stage < Stage::Body,
+            _ => false,
+        }
+    }
+}
+
+/// Names the cause of what the client library reports.
+pub(super) fn from_client(stage: Stage, error: &lettre::transport::smtp::Error) -> SendError {
+    let said = error.source().map(ToString::to_string).unwrap_or_default();
+    if let Some(code) = error.status() {
+        return SendError::Refused { stage, reply: Reply { code: code.into(), text: said } };
+    }
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            return if io.kind() == std::io::ErrorKind::InvalidData {
+                SendError::Garbled { stage, reason: io.to_string() }
+            } else {
+                SendError::Broken { stage, reason: io.to_string() }
+            };
+        }
+        cause = inner.source();
+    }
+    // The library's word for an end of stream where a reply was due.
+    if said == "incomplete response" {
+        return SendError::Broken { stage, reason: "closed by the server".to_owned() };
+    }
+    SendError::Garbled { stage, reason: if said.is_empty() { error.to_string() } else { said } }
+}

@@ -1,0 +1,387 @@
+//! Submission of mails to the smarthost: one mail, one recipient, one transaction.
+//!
+//! It knows the smarthost, its TLS and its login, deadlines, and when a connection can serve
+//! another mail. It must never know what a mail holds, nor keep one beyond its submission.
+
+mod error;
+pub mod lines;
+pub mod replies;
+mod session;
+mod smarthost;
+mod wire;
+
+pub use error::SendError;
+pub use smarthost::{Login, Security, Smarthost, SmarthostError};
+
+use crate::send::outcome::Reply;
+use lettre::transport::smtp::extension::ClientId;
+use session::Session;
+use smarthost::Guard;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long each part of a dialogue may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Connecting, and a TLS handshake.
+    pub connect: Duration,
+    /// A command and its reply.
+    pub command: Duration,
+    /// The final dot and its reply.
+    pub dot: Duration,
+    /// The slowest that a server may take a mail, in bytes a second; the time that this gives is
+    /// added to `dot`.
+    pub slowest: u32,
+}
+
+impl Default for Deadlines {
+    /// RFC 5321 section 4.5.3.2: 5 minutes for a command, 10 minutes for the final dot (with
+    /// less the server still delivers what the client believes lost, and sends again); 30
+    /// seconds to connect, 4 KiB a second at least.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(30),
+            command: Duration::from_secs(5 * 60),
+            dot: Duration::from_secs(10 * 60),
+            slowest: 4096,
+        }
+    }
+}
+
+impl Deadlines {
+    /// The longest that an attempt with a mail of so many bytes can last. A lease must be longer.
+    #[must_use]
+    pub fn attempt(&self, bytes: usize) -> Duration {
+        // Connect, handshake; STARTTLS, EHLO, AUTH, MAIL, RCPT, DATA; twice, for a kept
+        // connection that turns out to be stale may cost all of it before the fresh one.
+        let dialogue = self.connect * 2 + self.command * 6;
+        (dialogue * 2).saturating_add(self.body(bytes))
+    }
+
+    fn body(&self, bytes: usize) -> Duration {
+        let seconds = bytes / usize::try_from(self.slowest).unwrap_or(usize::MAX).max(1);
+        let transfer = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
+        self.dot.saturating_add(transfer)
+    }
+}
+
+/// How long a connection is kept for further mails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reuse {
+    /// Mails for one connection.
+    pub mails: u32,
+    /// Time without a mail after which it is closed.
+    pub idle: Duration,
+    /// Connections kept at a time.
+    pub connections: usize,
+}
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self { mails: 100, idle: Duration::from_secs(30), connections: 8 }
+    }
+}
+
+impl Reuse {
+    /// A connection for each mail.
+    pub const NEVER: Reuse = Reuse { mails: 1, idle: Duration::ZERO, connections: 0 };
+}
+
+/// One mail for one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// Where bounces go; `None` is the null sender `<>`.
+    pub envelope_sender: Option<String>,
+    /// The recipient, a plain addr-spec.
+    pub recipient: String,
+    /// The mail, header and body; line ends are brought to CRLF.
+    pub mail: Vec<u8>,
+}
+
+/// The server's word that it took responsibility for the mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The reply to the final dot.
+    pub reply: Reply,
+    /// Whether a kept connection carried it.
+    pub reused: bool,
+}
+
+/// An envelope whose addresses were checked.
+#[derive(Clone, Debug)]
+struct Envelope {
+    sender: Option<lettre::Address>,
+    recipient: lettre::Address,
+}
+
+impl Envelope {
+    fn of(submission: &Submission) -> Result<Self, SendError> {
+        let sender = submission.envelope_sender.as_deref();
+        Ok(Self { sender: sender.map(address).transpose()?, recipient: address(&submission.recipient)? })
+    }
+
+    fn is_ascii(&self) -> bool {
+        let text: &str = self.recipient.as_ref();
+        text.is_ascii() && self.sender.as_ref().is_none_or(|s| AsRef::<str>::as_ref(s).is_ascii())
+    }
+}
+
+/// An address that is one word on the wire: whatever could end the command or the path is out,
+/// before the library has its say about the rest.
+fn address(text: &str) -> Result<lettre::Address, SendError> {
+    let bad = || SendError::BadAddress { address: text.to_owned() };
+    if text.chars().any(|c| c.is_control() || c.is_whitespace() || "<>".contains(c)) {
+        return Err(bad());
+    }
+    text.parse().map_err(|_| bad())
+}
+
+/// The adapter: a handle that can be cloned and used by many tasks at a time.
+#[derive(Clone)]
+pub struct Mailto {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    smarthost: Smarthost,
+    guard: Guard,
+    hello: ClientId,
+    deadlines: Deadlines,
+    reuse: Reuse,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    sessions: Vec<Session>,
+    closing: bool,
+    reaper_runs: bool,
+}
+
+impl Mailto {
+    /// Prepares submission to this smarthost; nothing is connected yet. `hostname` is what EHLO
+    /// says.
+    ///
+    /// # Errors
+    /// When TLS can't be set up as configured.
+    pub fn new(smarthost: Smarthost, hostname: &str) -> Result<Self, SmarthostError> {
+        Self::with(smarthost, hostname, Deadlines::default(), Reuse::default())
+    }
+
+    /// The same with deadlines and reuse of one's own.
+    ///
+    /// # Errors
+    /// When TLS can't be set up as configured.
+    pub fn with(
+        smarthost: Smarthost,
+        hostname: &str,
+        deadlines: Deadlines,
+        reuse: Reuse,
+    ) -> Result<Self, SmarthostError> {
+        Ok(Self {
+            inner: Arc::new(Inner {
+                guard: smarthost.guard()?,
+                hello: ClientId::Domain(hostname.to_owned()),
+                smarthost,
+                deadlines,
+                reuse,
+                kept: Mutex::default(),
+            }),
+        })
+    }
+
+    /// The deadlines in force.
+    #[must_use]
+    pub fn deadlines(&self) -> Deadlines {
+        self.inner.deadlines
+    }
+
+    /// Submits the mail and returns when the server took responsibility or refused.
+    ///
+    /// Dropping the future before it is ready closes the connection; whether the server took
+    /// the mail is not known then, as after a crash.
+    ///
+    /// # Errors
+    /// Each by its cause; [`SendError::outcome`] says what it means for the delivery.
+    pub async fn submit(&self, submission: &Submission) -> Result<Receipt, SendError> {
+        let envelope = Envelope::of(submission)?;
+        let mail = lines::canonical(&submission.mail);
+        if let Some(session) = self.kept_session().await {
+            match self.attempt(session, &envelope, &mail).await {
+                // The server had closed it, as it may at any time; that is nobody's failure.
+                Err(error) if error.may_be_stale() => {}
+                Err(error) => return Err(error),
+                Ok(reply) => {
+                    return Ok(Receipt { reply, reused: true });
+                }
+            }
+        }
+        let session = self.open().await?;
+        let reply = self.attempt(session, &envelope, &mail).await?;
+        Ok(Receipt { reply, reused: false })
+    }
+
+    /// Connects, greets and logs in without sending anything: what a check of the configuration
+    /// needs.
+    ///
+    /// # Errors
+    /// As [`Mailto::submit`] up to AUTH.
+    pub async fn probe(&self) -> Result<(), SendError> {
+        let session = self.open().await?;
+        session.quit().await;
+        Ok(())
+    }
+
+    /// Says QUIT on all kept connections; from now on each mail has a connection of its own.
+    pub async fn close(&self) {
+        let sessions = {
+            let mut kept = self.inner.kept();
+            kept.closing = true;
+            std::mem::take(&mut kept.sessions)
+        };
+        for session in sessions {
+            session.quit().await;
+        }
+    }
+
+    async fn open(&self) -> Result<Session, SendError> {
+        let inner = &self.inner;
+        Session::open(&inner.smarthost, &inner.guard, &inner.hello, inner.deadlines).await
+    }
+
+    /// A kept connection that is ready for a mail.
+    async fn kept_session(&self) -> Option<Session> {
+        let mut session = self.inner.take()?;
+        if session.needs_reset && !session.reset().await {
+            return None;
+        }
+        Some(session)
+    }
+
+    async fn attempt(
+        &self,
+        mut session: Session,
+        envelope: &Envelope,
+        mail: &[u8],
+    ) -> Result<Reply, SendError> {
+        let result = session.submit(envelope, mail).await;
+        match &result {
+            Ok(_) => {}
+            Err(error) if error.leaves_session_usable() => session.needs_reset = true,
+            Err(_) => return result,
+        }
+        // The mail's fate is known and does not wait for the farewell.
+        if let Some(surplus) = self.inner.put_back(session) {
+            tokio::spawn(surplus.quit());
+        }
+        result
+    }
+}
+
+impl Inner {
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that was used last, if it is fresh enough.
+    fn take(&self) -> Option<Session> {
+        let mut kept = self.kept();
+        let session = kept.sessions.pop()?;
+        if session.last_used.elapsed() < self.reuse.idle {
+            Some(session)
+        } else {
+            // All others are older still; the reaper closes them.
+            kept.sessions.push(session);
+            None
+        }
+    }
+
+    /// Keeps the connection for the next mail, or gives it back to be closed.
+    fn put_back(self: &Arc<Self>, mut session: Session) -> Option<Session> {
+        let mut kept = self.kept();
+        if kept.closing || session.mails >= self.reuse.mails || kept.sessions.len() >= self.reuse.connections
+        {
+            return Some(session);
+        }
+        session.last_used = Instant::now();
+        kept.sessions.push(session);
+        if !kept.reaper_runs {
+            kept.reaper_runs = true;
+            tokio::spawn(reap(Arc::downgrade(self), self.reuse.idle));
+        }
+        None
+    }
+
+    /// Takes out what has been idle for too long, and says when the next one will have been.
+    fn expired(&self) -> (Vec<Session>, Option<Instant>) {
+        let mut kept = self.kept();
+        let sessions = std::mem::take(&mut kept.sessions);
+        let (old, fresh) = sessions.into_iter().partition(|s| s.last_used.elapsed() >= self.reuse.idle);
+        kept.sessions = fresh;
+        let next = kept.sessions.iter().map(|s| s.last_used).min();
+        kept.reaper_runs = next.is_some();
+        (old, next.map(|t| t + self.reuse.idle))
+    }
+}
+
+/// Closes kept connections when their time is over, and ends when none is left.
+async fn reap(inner: Weak<Inner>, idle: Duration) {
+    let mut next = Some(Instant::now() + idle);
+    while let Some(at) = next {
+        tokio::time::sleep_until(at).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let (old, then) = inner.expired();
+        drop(inner);
+        for session in old {
+            session.quit().await;
+        }
+        next = then;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_end_a_command_is_no_address() {
+        for good in [
+            "ann@example.net",
+            "cmr+tag.4711@example.net",
+            "o'neil/x=y@example.net",
+            "ann@[192.0.2.1]",
+            "j\u{fc}rgen@example.net",
+        ] {
+            assert!(address(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "ann",
+            "@example.net",
+            "ann@",
+            "ann@example.net>\r\nRCPT TO:<bob@example.net",
+            "ann@example.net\n",
+            "ann@example.net SIZE=1",
+            "ann@example.net>",
+            "<ann@example.net>",
+            "ann@example.net,bob@example.net",
+            "\"a b\"@example.net",
+            "ann\0@example.net",
+            "ann@exam\u{2028}ple.net",
+            "@relay.example:ann@example.net",
+        ] {
+            assert!(matches!(address(bad), Err(SendError::BadAddress { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_lease_covers_the_longest_attempt() {
+        let deadlines = Deadlines::default();
+        let small = deadlines.attempt(2000);
+        assert!(small > deadlines.dot + deadlines.command * 6);
+        let big = deadlines.attempt(10 * 1024 * 1024);
+        assert!(big > small && big < Duration::from_secs(2 * 3600 - 60), "{big:?}");
+        assert!(deadlines.attempt(usize::MAX) > big);
+    }
+}
