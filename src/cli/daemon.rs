@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use super::exit::{CANT_CREATE, CONFIG, Outcome, SOFTWARE, TRY_LATER, UNAVAILABLE, fail};
 use crate::config::Config;
 use crate::gateway::Gateway;
-use crate::gateway::sender::Sender;
 use crate::gateway::api::{Failure, Request, Response};
 use crate::gateway::control::{self, Caller, Door, Limits, Listener};
 use crate::gateway::lock::Lock;
+use crate::gateway::sender::Sender;
 use crate::receive::{self, smtp};
 use crate::send::queue;
 use crate::smtp::{Mode, Recipients, SessionConfig};
@@ -91,7 +91,10 @@ impl Daemon {
             let drained = queue::run(store, Arc::clone(&sender), settings, wake, stopped).await;
             sender.close().await;
             if drained.cut_off > 0 {
-                tracing::warn!(mails = drained.cut_off, "cut off while being sent; they go out after the next start");
+                tracing::warn!(
+                    mails = drained.cut_off,
+                    "cut off while being sent; they go out after the next start"
+                );
             }
             "the queue"
         });
