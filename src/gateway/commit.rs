@@ -81,7 +81,8 @@ impl Plan {
                 let keeps_raw = !not_taken.iter().any(|it| matches!(it.why, Refused::KeyExchange));
                 for candidate in candidates {
                     let author = header.from.as_ref().map(|from| from.address.as_str());
-                    let came = Came { received: arrival.received, now, via, authenticity: &authenticity, author };
+                    let came =
+                        Came { received: arrival.received, now, via, authenticity: &authenticity, author };
                     match admit_message(tx, candidate, &came, &mut outcome)? {
                         Ok(Some(seq)) => seqs.push(seq),
                         Ok(None) => {}
@@ -93,7 +94,8 @@ impl Plan {
                 }
             }
             Content::Post(post) => {
-                let came = Came { received: arrival.received, now, via, authenticity: &authenticity, author: None };
+                let came =
+                    Came { received: arrival.received, now, via, authenticity: &authenticity, author: None };
                 match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
                     Ok(Some(seq)) => seqs.push(seq),
                     Ok(None) => {}
@@ -107,7 +109,10 @@ impl Plan {
         for it in not_taken {
             // What is refused in the dialogue leaves no trace here. Beside something good, from a
             // relay, or in conflict with what is here, it is kept for the operator to look at.
-            let keep = (took_something || !in_dialogue || matches!(it.why, Refused::Conflict(_)))
+            // The mail as it is may be all there is to keep; not with what looks like a key in it.
+            let holds_key = it.bytes.is_none() && contains(whole, b"key exchange");
+            let keep = !holds_key
+                && (took_something || !in_dialogue || matches!(it.why, Refused::Conflict(_)))
                 && !it.why.is_temporary()
                 && !matches!(it.why, Refused::KeyExchange);
             if keep {
@@ -132,6 +137,10 @@ impl Plan {
     }
 }
 
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|window| window == word)
+}
+
 /// The facts of an arrival that every message in it shares.
 struct Came<'a> {
     received: UnixTime,
@@ -149,25 +158,26 @@ fn admit_message(
     came: &Came<'_>,
     outcome: &mut Outcome,
 ) -> Result<Result<Option<i64>, NotTaken>, StoreError> {
-    let Candidate { place, message, alternatives, held_until } = candidate;
-    let neighbour = message.sender().address.clone();
+    let Candidate { place, new, alternatives, held_until } = candidate;
+    let neighbour = new.message().sender().address.clone();
     let refuse = |place: String, why: Refused, message: &Message| {
         Ok(Err(NotTaken { place, why, bytes: Some(message.write()) }))
     };
     let keys = stored_keys::for_verifying(tx, &neighbour)?;
-    let (message, verified) = if keys.is_empty() {
-        if message.signature.is_signed() {
-            return refuse(place, Refused::NoKey(neighbour), &message);
+    let (mut new, verified) = if keys.is_empty() {
+        if new.message().signature.is_signed() {
+            return refuse(place, Refused::NoKey(neighbour), new.message());
         }
-        (message, false)
+        (new, false)
     } else {
         let mut first_error = None;
         let mut found = None;
-        'readings: for reading in std::iter::once(&message).chain(&alternatives) {
+        'readings: for reading in std::iter::once(None).chain(alternatives.iter().map(Some)) {
             for key in &keys {
-                match keys::verify(&key.key, reading, key.scheme, key.scheme_pinned) {
+                match keys::verify(&key.key, reading.unwrap_or(new.message()), key.scheme, key.scheme_pinned)
+                {
                     Ok(scheme) => {
-                        found = Some((reading.clone(), key.id, scheme));
+                        found = Some((reading.cloned(), key.id, scheme));
                         break 'readings;
                     }
                     Err(error) => first_error = first_error.or(Some(error)),
@@ -177,9 +187,10 @@ fn admit_message(
         match found {
             Some((reading, key, scheme)) => {
                 stored_keys::verified(tx, key, scheme, came.now)?;
-                (reading, true)
+                // `None`: the first reading, whose hashes are there already.
+                (reading.map_or(new, |other| NewMessage::new(other, came.received, came.via)), true)
             }
-            None => return refuse(place, first_error.unwrap_or(SignatureError::Wrong).into(), &message),
+            None => return refuse(place, first_error.unwrap_or(SignatureError::Wrong).into(), new.message()),
         }
     };
     // The mail's author is the neighbour itself, and is known for sure.
@@ -187,7 +198,6 @@ fn admit_message(
         && neighbour
             .mail_address()
             .is_some_and(|mailbox| came.author.is_some_and(|author| policy::same_mailbox(author, mailbox)));
-    let mut new = NewMessage::new(message, came.received, came.via);
     new.scope = policy::scope_of(Provenance::Peer, false, policy::FirstPost::Ask);
     new.verified = verified;
     new.held_until = held_until;
@@ -304,7 +314,12 @@ fn admit_post(
 }
 
 /// The person behind a mail address, made known with fresh tokens at the first time.
-pub(super) fn person(tx: &Connection, address: &str, name: &str, now: UnixTime) -> Result<Person, StoreError> {
+pub(super) fn person(
+    tx: &Connection,
+    address: &str,
+    name: &str,
+    now: UnixTime,
+) -> Result<Person, StoreError> {
     let token = |bytes: [u8; 16]| names::token(&bytes);
     let random = || clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")));
     let (token, confirm_token) = (token(random()?), token(random()?));
@@ -362,12 +377,17 @@ fn for_postmaster(
     outcome: &mut Outcome,
 ) -> Result<(), StoreError> {
     let reason = "for the postmaster";
-    let aside = NewAside { reason, place: "the mail", raw, author: None, id: None, received: now, via, forget_after };
+    let aside =
+        NewAside { reason, place: "the mail", raw, author: None, id: None, received: now, via, forget_after };
     let Some(id) = asides::put(tx, &aside, ASIDES_MAX)? else {
-        return Err(StoreError::Full("a mail for the postmaster is larger than all that may be kept aside".to_owned()));
+        return Err(StoreError::Full(
+            "a mail for the postmaster is larger than all that may be kept aside".to_owned(),
+        ));
     };
     let why = format!("a mail for the postmaster is kept aside as number {id}");
-    notice(tx, config, &format!("postmaster-{id}"), &why, serde_json::json!({ "aside": id }), now)?;
+    // One notice an hour, whatever comes: else anybody could make us send mail.
+    let hour = now.as_secs().div_euclid(3600);
+    notice(tx, config, &format!("postmaster-{hour}"), &why, serde_json::json!({ "aside": id }), now)?;
     outcome.note = Some("kept for the postmaster".to_owned());
     outcome.wakes_sender = true;
     Ok(())

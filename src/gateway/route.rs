@@ -28,8 +28,10 @@ use crate::store::{StoreError, meta};
 /// Decisions in one transaction.
 const BATCH: usize = 32;
 
-/// Learned contacts that are considered beside the pinned ones are `contacts` of the
-/// configuration; this many rows of forgotten senders are kept for their standing.
+/// Contacts that are looked at beyond those that may be chosen: some stand in the header.
+const IN_HEADERS: usize = 32;
+
+/// Peers that are remembered for their standing; the least recent unproven ones go first.
 const PEERS_KEPT: u64 = 100_000;
 
 /// How long the routing of things is remembered after the fact: limits and seen mails.
@@ -53,7 +55,8 @@ impl Inner {
             return Ok(0);
         }
         let config = self.config();
-        let peers = self.store.read(peers::list)?;
+        let most = config.routing.policy.contacts.saturating_add(IN_HEADERS);
+        let peers = self.store.read(|conn| peers::contacts(conn, most))?;
         let mut decided = Vec::new();
         for waits in &waiting {
             match panic::catch_unwind(AssertUnwindSafe(|| self.decide_one(&config, &peers, *waits, now))) {
@@ -70,7 +73,12 @@ impl Inner {
 
     /// Makes decisions durable, all in one transaction; if one of them is refused, one by one, so
     /// that it fails alone.
-    fn commit_decisions(&self, config: &Config, decided: Vec<Decided>, now: UnixTime) -> Result<(), StoreError> {
+    fn commit_decisions(
+        &self,
+        config: &Config,
+        decided: Vec<Decided>,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
         if decided.is_empty() {
             return Ok(());
         }
@@ -200,7 +208,8 @@ struct Around<'a> {
 impl Around<'_> {
     /// The peers that a message may go to: the pinned ones, then those credited last.
     fn contacts(&self, message: &crate::message::Message, id: MessageId) -> Vec<Contact> {
-        let mut known: Vec<&&Peer> = self.peers.values().filter(|peer| !message.hops.contains(&peer.address)).collect();
+        let mut known: Vec<&&Peer> =
+            self.peers.values().filter(|peer| !message.hops.contains(&peer.address)).collect();
         known.sort_by(|a, b| {
             let rank = |peer: &Peer| (peer.pinned || peer.listed, peer.credited_at.max(peer.last_seen));
             rank(b).cmp(&rank(a)).then_with(|| a.address.cmp(&b.address))
@@ -234,7 +243,14 @@ impl Surroundings for Around<'_> {
     }
 
     fn may_send(&self, address: &Address) -> Result<(), String> {
-        let peer = self.peers.get(address);
+        let asked;
+        let peer: Option<&Peer> = match self.peers.get(address) {
+            Some(peer) => Some(peer),
+            None => {
+                asked = peers::get(self.conn, address).map_err(|error| error.to_string())?;
+                asked.as_ref()
+            }
+        };
         if peer.is_some_and(|peer| peer.blocked) {
             return Err("it is blocked here".to_owned());
         }
@@ -322,7 +338,11 @@ fn enqueue_forward(
     let stamp = clock::stamp(meta::take_time(tx, now)?, random);
     // T is in the Message-ID: another forward of the same message is another mail, the same
     // forward sent twice is not.
-    let unique = format!("f-{}-{}", stored.id, names::token(&clock::digest(Some(stamp.as_str()), forward.to.as_bytes())));
+    let unique = format!(
+        "f-{}-{}",
+        stored.id,
+        names::token(&clock::digest(Some(stamp.as_str()), forward.to.as_bytes()))
+    );
     let delivery = NewDelivery {
         kind: DeliveryKind::Forward,
         seq: Some(seq),
@@ -341,7 +361,12 @@ fn enqueue_forward(
 
 /// The answer to a person whose post this is, once: in the thread of the question, to the very
 /// address that was authenticated.
-fn enqueue_answer(tx: &Connection, config: &Config, stored: &Stored, now: UnixTime) -> Result<bool, StoreError> {
+fn enqueue_answer(
+    tx: &Connection,
+    config: &Config,
+    stored: &Stored,
+    now: UnixTime,
+) -> Result<bool, StoreError> {
     let Some(thread) = people::thread_of_message(tx, stored.seq)? else { return Ok(false) };
     if !thread.authenticated {
         return Ok(false);

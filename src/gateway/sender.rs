@@ -89,11 +89,9 @@ fn carrier(gateway: &Gateway, config: &Config) -> Result<Carrier, SendingError> 
     let mailto = Mailto::new(smarthost(&config.send)?, &config.gateway.hostname)?;
     let gateway = gateway.clone();
     let compose = move |delivery: &Delivery| match gateway.compose(delivery) {
-        Ok(Composed::Mail(mail)) => Ok(Submission {
-            envelope_sender: Some(mail.sender),
-            recipient: mail.recipient,
-            mail: mail.mail,
-        }),
+        Ok(Composed::Mail(mail)) => {
+            Ok(Submission { envelope_sender: Some(mail.sender), recipient: mail.recipient, mail: mail.mail })
+        }
         Ok(Composed::Gone(why)) => Err(ComposeFault::Never(why)),
         Err(error) => Err(ComposeFault::Later(error.to_string())),
     };
@@ -145,14 +143,30 @@ impl House for Sender {
     /// One notice to the operator for what was given up after days, in the transaction that ends
     /// it. What was refused at once, and notices themselves, only show in the queue: a notice for
     /// each would be a way to make us send mail.
-    fn ended(&self, tx: &Connection, delivery: &Delivery, end: &End, now: UnixTime) -> Result<(), StoreError> {
+    fn ended(
+        &self,
+        tx: &Connection,
+        delivery: &Delivery,
+        end: &End,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
         let End::GivenUp { reason, .. } = end else { return Ok(()) };
         if delivery.kind == DeliveryKind::Notice {
             return Ok(());
         }
-        let why = format!("the mail to {} was given up after {} attempts: {reason}", delivery.to, delivery.attempts);
+        let why = format!(
+            "the mail to {} was given up after {} attempts: {reason}",
+            delivery.to, delivery.attempts
+        );
         let unique = format!("given-up-{}", delivery.id);
-        commit::notice(tx, &self.gateway.config(), &unique, &why, serde_json::json!({ "delivery": delivery.id }), now)
+        commit::notice(
+            tx,
+            &self.gateway.config(),
+            &unique,
+            &why,
+            serde_json::json!({ "delivery": delivery.id }),
+            now,
+        )
     }
 
     fn tell(&self, event: &Event<'_>) {
@@ -165,12 +179,17 @@ impl House for Sender {
                         let at = at.rfc3339();
                         match trouble {
                             Trouble::Configuration => {
-                                warn!(delivery = id, to, kind, at, reason, "not sent: see [send]; it is tried again");
+                                warn!(
+                                    delivery = id,
+                                    to, kind, at, reason, "not sent: see [send]; it is tried again"
+                                );
                             }
                             _ => info!(delivery = id, to, kind, at, reason, "not sent, tried again"),
                         }
                     }
-                    Next::Over(end) => warn!(delivery = id, to, kind, reason = end.sentence(), "not sent, over"),
+                    Next::Over(end) => {
+                        warn!(delivery = id, to, kind, reason = end.sentence(), "not sent, over")
+                    }
                 }
             }
             Event::StoreTrouble { error } => warn!(%error, "the queue waits for the database"),

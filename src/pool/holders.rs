@@ -18,6 +18,9 @@ pub(super) enum Measure {
     Bytes,
 }
 
+/// Amount, oldest message (an older one is greater), number of the holder.
+type Key = (u64, Reverse<u32>, u32);
+
 #[derive(Debug)]
 struct Row {
     part: Part,
@@ -28,12 +31,10 @@ struct Row {
 }
 
 impl Row {
-    fn keys(&self, id: u32) -> ((u64, Reverse<u32>, u32), (u64, Reverse<u32>, u32)) {
+    /// Its places in the orders by messages and by bytes.
+    fn keys(&self, id: u32) -> (Key, Key) {
         let oldest = Reverse(self.held.first().copied().unwrap_or(u32::MAX));
-        (
-            (self.held.len() as u64, oldest, id),
-            (self.bytes, oldest, id),
-        )
+        ((self.held.len() as u64, oldest, id), (self.bytes, oldest, id))
     }
 }
 
@@ -44,8 +45,8 @@ pub(super) struct Holders {
     ids: HashMap<(Part, Address), u32>,
     rows: HashMap<u32, Row>,
     next: u32,
-    by_messages: BTreeSet<(u64, Reverse<u32>, u32)>,
-    by_bytes: BTreeSet<(u64, Reverse<u32>, u32)>,
+    by_messages: BTreeSet<Key>,
+    by_bytes: BTreeSet<Key>,
 }
 
 impl Holders {
@@ -127,11 +128,7 @@ impl Holders {
             Measure::Messages => row.held.len() as u64,
             Measure::Bytes => row.bytes,
         };
-        if amount > share && row.held.len() > 1 {
-            row.held.first().copied()
-        } else {
-            None
-        }
+        if amount > share && row.held.len() > 1 { row.held.first().copied() } else { None }
     }
 
     /// The messages of one holder, oldest first.

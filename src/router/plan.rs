@@ -103,13 +103,7 @@ impl<'a> Plan<'a> {
     /// Whether X may go there.
     pub(super) fn check_subject(&self, to: &Address) -> Result<(), No> {
         let has = self.contacts.get(to).is_some_and(|contact| contact.has);
-        self.check(
-            to,
-            What::This,
-            self.subject.id,
-            self.subject.message.hops.addresses(),
-            has,
-        )
+        self.check(to, What::This, self.subject.id, self.subject.message.hops.addresses(), has)
     }
 
     /// Whether a cached message may go there.
@@ -142,7 +136,8 @@ impl<'a> Plan<'a> {
         if self.around.is_own(to) {
             return Err(No::Ourselves);
         }
-        if header.any(|address| address == to) {
+        // Another spelling of an address in the header is the same peer.
+        if header.any(|address| address.same_place(to)) {
             return Err(No::InHeader);
         }
         if has || self.around.has(to, id) {
@@ -155,9 +150,7 @@ impl<'a> Plan<'a> {
             Some(contact) if contact.may_send => Ok(()),
             Some(contact) => {
                 let why = contact.reason.clone();
-                Err(No::Cannot(
-                    why.unwrap_or_else(|| "it can't be sent to".to_owned()),
-                ))
+                Err(No::Cannot(why.unwrap_or_else(|| "it can't be sent to".to_owned())))
             }
             None => self.around.may_send(to).map_err(No::Cannot),
         }
@@ -169,11 +162,7 @@ impl<'a> Plan<'a> {
         }
         self.left -= 1;
         self.sent.insert((to.clone(), what));
-        self.forwards.push(Forward {
-            to: to.clone(),
-            what,
-            why,
-        });
+        self.forwards.push(Forward { to: to.clone(), what, why });
         Ok(())
     }
 }

@@ -12,6 +12,7 @@
 mod scripted;
 
 mod connections;
+mod queue;
 
 use cmr_mail::send::mailto::{Deadlines, Login, Mailto, Reuse, Security, Smarthost, Submission};
 use cmr_mail::send::outcome::Outcome;
@@ -94,7 +95,7 @@ impl Dialogue {
             connect: d * 10,
             command: d,
             dot: d,
-            block: d,
+            slowest: u32::MAX,
         });
         let reuse = self.reuse.unwrap_or_default();
         let mailto = Mailto::with(host, "gw.example", deadlines, reuse).expect("mailto");
