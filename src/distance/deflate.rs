@@ -49,22 +49,14 @@ impl Deflate {
     /// Plain deflate: C(X) is the size that `X` compresses to, in bits. `level` is 0 to 9.
     #[must_use]
     pub fn plain(level: u32) -> Self {
-        Deflate {
-            level: level.min(9),
-            primer: b"",
-            primer_bits: 0.0,
-        }
+        Deflate { level: level.min(9), primer: b"", primer_bits: 0.0 }
     }
 
     /// Deflate that has coded [`PRIMER`] before: C(X) is what X adds to it. `level` is 0 to 9.
     #[must_use]
     pub fn primed(level: u32) -> Self {
         let level = level.min(9);
-        Deflate {
-            level,
-            primer: PRIMER,
-            primer_bits: size(level, &[PRIMER]),
-        }
+        Deflate { level, primer: PRIMER, primer_bits: size(level, &[PRIMER]) }
     }
 
     /// The level, 0 to 9.
@@ -158,39 +150,25 @@ mod tests {
     fn the_size_is_that_of_a_stream_which_decodes() {
         for len in [0, 1, 5, 300, 40_000, 200_000] {
             let mut text = pseudo_random(len / 2);
-            text.extend(
-                b"what is the largest planet? "
-                    .iter()
-                    .cycle()
-                    .take(len - len / 2),
-            );
+            text.extend(b"what is the largest planet? ".iter().cycle().take(len - len / 2));
             for level in [1, 6, 9] {
                 let mut encoder = DeflateEncoder::new(Vec::new(), Compression::new(level));
                 encoder.write_all(&text).unwrap();
                 let packed = encoder.finish().unwrap();
                 let mut back = Vec::new();
-                DeflateDecoder::new(packed.as_slice())
-                    .read_to_end(&mut back)
-                    .unwrap();
+                DeflateDecoder::new(packed.as_slice()).read_to_end(&mut back).unwrap();
                 assert_eq!(back, text);
                 assert_eq!(Deflate::plain(level).bits(&text), packed.len() as f64 * 8.0);
                 // However the text is cut into parts, it is one stream.
                 let (a, b) = text.split_at(len / 3);
-                assert_eq!(
-                    size(level, &[a, b]),
-                    packed.len() as f64 * 8.0,
-                    "{len} {level}"
-                );
+                assert_eq!(size(level, &[a, b]), packed.len() as f64 * 8.0, "{len} {level}");
             }
         }
     }
 
     #[test]
     fn conditional_length_is_the_difference() {
-        let (x, y) = (
-            b"Jupiter is the largest planet.\n",
-            b"What is the largest planet?\n",
-        );
+        let (x, y) = (b"Jupiter is the largest planet.\n", b"What is the largest planet?\n");
         for coder in [Deflate::plain(6), Deflate::default()] {
             let mut yx = y.to_vec();
             yx.extend(x);
@@ -223,10 +201,7 @@ mod tests {
         assert!(coder.bits_given(x, &near) < alone / 2.0);
         assert!(coder.bits_given(x, &far) > alone * 0.9);
         // Bytes before the window change nothing at all.
-        assert_eq!(
-            coder.bits_given(x, &far),
-            coder.bits_given(x, newest(&far, WINDOW))
-        );
+        assert_eq!(coder.bits_given(x, &far), coder.bits_given(x, newest(&far, WINDOW)));
     }
 
     #[test]

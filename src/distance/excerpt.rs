@@ -30,11 +30,7 @@ pub fn excerpt(y: &[u8], x: &[u8], max_chars: usize) -> String {
 #[must_use]
 pub fn excerpt_by(y: &[u8], x: &[u8], max_chars: usize, weight: &dyn Fn(&Word) -> f64) -> String {
     let text = String::from_utf8_lossy(super::oldest(y, LOOKED_AT));
-    let mine: HashSet<u64> = words(x)
-        .into_iter()
-        .filter(Word::says_something)
-        .map(|w| w.hash)
-        .collect();
+    let mine: HashSet<u64> = words(x).into_iter().filter(Word::says_something).map(|w| w.hash).collect();
     let spans: Vec<(Word, f64)> = words(text.as_bytes())
         .into_iter()
         .map(|w| {
@@ -135,9 +131,7 @@ fn start_near(text: &str, from: usize, spare: usize) -> usize {
     let mut word = from;
     let mut before: Option<char> = None;
     for (i, c) in text.get(..from).unwrap_or_default().char_indices().rev() {
-        if c == '\n'
-            || (matches!(c, '.' | '?' | '!' | '。') && before.is_some_and(char::is_whitespace))
-        {
+        if c == '\n' || (matches!(c, '.' | '?' | '!' | '。') && before.is_some_and(char::is_whitespace)) {
             return i + c.len_utf8();
         }
         if i < lowest {
@@ -163,11 +157,7 @@ mod tests {
 
     #[test]
     fn shows_the_passage_that_matches() {
-        let e = excerpt(
-            LONG.as_bytes(),
-            b"Which planet is the largest, and has a storm?",
-            90,
-        );
+        let e = excerpt(LONG.as_bytes(), b"Which planet is the largest, and has a storm?", 90);
         assert_eq!(
             e,
             "…Jupiter is the largest planet, with a storm that is older than the society. The next…"
@@ -180,20 +170,14 @@ mod tests {
     fn without_anything_shared_it_is_the_beginning() {
         let e = excerpt(LONG.as_bytes(), b"zebra", 30);
         assert_eq!(e, "Dear friends of the sky, the…");
-        assert_eq!(
-            excerpt(b"short\r\n text \x1b[31m", b"", 30),
-            "short text [31m"
-        );
+        assert_eq!(excerpt(b"short\r\n text \x1b[31m", b"", 30), "short text [31m");
         assert_eq!(excerpt(b"", b"anything", 30), "");
     }
 
     #[test]
     fn a_word_that_y_repeats_counts_less_than_a_rare_one() {
-        let y = format!(
-            "{} The heron nests here. {}",
-            "Pump, pump, pump. ".repeat(40),
-            "Pump pump. ".repeat(40)
-        );
+        let y =
+            format!("{} The heron nests here. {}", "Pump, pump, pump. ".repeat(40), "Pump pump. ".repeat(40));
         let e = excerpt(y.as_bytes(), b"pump heron", 40);
         assert!(e.contains("heron"), "{e}");
     }

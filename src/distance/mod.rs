@@ -91,11 +91,7 @@ impl Measured {
     /// The gain as a share of C(X), 0 to 1.
     #[must_use]
     pub fn gain_share(&self) -> f64 {
-        if self.x > 0.0 {
-            (self.gain() / self.x).min(1.0)
-        } else {
-            0.0
-        }
+        if self.x > 0.0 { (self.gain() / self.x).min(1.0) } else { 0.0 }
     }
 
     /// D(X,Y) = C(Y|X) + C(X|Y), as section 3.2 writes it.
@@ -129,12 +125,7 @@ pub enum Metric {
 
 impl Metric {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Metric; 4] = [
-        Metric::Gain,
-        Metric::OneSided,
-        Metric::Normalised,
-        Metric::Raw,
-    ];
+    pub const ALL: [Metric; 4] = [Metric::Gain, Metric::OneSided, Metric::Normalised, Metric::Raw];
 
     /// A distance under this metric: smaller is closer. Bits, except for `Normalised`; `Gain` is
     /// the negative of the bits saved.
@@ -181,10 +172,7 @@ impl FromStr for Metric {
     type Err = UnknownMetric;
 
     fn from_str(s: &str) -> Result<Self, UnknownMetric> {
-        Metric::ALL
-            .into_iter()
-            .find(|m| m.name() == s)
-            .ok_or_else(|| UnknownMetric(s.to_owned()))
+        Metric::ALL.into_iter().find(|m| m.name() == s).ok_or_else(|| UnknownMetric(s.to_owned()))
     }
 }
 
@@ -196,26 +184,15 @@ mod tests {
     fn metric_names_are_those_of_the_configuration() {
         for m in Metric::ALL {
             assert_eq!(m.name().parse::<Metric>(), Ok(m));
-            assert_eq!(
-                serde_json::to_string(&m).unwrap(),
-                format!("{:?}", m.name())
-            );
+            assert_eq!(serde_json::to_string(&m).unwrap(), format!("{:?}", m.name()));
         }
         let wrong = "euclid".parse::<Metric>().unwrap_err().to_string();
-        assert!(
-            wrong.contains("euclid") && wrong.contains("one-sided"),
-            "{wrong}"
-        );
+        assert!(wrong.contains("euclid") && wrong.contains("one-sided"), "{wrong}");
     }
 
     #[test]
     fn the_metrics_are_made_of_the_four_lengths() {
-        let m = Measured {
-            x: 100.0,
-            y: 300.0,
-            x_given_y: 60.0,
-            y_given_x: 260.0,
-        };
+        let m = Measured { x: 100.0, y: 300.0, x_given_y: 60.0, y_given_x: 260.0 };
         assert_eq!(Metric::Gain.distance(&m), -40.0);
         assert_eq!(Metric::OneSided.distance(&m), 60.0);
         assert_eq!(Metric::Raw.distance(&m), 320.0);

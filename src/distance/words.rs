@@ -92,11 +92,7 @@ impl Run {
             }
             if let Some((before, from)) = self.last {
                 let hash = mix(mix(FNV_OFFSET, before), c);
-                out.push(Word {
-                    hash,
-                    at: from..end,
-                    chars: 2,
-                });
+                out.push(Word { hash, at: from..end, chars: 2 });
                 self.chars = 2;
             } else {
                 self.chars = 1;
@@ -131,11 +127,7 @@ impl Run {
         // A pair was written when its second character came; a lone character is a word too.
         let written = self.last.is_some() && self.chars > 1;
         if self.chars > 0 && !written {
-            out.push(Word {
-                hash: self.hash,
-                at: self.start..self.end,
-                chars: self.chars,
-            });
+            out.push(Word { hash: self.hash, at: self.start..self.end, chars: self.chars });
         }
         *self = Run::default();
     }
@@ -144,9 +136,7 @@ impl Run {
 /// FNV-1a over the character's four bytes' worth, little end first, without leading zeros.
 fn mix(hash: u64, c: char) -> u64 {
     let mut buffer = [0; 4];
-    c.encode_utf8(&mut buffer)
-        .bytes()
-        .fold(hash, |h, b| (h ^ u64::from(b)).wrapping_mul(FNV_PRIME))
+    c.encode_utf8(&mut buffer).bytes().fold(hash, |h, b| (h ^ u64::from(b)).wrapping_mul(FNV_PRIME))
 }
 
 fn is_letter(c: char) -> bool {
@@ -174,10 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn texts(text: &[u8]) -> Vec<String> {
-        words(text)
-            .into_iter()
-            .map(|w| String::from_utf8_lossy(&text[w.at]).into_owned())
-            .collect()
+        words(text).into_iter().map(|w| String::from_utf8_lossy(&text[w.at]).into_owned()).collect()
     }
 
     #[test]
@@ -215,10 +202,7 @@ mod tests {
     #[test]
     fn latin_1_bytes_are_letters() {
         assert_eq!(words(b"M\xfcller kommt").len(), 2);
-        assert_eq!(
-            words(b"M\xfcller")[0].hash,
-            words("Müller".as_bytes())[0].hash
-        );
+        assert_eq!(words(b"M\xfcller")[0].hash, words("Müller".as_bytes())[0].hash);
     }
 
     #[test]

@@ -23,18 +23,14 @@ impl Block {
             return Some(Block::Host(text.to_ascii_lowercase()));
         }
         if text.contains('@') && !text.contains(':') {
-            return Address::new(format!("mailto:{text}"))
-                .ok()
-                .map(Block::Address);
+            return Address::new(format!("mailto:{text}")).ok().map(Block::Address);
         }
         if text.contains(':') {
             return Address::new(text).ok().map(Block::Address);
         }
         let host = text.trim_start_matches('@').trim_matches('.');
-        let good = !host.is_empty()
-            && host
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+        let good =
+            !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
         good.then(|| Block::Host(host.to_ascii_lowercase()))
     }
 
@@ -53,9 +49,7 @@ impl Block {
     /// [`Refusal::Blocked`].
     pub fn check(list: &[Block], address: &Address) -> Result<(), Refusal> {
         match list.iter().find(|block| block.covers(address)) {
-            Some(block) => Err(Refusal::Blocked {
-                what: block.to_string(),
-            }),
+            Some(block) => Err(Refusal::Blocked { what: block.to_string() }),
             None => Ok(()),
         }
     }
@@ -73,8 +67,7 @@ impl fmt::Display for Block {
 /// Whether `name` is `host` or ends in `.host`.
 fn is_below(name: &str, host: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
-    name.strip_suffix(host)
-        .is_some_and(|front| front.is_empty() || front.ends_with('.'))
+    name.strip_suffix(host).is_some_and(|front| front.is_empty() || front.ends_with('.'))
 }
 
 #[cfg(test)]
@@ -89,11 +82,7 @@ mod tests {
             ("eve@example.net", "mailto:eve2@example.net", false),
             ("mailto:eve@example.net", "mailto:eve@example.net", true),
             ("http://evil.example/cmr", "http://EVIL.example/cmr/", true),
-            (
-                "http://evil.example/cmr",
-                "http://evil.example/other",
-                false,
-            ),
+            ("http://evil.example/cmr", "http://evil.example/other", false),
             ("evil.example", "http://evil.example/cmr", true),
             ("evil.example", "mailto:a@mx.EVIL.example", true),
             ("evil.example", "http://notevil.example/", false),
@@ -110,11 +99,6 @@ mod tests {
         }
         let list = [Block::Host("evil.example".into())];
         let refusal = Block::check(&list, &Address::try_from("mailto:x@evil.example").unwrap());
-        assert!(
-            refusal
-                .unwrap_err()
-                .to_string()
-                .contains("evil.example is blocked")
-        );
+        assert!(refusal.unwrap_err().to_string().contains("evil.example is blocked"));
     }
 }

@@ -29,14 +29,10 @@ pub enum HumanError {
 
 /// Splits `12ab…` into the number, the unit (letters) and the rest.
 fn number_and_unit(text: &str) -> Option<(u64, &str, &str)> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, rest) = text.split_at_checked(digits)?;
     let rest = rest.trim_start();
-    let letters = rest
-        .find(|c: char| !c.is_ascii_alphabetic())
-        .unwrap_or(rest.len());
+    let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
     let (unit, rest) = rest.split_at_checked(letters)?;
     Some((number.parse().ok()?, unit, rest.trim_start()))
 }
@@ -81,13 +77,7 @@ pub fn duration(text: &str) -> Result<Duration, HumanError> {
 #[must_use]
 pub fn show_duration(duration: Duration) -> String {
     let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let units = [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1000, "s"),
-        (1, "ms"),
-    ];
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
     let mut out = String::new();
     let mut written = 0;
     for (factor, name) in units {
@@ -129,9 +119,7 @@ pub fn size(text: &str) -> Result<u64, HumanError> {
         "tib" => 1 << 40,
         _ => return Err(wrong()),
     };
-    number
-        .checked_mul(factor)
-        .ok_or_else(|| HumanError::TooLarge(text.to_owned()))
+    number.checked_mul(factor).ok_or_else(|| HumanError::TooLarge(text.to_owned()))
 }
 
 /// A size as [`size`] reads it, exactly, in the largest binary unit that divides it.
@@ -156,9 +144,7 @@ pub fn rate(text: &str) -> Result<Rate, HumanError> {
     if count.is_empty() || !count.bytes().all(|b| b.is_ascii_digit()) {
         return Err(wrong());
     }
-    let count = count
-        .parse()
-        .map_err(|_| HumanError::TooLarge(text.to_owned()))?;
+    let count = count.parse().map_err(|_| HumanError::TooLarge(text.to_owned()))?;
     let seconds = match unit.trim() {
         "s" => 1,
         "m" => 60,
@@ -166,10 +152,7 @@ pub fn rate(text: &str) -> Result<Rate, HumanError> {
         "d" => 86_400,
         _ => return Err(wrong()),
     };
-    Ok(Rate {
-        count,
-        per: Duration::from_secs(seconds),
-    })
+    Ok(Rate { count, per: Duration::from_secs(seconds) })
 }
 
 /// For `#[serde(with = "…")]` on a [`Duration`]: a string such as `"5m"`.
@@ -248,31 +231,13 @@ mod tests {
         for (text, millis) in good {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in [
-            "",
-            "5",
-            "m",
-            "-5m",
-            "5 minutes",
-            "1.5h",
-            "5m,",
-            "30m1h",
-            "5m5m",
-            "٣s",
-            "5M",
-        ] {
+        for text in ["", "5", "m", "-5m", "5 minutes", "1.5h", "5m,", "30m1h", "5m5m", "٣s", "5M"] {
             assert!(
-                matches!(
-                    duration(text),
-                    Err(HumanError::Duration(_) | HumanError::TooLarge(_))
-                ),
+                matches!(duration(text), Err(HumanError::Duration(_) | HumanError::TooLarge(_))),
                 "{text}"
             );
         }
-        assert!(matches!(
-            duration("99999999999999999d"),
-            Err(HumanError::TooLarge(_))
-        ));
+        assert!(matches!(duration("99999999999999999d"), Err(HumanError::TooLarge(_))));
         assert!(duration("").unwrap_err().to_string().contains("5m"));
     }
 
@@ -298,26 +263,10 @@ mod tests {
 
     #[test]
     fn rates() {
-        assert_eq!(
-            rate("20/h"),
-            Ok(Rate {
-                count: 20,
-                per: Duration::from_secs(3600)
-            })
-        );
+        assert_eq!(rate("20/h"), Ok(Rate { count: 20, per: Duration::from_secs(3600) }));
         assert_eq!(rate("5 / m").unwrap().per.as_secs(), 60);
         assert_eq!(rate("10/d").unwrap().per.as_secs(), 86_400);
-        for text in [
-            "",
-            "20",
-            "20/",
-            "/h",
-            "20/w",
-            "-1/h",
-            "+1/h",
-            "1/2h",
-            "99999999999/h",
-        ] {
+        for text in ["", "20", "20/", "/h", "20/w", "-1/h", "+1/h", "1/2h", "99999999999/h"] {
             assert!(rate(text).is_err(), "{text}");
         }
     }

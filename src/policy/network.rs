@@ -7,11 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// relay says by XFORWARD (`forwarded`). A relay itself is never the origin, and neither is the
 /// loopback that a relay reports for what was handed in on its own machine.
 #[must_use]
-pub fn original_client(
-    peer: IpAddr,
-    relays: &[IpNet],
-    forwarded: Option<IpAddr>,
-) -> Option<IpAddr> {
+pub fn original_client(peer: IpAddr, relays: &[IpNet], forwarded: Option<IpAddr>) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     if !is_in(relays, peer) {
         return Some(peer);
@@ -87,10 +83,7 @@ mod tests {
 
     #[test]
     fn the_origin_is_never_the_relay() {
-        let relays = [
-            "127.0.0.0/8".parse().unwrap(),
-            "192.0.2.25/32".parse().unwrap(),
-        ];
+        let relays = ["127.0.0.0/8".parse().unwrap(), "192.0.2.25/32".parse().unwrap()];
         let table = [
             ("198.51.100.7", None, Some("198.51.100.7")),
             // Somebody who is no relay may claim what he likes.

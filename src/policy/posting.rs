@@ -32,26 +32,18 @@ pub fn may_post(
     author: &str,
     authenticity: &Authenticity,
 ) -> Result<(), Refusal> {
-    let one = || {
-        plain(author).ok_or_else(|| Refusal::NotOneMailbox {
-            author: author.to_owned(),
-        })
-    };
+    let one = || plain(author).ok_or_else(|| Refusal::NotOneMailbox { author: author.to_owned() });
     if *authenticity == Authenticity::Operator {
         return Ok(());
     }
     // A listing is worth nothing without proof: anybody can write a From.
     if who != WhoMayPost::Anyone && !authenticity.is_authenticated() {
         one()?;
-        return Err(Refusal::NotAuthenticated {
-            author: author.to_owned(),
-        });
+        return Err(Refusal::NotAuthenticated { author: author.to_owned() });
     }
     let mailbox = one()?;
     if who == WhoMayPost::Listed && !listed.iter().any(|entry| is_listed(entry, &mailbox)) {
-        return Err(Refusal::NotListed {
-            author: author.to_owned(),
-        });
+        return Err(Refusal::NotListed { author: author.to_owned() });
     }
     Ok(())
 }
@@ -68,14 +60,10 @@ pub fn may_be_answered(
     authenticity: &Authenticity,
 ) -> Result<(), Refusal> {
     if plain(wanted).is_none() {
-        return Err(Refusal::NotOneMailbox {
-            author: wanted.to_owned(),
-        });
+        return Err(Refusal::NotOneMailbox { author: wanted.to_owned() });
     }
     if !authenticity.is_authenticated() {
-        return Err(Refusal::NotAuthenticated {
-            author: wanted.to_owned(),
-        });
+        return Err(Refusal::NotAuthenticated { author: wanted.to_owned() });
     }
     if !same_mailbox(wanted, authenticated) {
         return Err(Refusal::OtherAddress {
@@ -119,9 +107,7 @@ pub struct DkimFacts {
 /// The first of the conditions that fails.
 pub fn dkim_authorises(author: &str, facts: &DkimFacts) -> Result<(), Refusal> {
     if facts.from_mailboxes != 1 || plain(author).is_none() {
-        return Err(Refusal::NotOneMailbox {
-            author: author.to_owned(),
-        });
+        return Err(Refusal::NotOneMailbox { author: author.to_owned() });
     }
     if !facts.aligned {
         return Err(Refusal::DkimUnaligned);
@@ -161,19 +147,13 @@ mod tests {
     use super::*;
 
     fn dkim() -> Authenticity {
-        Authenticity::Dkim {
-            domain: "example.net".into(),
-        }
+        Authenticity::Dkim { domain: "example.net".into() }
     }
 
     #[test]
     fn who_may_post() {
         use WhoMayPost::*;
-        let listed = [
-            "ann@example.net".to_owned(),
-            "mailto:Bob@Example.NET".into(),
-            "@house.example".into(),
-        ];
+        let listed = ["ann@example.net".to_owned(), "mailto:Bob@Example.NET".into(), "@house.example".into()];
         let unknown = Authenticity::Unknown;
         #[rustfmt::skip]
         let table: &[(WhoMayPost, &str, &Authenticity, Result<(), &str>)] = &[
@@ -207,18 +187,11 @@ mod tests {
 
     #[test]
     fn answers_go_to_the_very_address() {
-        let ok =
-            |wanted: &str, authenticated: &str| may_be_answered(wanted, authenticated, &dkim());
+        let ok = |wanted: &str, authenticated: &str| may_be_answered(wanted, authenticated, &dkim());
         assert_eq!(ok("ann@example.net", "ann@example.net"), Ok(()));
         assert_eq!(ok("ann@EXAMPLE.net", "ann@example.NET"), Ok(()));
-        assert!(matches!(
-            ok("Ann@example.net", "ann@example.net"),
-            Err(Refusal::OtherAddress { .. })
-        ));
-        assert!(matches!(
-            ok("eve@example.net", "ann@example.net"),
-            Err(Refusal::OtherAddress { .. })
-        ));
+        assert!(matches!(ok("Ann@example.net", "ann@example.net"), Err(Refusal::OtherAddress { .. })));
+        assert!(matches!(ok("eve@example.net", "ann@example.net"), Err(Refusal::OtherAddress { .. })));
         assert!(matches!(
             ok("ann@example.net?bcc=eve@x.example", "ann@example.net"),
             Err(Refusal::NotOneMailbox { .. })
@@ -238,10 +211,7 @@ mod tests {
             seen_before: false,
         };
         assert_eq!(dkim_authorises("ann@example.net", &good), Ok(()));
-        let just = DkimFacts {
-            age: DKIM_MAX_AGE - Duration::from_secs(1),
-            ..good
-        };
+        let just = DkimFacts { age: DKIM_MAX_AGE - Duration::from_secs(1), ..good };
         assert_eq!(dkim_authorises("ann@example.net", &just), Ok(()));
         #[rustfmt::skip]
         let bad = [

@@ -77,10 +77,7 @@ impl RateWindow {
     /// Nothing has happened yet.
     #[must_use]
     pub fn new(rate: Rate) -> Self {
-        RateWindow {
-            rate,
-            times: VecDeque::new(),
-        }
+        RateWindow { rate, times: VecDeque::new() }
     }
 
     /// Whether one more is allowed now.
@@ -142,10 +139,7 @@ mod tests {
 
     #[test]
     fn holds_no_more_than_the_count() {
-        let mut w = RateWindow::new(Rate {
-            count: 3,
-            per: Duration::from_secs(86_400),
-        });
+        let mut w = RateWindow::new(Rate { count: 3, per: Duration::from_secs(86_400) });
         for second in 0..1000 {
             w.record(UnixTime(second));
         }
@@ -155,10 +149,7 @@ mod tests {
 
     #[test]
     fn zero_is_never() {
-        let mut w = RateWindow::new(Rate {
-            count: 0,
-            per: Duration::from_secs(60),
-        });
+        let mut w = RateWindow::new(Rate { count: 0, per: Duration::from_secs(60) });
         assert_eq!(w.check(UnixTime(0)), Err(Duration::from_secs(60)));
         w.record(UnixTime(0));
         assert_eq!(w.times.len(), 0);

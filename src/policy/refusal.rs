@@ -127,10 +127,7 @@ pub enum Refusal {
         window: Duration,
     },
     /// The person got enough today.
-    #[error(
-        "the person got {sent} later matches today; {} are the limit",
-        super::LATER_PER_DAY
-    )]
+    #[error("the person got {sent} later matches today; {} are the limit", super::LATER_PER_DAY)]
     EnoughToday {
         /// How many.
         sent: u32,
@@ -149,11 +146,7 @@ pub enum Refusal {
 /// Text from outside, safe in a mail, a log and on a terminal.
 fn shown(text: &str) -> String {
     const MOST: usize = 120;
-    let mut out: String = text
-        .chars()
-        .take(MOST)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut out: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
     if text.chars().nth(MOST).is_some() {
         out.push('…');
     }
@@ -175,20 +168,9 @@ mod tests {
 
     #[test]
     fn says_numbers() {
-        let refusal = Refusal::TooFast {
-            rate: "20/h".parse().unwrap(),
-            retry: Duration::from_secs(90),
-        };
-        assert_eq!(
-            refusal.to_string(),
-            "more than 20/h is too fast; try again in 1m30s"
-        );
-        let refusal = Refusal::DkimOld {
-            age: Duration::from_secs(6 * 86_400),
-        };
-        assert!(
-            refusal.to_string().contains("6d old; at most 5d"),
-            "{refusal}"
-        );
+        let refusal = Refusal::TooFast { rate: "20/h".parse().unwrap(), retry: Duration::from_secs(90) };
+        assert_eq!(refusal.to_string(), "more than 20/h is too fast; try again in 1m30s");
+        let refusal = Refusal::DkimOld { age: Duration::from_secs(6 * 86_400) };
+        assert!(refusal.to_string().contains("6d old; at most 5d"), "{refusal}");
     }
 }

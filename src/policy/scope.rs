@@ -98,10 +98,7 @@ impl fmt::Display for Authenticity {
             Authenticity::TrustedNetwork { client } => {
                 write!(f, "it came from {client}, which is in a trusted network")
             }
-            Authenticity::Relay {
-                authserv_id,
-                method,
-            } => {
+            Authenticity::Relay { authserv_id, method } => {
                 let (id, method) = (authserv_id.escape_debug(), method.escape_debug());
                 write!(f, "the relay {id} vouches for the author by {method}")
             }
@@ -109,10 +106,7 @@ impl fmt::Display for Authenticity {
                 write!(f, "it is signed by {} (DKIM)", domain.escape_debug())
             }
             Authenticity::CmrKey { neighbour } => {
-                write!(
-                    f,
-                    "it is signed with the key that we share with {neighbour}"
-                )
+                write!(f, "it is signed with the key that we share with {neighbour}")
             }
             Authenticity::Operator => f.write_str("the operator wrote it"),
         }
@@ -172,16 +166,10 @@ pub enum Provenance {
 pub fn scope_of(provenance: Provenance, publish: bool, first_post: FirstPost) -> Scope {
     let public = match provenance {
         Provenance::Peer | Provenance::Operator => true,
-        Provenance::Post { confirmed }
-        | Provenance::Polled {
-            addressed: true,
-            confirmed,
-        } => confirmed || first_post == FirstPost::Publish,
-        Provenance::Imported
-        | Provenance::Learned
-        | Provenance::Polled {
-            addressed: false, ..
-        } => publish,
+        Provenance::Post { confirmed } | Provenance::Polled { addressed: true, confirmed } => {
+            confirmed || first_post == FirstPost::Publish
+        }
+        Provenance::Imported | Provenance::Learned | Provenance::Polled { addressed: false, .. } => publish,
     };
     if public { Scope::Public } else { Scope::Local }
 }
@@ -205,24 +193,15 @@ mod tests {
         let client = "192.0.2.7".parse().unwrap();
         let known = [
             Authenticity::TrustedNetwork { client },
-            Authenticity::Relay {
-                authserv_id: "mx.example.org".into(),
-                method: "dkim".into(),
-            },
-            Authenticity::Dkim {
-                domain: "example.net".into(),
-            },
+            Authenticity::Relay { authserv_id: "mx.example.org".into(), method: "dkim".into() },
+            Authenticity::Dkim { domain: "example.net".into() },
             Authenticity::CmrKey { neighbour },
             Authenticity::Operator,
         ];
         for a in &known {
             assert!(a.is_authenticated(), "{a}");
             let json = serde_json::to_string(a).unwrap();
-            assert_eq!(
-                &serde_json::from_str::<Authenticity>(&json).unwrap(),
-                a,
-                "{json}"
-            );
+            assert_eq!(&serde_json::from_str::<Authenticity>(&json).unwrap(), a, "{json}");
         }
         assert!(!Authenticity::Unknown.is_authenticated());
         assert!(known[0].to_string().contains("192.0.2.7"));
@@ -234,67 +213,19 @@ mod tests {
         let table = [
             (Peer, false, FirstPost::Ask, Scope::Public),
             (Operator, false, FirstPost::Ask, Scope::Public),
-            (
-                Post { confirmed: false },
-                false,
-                FirstPost::Ask,
-                Scope::Local,
-            ),
-            (
-                Post { confirmed: false },
-                true,
-                FirstPost::Ask,
-                Scope::Local,
-            ),
-            (
-                Post { confirmed: true },
-                false,
-                FirstPost::Ask,
-                Scope::Public,
-            ),
-            (
-                Post { confirmed: false },
-                false,
-                FirstPost::Publish,
-                Scope::Public,
-            ),
+            (Post { confirmed: false }, false, FirstPost::Ask, Scope::Local),
+            (Post { confirmed: false }, true, FirstPost::Ask, Scope::Local),
+            (Post { confirmed: true }, false, FirstPost::Ask, Scope::Public),
+            (Post { confirmed: false }, false, FirstPost::Publish, Scope::Public),
             (Imported, false, FirstPost::Publish, Scope::Local),
             (Imported, true, FirstPost::Ask, Scope::Public),
             (Learned, false, FirstPost::Publish, Scope::Local),
-            (
-                Polled {
-                    addressed: false,
-                    confirmed: true,
-                },
-                false,
-                FirstPost::Publish,
-                Scope::Local,
-            ),
-            (
-                Polled {
-                    addressed: true,
-                    confirmed: false,
-                },
-                false,
-                FirstPost::Ask,
-                Scope::Local,
-            ),
-            (
-                Polled {
-                    addressed: true,
-                    confirmed: true,
-                },
-                false,
-                FirstPost::Ask,
-                Scope::Public,
-            ),
+            (Polled { addressed: false, confirmed: true }, false, FirstPost::Publish, Scope::Local),
+            (Polled { addressed: true, confirmed: false }, false, FirstPost::Ask, Scope::Local),
+            (Polled { addressed: true, confirmed: true }, false, FirstPost::Ask, Scope::Public),
         ];
         for (provenance, publish, first, scope) in table {
-            assert_eq!(
-                scope_of(provenance, publish, first),
-                scope,
-                "{provenance:?} {publish} {first:?}"
-            );
+            assert_eq!(scope_of(provenance, publish, first), scope, "{provenance:?} {publish} {first:?}");
         }
     }
 }

@@ -40,11 +40,7 @@ impl Standing {
 /// # Errors
 /// [`Refusal::NoRecipient`], [`Refusal::Stranger`], [`Refusal::LocalDomain`],
 /// [`Refusal::NotRoutable`], [`Refusal::LocalName`].
-pub fn may_send_to(
-    address: &Address,
-    standing: Standing,
-    local_domains: &[String],
-) -> Result<(), Refusal> {
+pub fn may_send_to(address: &Address, standing: Standing, local_domains: &[String]) -> Result<(), Refusal> {
     let shown = || address.to_string();
     let scheme = address.scheme().map(str::to_ascii_lowercase);
     let stranger = || Err(Refusal::Stranger { address: shown() });
@@ -56,17 +52,10 @@ pub fn may_send_to(
             if standing.configured() {
                 return Ok(());
             }
-            if local_domains
-                .iter()
-                .any(|domain| is_at_or_below(host, domain))
-            {
+            if local_domains.iter().any(|domain| is_at_or_below(host, domain)) {
                 return Err(Refusal::LocalDomain { address: shown() });
             }
-            if standing.authenticated || standing.vouched {
-                Ok(())
-            } else {
-                stranger()
-            }
+            if standing.authenticated || standing.vouched { Ok(()) } else { stranger() }
         }
         Some("ssh") => {
             if standing.configured() {
@@ -97,29 +86,15 @@ fn public_host(address: &Address, host: &str, standing: Standing) -> Result<(), 
         if is_globally_routable(ip) {
             return Ok(());
         }
-        return Err(Refusal::NotRoutable {
-            address: address.to_string(),
-            ip,
-        });
+        return Err(Refusal::NotRoutable { address: address.to_string(), ip });
     }
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     let last = name.rsplit('.').next().unwrap_or_default();
     // A last label of digits (or 0x…) is an IPv4 address in a spelling of inet_aton.
     let numeric = last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x");
-    let local = [
-        "localhost",
-        "local",
-        "internal",
-        "lan",
-        "home",
-        "corp",
-        "onion",
-        "localdomain",
-    ];
+    let local = ["localhost", "local", "internal", "lan", "home", "corp", "onion", "localdomain"];
     if !name.contains('.') || numeric || local.contains(&last) || name.ends_with("home.arpa") {
-        return Err(Refusal::LocalName {
-            address: address.to_string(),
-        });
+        return Err(Refusal::LocalName { address: address.to_string() });
     }
     Ok(())
 }
@@ -127,8 +102,7 @@ fn public_host(address: &Address, host: &str, standing: Standing) -> Result<(), 
 fn is_at_or_below(host: &str, domain: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let domain = domain.trim_matches('.').to_ascii_lowercase();
-    host.strip_suffix(domain.as_str())
-        .is_some_and(|front| front.is_empty() || front.ends_with('.'))
+    host.strip_suffix(domain.as_str()).is_some_and(|front| front.is_empty() || front.ends_with('.'))
 }
 
 /// At most so many contacts are learned per domain or network.
@@ -156,11 +130,7 @@ pub fn contact_group(address: &Address) -> Option<String> {
     let Some(second) = second else {
         return Some(host);
     };
-    let third = if top.len() == 2 && second.len() <= 3 {
-        labels.next()
-    } else {
-        None
-    };
+    let third = if top.len() == 2 && second.len() <= 3 { labels.next() } else { None };
     Some(match third {
         Some(third) => format!("{third}.{second}.{top}"),
         None => format!("{second}.{top}"),
@@ -176,19 +146,14 @@ pub fn may_learn<'a>(
     learned: impl IntoIterator<Item = &'a Address>,
 ) -> Result<(), Refusal> {
     let Some(group) = contact_group(address) else {
-        return Err(Refusal::NoRecipient {
-            address: address.to_string(),
-        });
+        return Err(Refusal::NoRecipient { address: address.to_string() });
     };
     let alike = learned
         .into_iter()
         .filter(|other| *other != address && contact_group(other).as_ref() == Some(&group))
         .count();
     if alike >= LEARNED_PER_GROUP {
-        return Err(Refusal::TooManyAlike {
-            address: address.to_string(),
-            group,
-        });
+        return Err(Refusal::TooManyAlike { address: address.to_string(), group });
     }
     Ok(())
 }
@@ -223,20 +188,13 @@ pub fn may_send_later(later: &LaterMatch) -> Result<(), Refusal> {
         return Err(Refusal::Stopped);
     }
     if later.age > later.window {
-        return Err(Refusal::PostTooOld {
-            age: later.age,
-            window: later.window,
-        });
+        return Err(Refusal::PostTooOld { age: later.age, window: later.window });
     }
     if later.sent_today >= LATER_PER_DAY {
-        return Err(Refusal::EnoughToday {
-            sent: later.sent_today,
-        });
+        return Err(Refusal::EnoughToday { sent: later.sent_today });
     }
     if later.of_author_today >= LATER_PER_AUTHOR {
-        return Err(Refusal::EnoughOfAuthor {
-            sent: later.of_author_today,
-        });
+        return Err(Refusal::EnoughOfAuthor { sent: later.of_author_today });
     }
     Ok(())
 }
@@ -245,11 +203,7 @@ pub fn may_send_later(later: &LaterMatch) -> Result<(), Refusal> {
 /// Judged by its beginning alone: a body that only looks like one is not worth the risk.
 #[must_use]
 pub fn is_key_exchange(body: &[u8]) -> bool {
-    let prefixes: [&[u8]; 3] = [
-        b"RSA key exchange ",
-        b"DH key exchange ",
-        b"Clear key exchange=",
-    ];
+    let prefixes: [&[u8]; 3] = [b"RSA key exchange ", b"DH key exchange ", b"Clear key exchange="];
     prefixes.iter().any(|prefix| body.starts_with(prefix))
 }
 
@@ -261,24 +215,13 @@ mod tests {
         Address::try_from(text).unwrap()
     }
 
-    const NOBODY: Standing = Standing {
-        listed: false,
-        pinned: false,
-        authenticated: false,
-        vouched: false,
-        returned: false,
-    };
+    const NOBODY: Standing =
+        Standing { listed: false, pinned: false, authenticated: false, vouched: false, returned: false };
 
     #[test]
     fn hostile_mail_addresses_are_never_sent_to() {
         // Not even if the operator listed them: a listing is by address, and these are none.
-        let all = Standing {
-            listed: true,
-            pinned: true,
-            authenticated: true,
-            vouched: true,
-            returned: true,
-        };
+        let all = Standing { listed: true, pinned: true, authenticated: true, vouched: true, returned: true };
         let hostile = [
             "mailto:a?bcc=b",
             "mailto:a@b.example?bcc=c@d.example",
@@ -313,41 +256,20 @@ mod tests {
         ];
         for text in hostile {
             let got = may_send_to(&address(text), all, &[]);
-            assert!(
-                matches!(got, Err(Refusal::NoRecipient { .. })),
-                "{text}: {got:?}"
-            );
+            assert!(matches!(got, Err(Refusal::NoRecipient { .. })), "{text}: {got:?}");
         }
         let latin = Address::new(b"mailto:a\xe4@example.net".as_slice()).unwrap();
-        assert!(matches!(
-            may_send_to(&latin, all, &[]),
-            Err(Refusal::NoRecipient { .. })
-        ));
+        assert!(matches!(may_send_to(&latin, all, &[]), Err(Refusal::NoRecipient { .. })));
     }
 
     #[test]
     fn standing_decides_about_mail() {
         let local = ["example.org".to_owned()];
-        let listed = Standing {
-            listed: true,
-            ..NOBODY
-        };
-        let pinned = Standing {
-            pinned: true,
-            ..NOBODY
-        };
-        let authenticated = Standing {
-            authenticated: true,
-            ..NOBODY
-        };
-        let vouched = Standing {
-            vouched: true,
-            ..NOBODY
-        };
-        let returned = Standing {
-            returned: true,
-            ..NOBODY
-        };
+        let listed = Standing { listed: true, ..NOBODY };
+        let pinned = Standing { pinned: true, ..NOBODY };
+        let authenticated = Standing { authenticated: true, ..NOBODY };
+        let vouched = Standing { vouched: true, ..NOBODY };
+        let returned = Standing { returned: true, ..NOBODY };
         #[rustfmt::skip]
         let table = [
             ("mailto:bob@example.net", NOBODY, Err("never sent")),
@@ -405,20 +327,14 @@ mod tests {
             ("http://other.co.uk/", Some("other.co.uk")),
             ("http://x.orf.at/", Some("x.orf.at")),
             ("http://8.8.4.9/", Some("8.8.4.0/24")),
-            (
-                "http://[2a00:1450:4001:81b::1]/",
-                Some("2a00:1450:4001::/48"),
-            ),
+            ("http://[2a00:1450:4001:81b::1]/", Some("2a00:1450:4001::/48")),
             ("http://intranet/", Some("intranet")),
             ("mailto:a,b", None),
         ];
         for (text, group) in groups {
             assert_eq!(contact_group(&address(text)).as_deref(), group, "{text}");
         }
-        let known = [
-            address("http://a.example.net/"),
-            address("mailto:b@example.net"),
-        ];
+        let known = [address("http://a.example.net/"), address("mailto:b@example.net")];
         assert!(may_learn(&address("http://c.example.net/"), &known).is_err());
         assert!(may_learn(&address("http://c.example.com/"), &known).is_ok());
         // Learning again what is known is no third one.
@@ -429,31 +345,14 @@ mod tests {
     #[test]
     fn later_matches_end() {
         let day = Duration::from_secs(86_400);
-        let good = LaterMatch {
-            age: 30 * day,
-            window: 30 * day,
-            sent_today: 9,
-            of_author_today: 2,
-            stopped: false,
-        };
+        let good =
+            LaterMatch { age: 30 * day, window: 30 * day, sent_today: 9, of_author_today: 2, stopped: false };
         assert_eq!(may_send_later(&good), Ok(()));
         let bad = [
-            LaterMatch {
-                age: 30 * day + Duration::from_secs(1),
-                ..good
-            },
-            LaterMatch {
-                sent_today: 10,
-                ..good
-            },
-            LaterMatch {
-                of_author_today: 3,
-                ..good
-            },
-            LaterMatch {
-                stopped: true,
-                ..good
-            },
+            LaterMatch { age: 30 * day + Duration::from_secs(1), ..good },
+            LaterMatch { sent_today: 10, ..good },
+            LaterMatch { of_author_today: 3, ..good },
+            LaterMatch { stopped: true, ..good },
         ];
         let words = ["30d", "10 are", "3 are", "asked for no more"];
         for (later, words) in bad.iter().zip(words) {
@@ -472,11 +371,7 @@ mod tests {
         ] {
             assert!(is_key_exchange(body.as_bytes()), "{body}");
         }
-        for body in [
-            "",
-            "About RSA key exchange request=",
-            "rsa key exchange request=1,2.",
-        ] {
+        for body in ["", "About RSA key exchange request=", "rsa key exchange request=1,2."] {
             assert!(!is_key_exchange(body.as_bytes()), "{body}");
         }
     }

@@ -34,10 +34,7 @@ impl Row {
     /// Its places in the orders by messages and by bytes.
     fn keys(&self, id: u32) -> (Key, Key) {
         let oldest = Reverse(self.held.first().copied().unwrap_or(u32::MAX));
-        (
-            (self.held.len() as u64, oldest, id),
-            (self.bytes, oldest, id),
-        )
+        ((self.held.len() as u64, oldest, id), (self.bytes, oldest, id))
     }
 }
 
@@ -131,11 +128,7 @@ impl Holders {
             Measure::Messages => row.held.len() as u64,
             Measure::Bytes => row.bytes,
         };
-        if amount > share && row.held.len() > 1 {
-            row.held.first().copied()
-        } else {
-            None
-        }
+        if amount > share && row.held.len() > 1 { row.held.first().copied() } else { None }
     }
 
     /// The messages of one holder, oldest first.

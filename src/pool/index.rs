@@ -95,15 +95,8 @@ impl Index {
     }
 
     /// The live messages that have this word, newest first.
-    pub(super) fn newest<'a>(
-        &'a self,
-        word: u64,
-        slots: &'a Slots,
-    ) -> impl Iterator<Item = u32> + 'a {
-        let list = self
-            .postings
-            .get(&word)
-            .map_or(&[][..], |list| &list.ordinals);
+    pub(super) fn newest<'a>(&'a self, word: u64, slots: &'a Slots) -> impl Iterator<Item = u32> + 'a {
+        let list = self.postings.get(&word).map_or(&[][..], |list| &list.ordinals);
         list.iter().rev().copied().filter(|o| slots.is_live(*o))
     }
 
@@ -113,10 +106,7 @@ impl Index {
             return Usage::default();
         };
         if list.live == 1 {
-            return Usage {
-                authors: 1.0,
-                weight: 1.0,
-            };
+            return Usage { authors: 1.0, weight: 1.0 };
         }
         let step = list.ordinals.len().div_ceil(SAMPLE).max(1);
         let mut seen = 0_usize;
@@ -129,10 +119,7 @@ impl Index {
         }
         let live = list.live as f64;
         if seen == 0 {
-            return Usage {
-                authors: live,
-                weight: live,
-            };
+            return Usage { authors: live, weight: live };
         }
         let scale = live / seen as f64;
         // Summed in an order of their own: addition of floats depends on the order.
@@ -159,10 +146,6 @@ impl Index {
 
     /// Mean number of distinct words of a message, at least 1.
     pub(super) fn mean_words(&self) -> f64 {
-        if self.messages == 0 {
-            1.0
-        } else {
-            (self.words as f64 / self.messages as f64).max(1.0)
-        }
+        if self.messages == 0 { 1.0 } else { (self.words as f64 / self.messages as f64).max(1.0) }
     }
 }

@@ -20,8 +20,8 @@ mod slots;
 mod tests;
 
 pub use nearest::{
-    MIN_GAIN_BITS, MIN_GAIN_SHARE, NOMINEES, PEER_MIN_GAIN_BITS, PEER_MIN_GAIN_SHARE, PeerCost,
-    Query, Scored, VIEW,
+    MIN_GAIN_BITS, MIN_GAIN_SHARE, NOMINEES, PEER_MIN_GAIN_BITS, PEER_MIN_GAIN_SHARE, PEER_NOMINEES,
+    PeerCost, Query, Scored, VIEW,
 };
 
 use crate::distance::{Coder, Deflate, oldest, words};
@@ -58,12 +58,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            max_messages: 1_000_000,
-            max_bytes: 8 << 30,
-            share_percent: 5,
-            max_profiles: 1024,
-        }
+        Limits { max_messages: 1_000_000, max_bytes: 8 << 30, share_percent: 5, max_profiles: 1024 }
     }
 }
 
@@ -101,12 +96,7 @@ impl Entry {
     /// The router that took it from its author: the second oldest address, else the origin's.
     #[must_use]
     pub fn home_router(&self) -> &Address {
-        self.hops
-            .iter()
-            .rev()
-            .nth(1)
-            .or_else(|| self.hops.last())
-            .unwrap_or(&self.author)
+        self.hops.iter().rev().nth(1).or_else(|| self.hops.last()).unwrap_or(&self.author)
     }
 }
 
@@ -210,10 +200,7 @@ impl Pool {
     pub fn insert(&mut self, entry: Entry) -> Vec<i64> {
         let (seq, size) = (entry.seq, entry.bytes());
         self.remove(seq);
-        if is_key_exchange(&entry.body)
-            || size > self.limits.max_bytes
-            || self.limits.max_messages == 0
-        {
+        if is_key_exchange(&entry.body) || size > self.limits.max_bytes || self.limits.max_messages == 0 {
             return vec![seq];
         }
         if self.slots.is_sparse() {
@@ -223,8 +210,7 @@ impl Pool {
             self.holders.renumber(&to);
         }
         if entry.scope == Scope::Public {
-            self.profiles
-                .credit(&entry.sender, seq, &entry.author, &entry.body);
+            self.profiles.credit(&entry.sender, seq, &entry.author, &entry.body);
             let home = entry.home_router();
             if *home != entry.sender && self.profiles.get(home).is_some() {
                 self.profiles.credit(home, seq, &entry.author, &entry.body);
@@ -233,16 +219,10 @@ impl Pool {
         let distinct = distinct_words(&entry.body);
         let (sender, author_address) = (entry.sender.clone(), entry.author.clone());
         let ordinal = self.slots.next();
-        let author = self
-            .holders
-            .add(Part::Author, &author_address, ordinal, size);
+        let author = self.holders.add(Part::Author, &author_address, ordinal, size);
         self.holders.add(Part::Neighbour, &sender, ordinal, size);
         self.index(entry.scope).add(ordinal, author, &distinct);
-        let stored = Stored {
-            entry,
-            words: distinct.len(),
-            bits: OnceLock::new(),
-        };
+        let stored = Stored { entry, words: distinct.len(), bits: OnceLock::new() };
         self.slots.push(stored, author);
         self.bytes += size;
         self.make_room(&author_address, &sender)
@@ -264,16 +244,12 @@ impl Pool {
     pub fn erase_author(&mut self, author: &Address) -> Vec<i64> {
         self.profiles.erase_author(author);
         let held = self.holders.held(Part::Author, author);
-        held.into_iter()
-            .filter_map(|ordinal| self.take(ordinal))
-            .map(|entry| entry.seq)
-            .collect()
+        held.into_iter().filter_map(|ordinal| self.take(ordinal)).map(|entry| entry.seq).collect()
     }
 
     /// These peers' profiles are never given up for others'.
     pub fn pin(&mut self, peers: impl IntoIterator<Item = Address>) {
-        self.profiles
-            .pin(peers.into_iter().collect::<HashSet<Address>>());
+        self.profiles.pin(peers.into_iter().collect::<HashSet<Address>>());
     }
 
     /// How many messages a peer has been credited for, and when last in the order of credits
@@ -301,46 +277,28 @@ impl Pool {
         };
         index.remove(author, &distinct, &self.slots);
         let size = entry.bytes();
-        self.holders
-            .remove(Part::Author, &entry.author, ordinal, size);
-        self.holders
-            .remove(Part::Neighbour, &entry.sender, ordinal, size);
+        self.holders.remove(Part::Author, &entry.author, ordinal, size);
+        self.holders.remove(Part::Neighbour, &entry.sender, ordinal, size);
         self.bytes = self.bytes.saturating_sub(size);
         Some(entry)
     }
 
     /// Evicts until the limits hold, after `author` and `sender` have added a message.
     fn make_room(&mut self, author: &Address, sender: &Address) -> Vec<i64> {
-        let Limits {
-            max_messages,
-            max_bytes,
-            share_percent,
-            ..
-        } = self.limits;
+        let Limits { max_messages, max_bytes, share_percent, .. } = self.limits;
         let most = max_messages as u64;
-        let share = |of: u64| {
-            u64::try_from(u128::from(of) * u128::from(share_percent) / 100)
-                .unwrap_or(of)
-                .max(1)
-        };
+        let share =
+            |of: u64| u64::try_from(u128::from(of) * u128::from(share_percent) / 100).unwrap_or(of).max(1);
         let nearly = |have: u64, of: u64| u128::from(have) * 10 > u128::from(of) * 9;
         let mut evicted = Vec::new();
-        let measures = [
-            (Measure::Messages, share(most)),
-            (Measure::Bytes, share(max_bytes)),
-        ];
+        let measures = [(Measure::Messages, share(most)), (Measure::Bytes, share(max_bytes))];
 
         if nearly(self.len() as u64, most) || nearly(self.bytes, max_bytes) {
             let parts = [(Part::Author, author), (Part::Neighbour, sender)];
             let pays = measures.iter().find_map(|(measure, share)| {
-                parts.iter().find_map(|(part, who)| {
-                    self.holders.oldest_if_over(*part, who, *measure, *share)
-                })
+                parts.iter().find_map(|(part, who)| self.holders.oldest_if_over(*part, who, *measure, *share))
             });
-            evicted.extend(
-                pays.and_then(|ordinal| self.take(ordinal))
-                    .map(|entry| entry.seq),
-            );
+            evicted.extend(pays.and_then(|ordinal| self.take(ordinal)).map(|entry| entry.seq));
         }
         while self.len() > max_messages || self.bytes > max_bytes {
             let over = if self.len() > max_messages {

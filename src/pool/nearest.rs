@@ -30,8 +30,9 @@ const SEARCHED: usize = super::INDEXED;
 /// How many messages the words nominate for measuring.
 pub const NOMINEES: usize = 32;
 
-/// How many peers the words nominate for measuring; a profile of 32 KiB costs a millisecond.
-const PEER_NOMINEES: usize = 16;
+/// How many peers the words nominate for measuring. A full profile costs one to two milliseconds,
+/// and the first few decide.
+pub const PEER_NOMINEES: usize = 8;
 
 /// How many postings one look-up reads.
 const POSTINGS: usize = 20_000;
@@ -72,13 +73,7 @@ impl<'a> Query<'a> {
     /// By gain, with the honest cost of pointing back.
     #[must_use]
     pub fn new(body: &'a [u8], audience: Audience<'a>) -> Self {
-        Query {
-            body,
-            audience,
-            except: None,
-            metric: Metric::Gain,
-            age: 1.0,
-        }
+        Query { body, audience, except: None, metric: Metric::Gain, age: 1.0 }
     }
 }
 
@@ -114,7 +109,7 @@ pub struct Scored {
 pub struct PeerCost {
     /// The peer.
     pub address: Address,
-    /// C(X|Yi), bits. C(X) if it has sent nothing that shares a word with X.
+    /// C(X|Yi), bits. C(X) if it was not measured.
     pub bits: f64,
     /// C(X) − C(X|Yi), bits.
     pub gain_bits: f64,
@@ -124,6 +119,10 @@ pub struct PeerCost {
     pub distance: f64,
     /// How many messages it has been credited for.
     pub messages: u64,
+    /// How many words its text shares with X that not everybody uses.
+    pub shared: u32,
+    /// Whether it was measured: the [`PEER_NOMINEES`] that share most are.
+    pub measured: bool,
     /// Whether the gain says anything: at least [`PEER_MIN_GAIN_BITS`] and
     /// [`PEER_MIN_GAIN_SHARE`], and a shared word that not everybody uses.
     pub signal: bool,
@@ -167,8 +166,7 @@ impl Pool {
                 if query.metric != Metric::Normalised {
                     score += query.age * ago.log2();
                 }
-                (measured.gain() > 0.0)
-                    .then(|| (describe(&stored.entry, &measured, score, shared), ordinal))
+                (measured.gain() > 0.0).then(|| (describe(&stored.entry, &measured, score, shared), ordinal))
             })
             .collect();
         scored.sort_by(|(a, ao), (b, bo)| {
@@ -197,38 +195,30 @@ impl Pool {
     }
 
     /// [`Pool::peer_costs`] under a metric of choice. Measured are the candidates that share a
-    /// telling word with X, at most 16 of them, those with the most and rarest first.
+    /// telling word with X, at most [`PEER_NOMINEES`], those with the most and rarest first.
     #[must_use]
-    pub fn peer_costs_by(
-        &self,
-        body: &[u8],
-        candidates: &[Address],
-        metric: Metric,
-    ) -> Vec<PeerCost> {
+    pub fn peer_costs_by(&self, body: &[u8], candidates: &[Address], metric: Metric) -> Vec<PeerCost> {
         let x = oldest(body, VIEW);
         let x_bits = self.coder.bits(x);
         let clues = self.clues_of(x, &[&self.public], true);
-        let mut weights: Vec<(f64, &Address)> = candidates
+        let mut sharing: Vec<(f64, u32, &Address)> = candidates
             .iter()
             .filter_map(|address| {
                 let seen = self.profiles.get(address)?.seen(self.coder());
-                let weight: f64 = clues
+                let (weight, shared) = clues
                     .iter()
                     .filter(|clue| clue.telling && seen.words.contains(&clue.hash))
-                    .map(|clue| clue.rarity.max(0.01))
-                    .sum();
-                (weight > 0.0).then_some((weight, address))
+                    .fold((0.0, 0), |(weight, n), clue| (weight + clue.rarity, n + 1));
+                (shared > 0).then_some((weight, shared, address))
             })
             .collect();
-        weights.sort_by(|(a, at), (b, bt)| {
-            b.partial_cmp(a)
-                .unwrap_or(Ordering::Equal)
-                .then_with(|| at.cmp(bt))
+        sharing.sort_by(|(a, _, at), (b, _, bt)| {
+            b.partial_cmp(a).unwrap_or(Ordering::Equal).then_with(|| at.cmp(bt))
         });
-        let measured: HashSet<&Address> = weights
+        let sharing: HashMap<&Address, (u32, bool)> = sharing
             .into_iter()
-            .take(PEER_NOMINEES)
-            .map(|(_, address)| address)
+            .enumerate()
+            .map(|(place, (_, shared, address))| (address, (shared, place < PEER_NOMINEES)))
             .collect();
         candidates
             .iter()
@@ -236,23 +226,14 @@ impl Pool {
                 let profile = self.profiles.get(address);
                 let seen = profile.map(|p| p.seen(self.coder()));
                 let (y, y_bits) = seen.map_or((&b""[..], 0.0), |s| (&s.text, s.bits));
-                let known = measured.contains(address);
-                let x_given_y = if known {
-                    self.coder.bits_after(x, y, y_bits).min(x_bits)
-                } else {
-                    x_bits
-                };
+                let (shared, known) = sharing.get(address).copied().unwrap_or_default();
+                let x_given_y = if known { self.coder.bits_after(x, y, y_bits).min(x_bits) } else { x_bits };
                 let y_given_x = if metric.is_symmetric() && !y.is_empty() {
                     self.coder.bits_after(y, x, x_bits)
                 } else {
                     y_bits
                 };
-                let m = Measured {
-                    x: x_bits,
-                    y: y_bits,
-                    x_given_y,
-                    y_given_x,
-                };
+                let m = Measured { x: x_bits, y: y_bits, x_given_y, y_given_x };
                 PeerCost {
                     address: address.clone(),
                     bits: x_given_y,
@@ -260,9 +241,9 @@ impl Pool {
                     gain_share: m.gain_share(),
                     distance: metric.distance(&m),
                     messages: profile.map_or(0, |p| p.messages),
-                    signal: known
-                        && m.gain() >= PEER_MIN_GAIN_BITS
-                        && m.gain_share() >= PEER_MIN_GAIN_SHARE,
+                    shared,
+                    measured: known,
+                    signal: known && m.gain() >= PEER_MIN_GAIN_BITS && m.gain_share() >= PEER_MIN_GAIN_SHARE,
                 }
             })
             .collect()
@@ -271,9 +252,7 @@ impl Pool {
     /// The text of a peer as far as it counts, for measuring something else against it.
     #[must_use]
     pub fn sent_by(&self, peer: &Address) -> &[u8] {
-        self.profiles
-            .get(peer)
-            .map_or(&[], |profile| &profile.seen(self.coder()).text)
+        self.profiles.get(peer).map_or(&[], |profile| &profile.seen(self.coder()).text)
     }
 
     /// The passage of a cached message, at most `max_chars` characters, with the most and, for
@@ -283,11 +262,8 @@ impl Pool {
         let Some(entry) = self.get(seq).filter(|entry| is_for(entry, audience)) else {
             return String::new();
         };
-        let rarity: HashMap<u64, f64> = self
-            .clues(oldest(x, VIEW), audience)
-            .into_iter()
-            .map(|c| (c.hash, c.rarity))
-            .collect();
+        let rarity: HashMap<u64, f64> =
+            self.clues(oldest(x, VIEW), audience).into_iter().map(|c| (c.hash, c.rarity)).collect();
         excerpt_by(&entry.body, x, max_chars, &|word: &Word| {
             rarity.get(&word.hash).copied().unwrap_or(0.0).max(0.01)
         })
@@ -326,9 +302,8 @@ impl Pool {
             .into_iter()
             .map(|(word, messages)| {
                 let usage = indexes.iter().map(|i| i.usage(word.hash, &self.slots));
-                let (users, weight) = usage.fold((0.0, 0.0), |(users, weight), u| {
-                    (users + u.authors, weight + u.weight)
-                });
+                let (users, weight) =
+                    usage.fold((0.0, 0.0), |(users, weight), u| (users + u.authors, weight + u.weight));
                 let common = !word.says_something();
                 let frequent = users > FEW && users > FREQUENT * authors;
                 let rarity = (1.0 + everybody.max(1.0) / weight.max(0.5)).log2();
@@ -342,9 +317,7 @@ impl Pool {
             .collect();
         clues.sort_by(|a, b| {
             let rarer = b.rarity.partial_cmp(&a.rarity).unwrap_or(Ordering::Equal);
-            rarer
-                .then(a.messages.cmp(&b.messages))
-                .then(a.hash.cmp(&b.hash))
+            rarer.then(a.messages.cmp(&b.messages)).then(a.hash.cmp(&b.hash))
         });
         clues
     }
@@ -383,13 +356,9 @@ impl Pool {
                 (!same).then_some((weight / (1.0 + 1.2 * length), ordinal, shared))
             })
             .collect();
-        best.sort_by(|(a, ao, _), (b, bo, _)| {
-            b.partial_cmp(a).unwrap_or(Ordering::Equal).then(bo.cmp(ao))
-        });
+        best.sort_by(|(a, ao, _), (b, bo, _)| b.partial_cmp(a).unwrap_or(Ordering::Equal).then(bo.cmp(ao)));
         best.truncate(NOMINEES);
-        best.into_iter()
-            .map(|(_, ordinal, shared)| (ordinal, shared))
-            .collect()
+        best.into_iter().map(|(_, ordinal, shared)| (ordinal, shared)).collect()
     }
 
     /// An author's own local messages: few, so they are read through, the newest ones.
@@ -413,20 +382,12 @@ impl Pool {
     /// else C(Y) stands for it.
     fn measure(&self, x: &[u8], x_bits: f64, stored: &Stored, y: &[u8], both: bool) -> Measured {
         let whole = y.len() == stored.entry.body.len();
-        let y_bits = if whole {
-            *stored.bits.get_or_init(|| self.coder.bits(y))
-        } else {
-            self.coder.bits(y)
-        };
+        let y_bits = if whole { *stored.bits.get_or_init(|| self.coder.bits(y)) } else { self.coder.bits(y) };
         Measured {
             x: x_bits,
             y: y_bits,
             x_given_y: self.coder.bits_after(x, y, y_bits).min(x_bits),
-            y_given_x: if both {
-                self.coder.bits_after(y, x, x_bits)
-            } else {
-                y_bits
-            },
+            y_given_x: if both { self.coder.bits_after(y, x, x_bits) } else { y_bits },
         }
     }
 }
@@ -437,20 +398,14 @@ fn passage<'b>(body: &'b [u8], clues: &[Clue], width: usize) -> &'b [u8] {
     if body.len() <= width {
         return body;
     }
-    let rarity: HashMap<u64, f64> = clues
-        .iter()
-        .filter(|c| c.telling)
-        .map(|c| (c.hash, c.rarity * c.rarity))
-        .collect();
+    let rarity: HashMap<u64, f64> =
+        clues.iter().filter(|c| c.telling).map(|c| (c.hash, c.rarity * c.rarity)).collect();
     let half = (width / 2).max(1);
     let mut best: (&[u8], f64) = (oldest(body, width), -1.0);
     let mut before: (usize, BTreeSet<u64>) = (0, BTreeSet::new());
     for (block, bytes) in oldest(body, SEARCHED).chunks(half).enumerate() {
-        let found: BTreeSet<u64> = words(bytes)
-            .into_iter()
-            .map(|w| w.hash)
-            .filter(|h| rarity.contains_key(h))
-            .collect();
+        let found: BTreeSet<u64> =
+            words(bytes).into_iter().map(|w| w.hash).filter(|h| rarity.contains_key(h)).collect();
         let sum: f64 = before.1.union(&found).filter_map(|h| rarity.get(h)).sum();
         if sum > best.1 {
             let passage = body.get(before.0..).unwrap_or_default();

@@ -90,12 +90,7 @@ pub(super) struct Profiles {
 
 impl Profiles {
     pub(super) fn new(most: usize) -> Self {
-        Profiles {
-            by_address: HashMap::new(),
-            pinned: HashSet::new(),
-            most,
-            credits: 0,
-        }
+        Profiles { by_address: HashMap::new(), pinned: HashSet::new(), most, credits: 0 }
     }
 
     pub(super) fn get(&self, address: &Address) -> Option<&Profile> {
@@ -111,8 +106,11 @@ impl Profiles {
         self.pinned = pinned;
     }
 
-    /// Credits a peer with a message.
+    /// Credits a peer with a message, once: a message that is inserted again earns nothing new.
     pub(super) fn credit(&mut self, peer: &Address, seq: i64, author: &Address, body: &[u8]) {
+        if self.by_address.get(peer).is_some_and(|p| p.pieces.iter().any(|piece| piece.seq == seq)) {
+            return;
+        }
         self.credits += 1;
         if !self.by_address.contains_key(peer) && !self.make_room() {
             return;
@@ -121,11 +119,7 @@ impl Profiles {
         profile.messages += 1;
         profile.last = self.credits;
         let text = oldest(body, PER_MESSAGE).into();
-        profile.push(Piece {
-            seq,
-            author: author.clone(),
-            text,
-        });
+        profile.push(Piece { seq, author: author.clone(), text });
     }
 
     /// Gives up the profile that is worth least: of those with the fewest messages (up to 16,
@@ -160,7 +154,6 @@ impl Profiles {
         for profile in self.by_address.values_mut() {
             profile.erase(&gone);
         }
-        self.by_address
-            .retain(|_, profile| !profile.pieces.is_empty());
+        self.by_address.retain(|_, profile| !profile.pieces.is_empty());
     }
 }

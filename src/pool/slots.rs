@@ -32,8 +32,7 @@ impl Slots {
 
     /// The ordinal that the next message will get.
     pub(super) fn next(&self) -> u32 {
-        self.base
-            .saturating_add(u32::try_from(self.slots.len()).unwrap_or(u32::MAX))
+        self.base.saturating_add(u32::try_from(self.slots.len()).unwrap_or(u32::MAX))
     }
 
     /// Whether so many numbers are taken by messages that are gone that [`Slots::renumber`] pays.

@@ -34,12 +34,7 @@ pub(super) fn peers(
         .map(|cost| {
             let no = plan.check_subject(&cost.address).err();
             let lot = lot(seed, &cost.address);
-            Candidate {
-                cost,
-                no,
-                chosen: None,
-                lot,
-            }
+            Candidate { cost, no, chosen: None, lot }
         })
         .collect();
     ranked.sort_by(order);
@@ -68,21 +63,10 @@ pub(super) fn peers(
 }
 
 /// The peers that are considered: pinned ones, then those that were credited last.
-fn considered(
-    plan: &mut Plan<'_>,
-    pool: &Pool,
-    given: usize,
-    policy: &RoutingPolicy,
-) -> Vec<Address> {
+fn considered(plan: &mut Plan<'_>, pool: &Pool, given: usize, policy: &RoutingPolicy) -> Vec<Address> {
     let mut all: Vec<&Contact> = plan.contacts();
     all.retain(|contact| !plan.is_own(&contact.address));
-    all.sort_by_key(|c| {
-        (
-            !c.pinned,
-            std::cmp::Reverse(pool.credited(&c.address).1),
-            &c.address,
-        )
-    });
+    all.sort_by_key(|c| (!c.pinned, std::cmp::Reverse(pool.credited(&c.address).1), &c.address));
     if all.len() > policy.contacts {
         let left_out = all.len() - policy.contacts;
         plan.say(format!(
@@ -91,18 +75,12 @@ fn considered(
         ));
         all.truncate(policy.contacts);
     }
-    all.into_iter()
-        .map(|contact| contact.address.clone())
-        .collect()
+    all.into_iter().map(|contact| contact.address.clone()).collect()
 }
 
 /// Peers that know something first, the nearest first; all others by lot.
 fn order(a: &Candidate, b: &Candidate) -> Ordering {
-    let by_lot = || {
-        a.lot
-            .cmp(&b.lot)
-            .then_with(|| a.cost.address.cmp(&b.cost.address))
-    };
+    let by_lot = || a.lot.cmp(&b.lot).then_with(|| a.cost.address.cmp(&b.cost.address));
     match (a.cost.signal, b.cost.signal) {
         (true, false) => Ordering::Less,
         (false, true) => Ordering::Greater,
@@ -143,13 +121,15 @@ fn walk(
         ));
         return;
     }
-    // An author's own earlier message is no answer, however strong.
-    let by_others = |s: &&Scored| pool.get(s.seq).is_some_and(|y| y.author != origin.address);
-    let strongest = found.iter().filter(by_others).max_by(|a, b| {
-        a.gain_share
-            .partial_cmp(&b.gain_share)
-            .unwrap_or(Ordering::Equal)
-    });
+    // An author's own earlier message is no answer, however strong. The author of a message that
+    // was posted here may be known by another address than the alias in its origin line.
+    let by_others = |s: &&Scored| {
+        pool.get(s.seq).is_some_and(|y| y.author != origin.address && y.hops.last() != Some(&origin.address))
+    };
+    let strongest = found
+        .iter()
+        .filter(by_others)
+        .max_by(|a, b| a.gain_share.partial_cmp(&b.gain_share).unwrap_or(Ordering::Equal));
     if let Some(s) = strongest.filter(|s| s.gain_share >= policy.strong_match) {
         plan.say(format!(
             "it walks no further: {} here saves {} of it (strong_match = {})",
@@ -162,14 +142,8 @@ fn walk(
     let first = subject.is_post || lines == 1;
     let wanted = if first { policy.first_walks } else { 1 };
     let sent = send_to_best(plan, ranked, wanted, policy);
-    let who = if first {
-        "we are its first router"
-    } else {
-        "it is on its way"
-    };
-    plan.say(format!(
-        "{who}, so it goes to {wanted} of the best peers; {sent} can get it"
-    ));
+    let who = if first { "we are its first router" } else { "it is on its way" };
+    plan.say(format!("{who}, so it goes to {wanted} of the best peers; {sent} can get it"));
 }
 
 /// Sends X to the first `wanted` candidates that can get it. How many did.
@@ -184,9 +158,7 @@ fn send_to_best(
         if sent == wanted {
             break;
         }
-        if candidate.no.is_some()
-            || (!candidate.cost.signal && policy.no_signal == NoSignal::Discard)
-        {
+        if candidate.no.is_some() || (!candidate.cost.signal && policy.no_signal == NoSignal::Discard) {
             continue;
         }
         if send(plan, candidate) {
@@ -219,16 +191,11 @@ fn literal(plan: &mut Plan<'_>, ranked: &mut [Candidate], policy: &RoutingPolicy
     let Some(best) = ranked.first() else { return };
     if !best.cost.signal {
         let sent = send_to_best(plan, ranked, 1, policy);
-        plan.say(format!(
-            "no peer knows anything about it; {sent} gets it by lot"
-        ));
+        plan.say(format!("no peer knows anything about it; {sent} gets it by lot"));
         return;
     }
     if best.no == Some(No::InHeader) {
-        plan.say(format!(
-            "it is kept: {}, which knows it best, has sent it",
-            best.cost.address
-        ));
+        plan.say(format!("it is kept: {}, which knows it best, has sent it", best.cost.address));
         return;
     }
     let x_bits = best.cost.bits + best.cost.gain_bits;
@@ -264,10 +231,7 @@ fn compensate(plan: &mut Plan<'_>, pool: &Pool, ranked: &[Candidate], policy: &R
         Some(y) => {
             let why = format!("compensation: {to} knows the message best and has sent it");
             if let Err(no) = plan.send_cached(to, y, why) {
-                plan.say(format!(
-                    "{} does not go to {to} for compensation: {no}",
-                    y.id
-                ));
+                plan.say(format!("{} does not go to {to} for compensation: {no}", y.id));
             }
         }
         None => plan.say(format!("nothing here would compensate {to}")),
@@ -289,6 +253,9 @@ fn why(candidate: &Candidate) -> String {
         (Some(chosen), _) => chosen.clone(),
         (None, Some(no)) => no.to_string(),
         (None, None) if cost.signal => format!("not needed: {}", knows(cost)),
+        (None, None) if cost.shared > 0 && !cost.measured => {
+            format!("not measured: it shares {} words with it, others share more", cost.shared)
+        }
         (None, None) if cost.messages == 0 => "it has sent nothing yet".to_owned(),
         (None, None) => "nothing it has sent is about this".to_owned(),
     }
@@ -302,8 +269,5 @@ fn lot(seed: u64, address: &Address) -> u64 {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     };
-    address
-        .as_bytes()
-        .iter()
-        .fold(mix(seed), |state, byte| mix(state ^ u64::from(*byte)))
+    address.as_bytes().iter().fold(mix(seed), |state, byte| mix(state ^ u64::from(*byte)))
 }

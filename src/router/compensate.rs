@@ -30,10 +30,7 @@ pub(super) fn choose<'p>(
 ) -> Option<&'p Entry> {
     let coder = pool.coder();
     let mut guess = oldest(&subject.message.body, WINDOW / 2).to_vec();
-    guess.extend_from_slice(oldest(
-        pool.sent_by(peer),
-        WINDOW.saturating_sub(guess.len()),
-    ));
+    guess.extend_from_slice(oldest(pool.sent_by(peer), WINDOW.saturating_sub(guess.len())));
     let query = Query {
         except: Some(subject.id),
         age: 0.0,
@@ -47,11 +44,7 @@ pub(super) fn choose<'p>(
         .filter(|z| may_go(z))
         .take(MEASURED);
     let worth = |z: &Entry| {
-        let near = Query {
-            except: Some(z.id),
-            age: 0.0,
-            ..Query::new(&z.body, Audience::Public)
-        };
+        let near = Query { except: Some(z.id), age: 0.0, ..Query::new(&z.body, Audience::Public) };
         let rest: Vec<u8> = pool
             .search(&near, REST)
             .into_iter()
@@ -66,9 +59,7 @@ pub(super) fn choose<'p>(
         .map(|z| (worth(z), z))
         .max_by(|(a, x), (b, y)| {
             // Of equals the older one.
-            a.partial_cmp(b)
-                .unwrap_or(Ordering::Equal)
-                .then(y.seq.cmp(&x.seq))
+            a.partial_cmp(b).unwrap_or(Ordering::Equal).then(y.seq.cmp(&x.seq))
         })
         .map(|(_, z)| z)
 }

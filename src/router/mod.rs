@@ -160,10 +160,7 @@ pub fn decide(
     let message = subject.message;
     if is_key_exchange(&message.body) {
         let verdict = "a key exchange: neither matched nor forwarded".to_owned();
-        return Decision {
-            verdict,
-            ..Decision::default()
-        };
+        return Decision { verdict, ..Decision::default() };
     }
     let found = matches(subject, pool, policy);
     let mut plan = Plan::new(subject, peers, around, policy.max_forwards);
@@ -197,19 +194,11 @@ pub fn decide(
             gain_share: s.gain_share,
             one_sided_bits: s.one_sided_bits,
             distance_raw: s.distance_raw,
-            ours: pool
-                .get(s.seq)
-                .is_some_and(|y| around.is_own(y.home_router())),
+            ours: pool.get(s.seq).is_some_and(|y| around.is_own(y.home_router())),
         })
         .collect();
     let (reasons, forwards) = plan.done();
-    Decision {
-        verdict: verdict(&matches, &scores, &forwards),
-        reasons,
-        peers: scores,
-        matches,
-        forwards,
-    }
+    Decision { verdict: verdict(&matches, &scores, &forwards), reasons, peers: scores, matches, forwards }
 }
 
 /// The messages that are near enough, nearest first. Public ones only, whoever asks: a decision
@@ -229,10 +218,7 @@ fn matches(subject: &Subject<'_>, pool: &Pool, policy: &RoutingPolicy) -> Vec<Sc
 
 /// A3: Y to the addresses in the header of X, of which one is enough.
 fn exchange_matches(plan: &mut Plan<'_>, pool: &Pool, found: &[Scored], subject: &Subject<'_>) {
-    let (home, neighbour) = (
-        subject.message.home_router(),
-        &subject.message.sender().address,
-    );
+    let (home, neighbour) = (subject.message.home_router(), &subject.message.sender().address);
     if found.is_empty() {
         return;
     }
@@ -250,10 +236,7 @@ fn exchange_matches(plan: &mut Plan<'_>, pool: &Pool, found: &[Scored], subject:
             targets.push((neighbour, "the neighbour that sent the message"));
         }
         for (to, who) in targets {
-            let why = format!(
-                "{} saves {} bits of the message; {who}",
-                y.id, scored.gain_bits
-            );
+            let why = format!("{} saves {} bits of the message; {who}", y.id, scored.gain_bits);
             match plan.send_cached(to, y, why) {
                 Ok(()) => break,
                 Err(no) => {
@@ -275,40 +258,24 @@ fn exchange_subject(plan: &mut Plan<'_>, pool: &Pool, found: &[Scored]) {
             continue;
         };
         let home = y.home_router();
-        let why = format!(
-            "it matches {}, which was written there ({} bits)",
-            y.id, scored.gain_bits
-        );
+        let why = format!("it matches {}, which was written there ({} bits)", y.id, scored.gain_bits);
         if plan.is_own(home) {
-            plan.say(format!(
-                "{} was posted here: its author may want to know",
-                y.id
-            ));
+            plan.say(format!("{} was posted here: its author may want to know", y.id));
         } else if let Err(no) = plan.send_subject(home, why)
             && no != No::Twice
         {
-            plan.say(format!(
-                "it does not go to {home}, where {} was written: {no}",
-                y.id
-            ));
+            plan.say(format!("it does not go to {home}, where {} was written: {no}", y.id));
         }
     }
 }
 
 fn verdict(matches: &[Match], peers: &[PeerScore], forwards: &[Forward]) -> String {
     let plural = |n: usize, one: &str, many: &str| {
-        if n == 1 {
-            format!("1 {one}")
-        } else {
-            format!("{n} {many}")
-        }
+        if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
     };
     let chosen = peers.iter().filter(|p| p.chosen).count();
-    let matched = if matches.is_empty() {
-        "no match".to_owned()
-    } else {
-        plural(matches.len(), "match", "matches")
-    };
+    let matched =
+        if matches.is_empty() { "no match".to_owned() } else { plural(matches.len(), "match", "matches") };
     let walked = match (chosen, peers.len()) {
         (_, 0) => String::new(),
         (0, n) => format!(", goes on to none of {}", plural(n, "peer", "peers")),

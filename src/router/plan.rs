@@ -103,13 +103,7 @@ impl<'a> Plan<'a> {
     /// Whether X may go there.
     pub(super) fn check_subject(&self, to: &Address) -> Result<(), No> {
         let has = self.contacts.get(to).is_some_and(|contact| contact.has);
-        self.check(
-            to,
-            What::This,
-            self.subject.id,
-            self.subject.message.hops.addresses(),
-            has,
-        )
+        self.check(to, What::This, self.subject.id, self.subject.message.hops.addresses(), has)
     }
 
     /// Whether a cached message may go there.
@@ -156,9 +150,7 @@ impl<'a> Plan<'a> {
             Some(contact) if contact.may_send => Ok(()),
             Some(contact) => {
                 let why = contact.reason.clone();
-                Err(No::Cannot(
-                    why.unwrap_or_else(|| "it can't be sent to".to_owned()),
-                ))
+                Err(No::Cannot(why.unwrap_or_else(|| "it can't be sent to".to_owned())))
             }
             None => self.around.may_send(to).map_err(No::Cannot),
         }
@@ -170,11 +162,7 @@ impl<'a> Plan<'a> {
         }
         self.left -= 1;
         self.sent.insert((to.clone(), what));
-        self.forwards.push(Forward {
-            to: to.clone(),
-            what,
-            why,
-        });
+        self.forwards.push(Forward { to: to.clone(), what, why });
         Ok(())
     }
 }

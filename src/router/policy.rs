@@ -106,34 +106,19 @@ impl RoutingPolicy {
     /// The first one.
     pub fn validate(&self) -> Result<(), OutOfRange> {
         let share = "it is a share, from 0 to 1";
-        let shares = [
-            ("strong_match", self.strong_match),
-            ("close_margin", self.close_margin),
-        ];
+        let shares = [("strong_match", self.strong_match), ("close_margin", self.close_margin)];
         for (key, value) in shares {
             if !(0.0..=1.0).contains(&value) {
-                return Err(OutOfRange {
-                    key,
-                    value,
-                    range: share,
-                });
+                return Err(OutOfRange { key, value, range: share });
             }
         }
         if !(0.0..=1000.0).contains(&self.age) {
             let range = "it is a number of bits, from 0 to 1000";
-            return Err(OutOfRange {
-                key: "age",
-                value: self.age,
-                range,
-            });
+            return Err(OutOfRange { key: "age", value: self.age, range });
         }
         if self.max_hops == 0 {
             let range = "a message has at least one header line, so 1 is the least";
-            return Err(OutOfRange {
-                key: "max_hops",
-                value: 0.0,
-                range,
-            });
+            return Err(OutOfRange { key: "max_hops", value: 0.0, range });
         }
         Ok(())
     }
@@ -141,8 +126,7 @@ impl RoutingPolicy {
     /// Whether a best peer that has sent the message gets another one back.
     #[must_use]
     pub fn compensates(&self) -> bool {
-        self.compensation
-            .unwrap_or(self.policy == Strategy::Literal)
+        self.compensation.unwrap_or(self.policy == Strategy::Literal)
     }
 }
 
@@ -168,16 +152,10 @@ mod tests {
         let policy: RoutingPolicy = toml::from_str(text).unwrap();
         assert_eq!(policy.metric, Metric::OneSided);
         assert_eq!(policy.walk_age, Duration::from_secs(12 * 3600));
-        assert_eq!(
-            (policy.no_signal, policy.policy),
-            (NoSignal::Discard, Strategy::Literal)
-        );
+        assert_eq!((policy.no_signal, policy.policy), (NoSignal::Discard, Strategy::Literal));
         assert_eq!(policy.validate(), Ok(()));
         assert!(policy.compensates());
-        assert_eq!(
-            toml::from_str::<RoutingPolicy>("").unwrap(),
-            RoutingPolicy::default()
-        );
+        assert_eq!(toml::from_str::<RoutingPolicy>("").unwrap(), RoutingPolicy::default());
         let back = toml::to_string(&policy).unwrap();
         assert_eq!(toml::from_str::<RoutingPolicy>(&back).unwrap(), policy);
         assert!(toml::from_str::<RoutingPolicy>("max_hop = 3").is_err());
@@ -187,30 +165,15 @@ mod tests {
     #[test]
     fn nonsense_is_named() {
         let nonsense = [
-            RoutingPolicy {
-                strong_match: 1.5,
-                ..RoutingPolicy::default()
-            },
-            RoutingPolicy {
-                close_margin: -0.1,
-                ..RoutingPolicy::default()
-            },
-            RoutingPolicy {
-                age: f64::NAN,
-                ..RoutingPolicy::default()
-            },
-            RoutingPolicy {
-                max_hops: 0,
-                ..RoutingPolicy::default()
-            },
+            RoutingPolicy { strong_match: 1.5, ..RoutingPolicy::default() },
+            RoutingPolicy { close_margin: -0.1, ..RoutingPolicy::default() },
+            RoutingPolicy { age: f64::NAN, ..RoutingPolicy::default() },
+            RoutingPolicy { max_hops: 0, ..RoutingPolicy::default() },
         ];
         let keys = ["strong_match", "close_margin", "age", "max_hops"];
         for (policy, key) in nonsense.iter().zip(keys) {
             let fault = policy.validate().unwrap_err();
-            assert!(
-                fault.to_string().starts_with(&format!("routing.{key} = ")),
-                "{fault}"
-            );
+            assert!(fault.to_string().starts_with(&format!("routing.{key} = ")), "{fault}");
         }
         assert!(!RoutingPolicy::default().compensates());
     }

@@ -4,10 +4,7 @@ use super::*;
 use std::collections::HashMap;
 
 fn limits(max_messages: usize) -> Limits {
-    Limits {
-        max_messages,
-        ..Limits::default()
-    }
+    Limits { max_messages, ..Limits::default() }
 }
 
 fn shares(pool: &Pool) -> HashMap<String, usize> {
@@ -28,10 +25,7 @@ fn among_equals_the_oldest_goes_first() {
         assert!(pool.len() <= 100);
     }
     assert_eq!(evicted, (1..=150).collect::<Vec<i64>>());
-    assert_eq!(
-        pool.iter().map(|e| e.seq).collect::<Vec<_>>(),
-        (151..=250).collect::<Vec<i64>>()
-    );
+    assert_eq!(pool.iter().map(|e| e.seq).collect::<Vec<_>>(), (151..=250).collect::<Vec<i64>>());
 }
 
 #[test]
@@ -39,12 +33,7 @@ fn the_loudest_goes_first() {
     let mut pool = Pool::new(limits(100));
     // A flood fills the pool while nobody else is there.
     for seq in 1..=100 {
-        pool.insert(entry(
-            seq,
-            "http://loud.example/",
-            "http://loud.example/",
-            &format!("buy {seq}"),
-        ));
+        pool.insert(entry(seq, "http://loud.example/", "http://loud.example/", &format!("buy {seq}")));
     }
     assert_eq!(pool.len(), 90, "the last tenth is not his");
     // Others come, with two messages each; every one of theirs stays.
@@ -52,26 +41,16 @@ fn the_loudest_goes_first() {
         let author = format!("http://a{}.example/", (seq - 101) / 2);
         let evicted = pool.insert(entry(seq, &author, &author, &format!("text {seq}")));
         assert!(
-            evicted
-                .iter()
-                .all(|gone| *gone <= 100 || shares(&pool)["http://loud.example/"] <= 5),
+            evicted.iter().all(|gone| *gone <= 100 || shares(&pool)["http://loud.example/"] <= 5),
             "{seq}: {evicted:?}"
         );
     }
     let shares = shares(&pool);
-    assert!(
-        shares.get("http://loud.example/").copied().unwrap_or(0) <= 5,
-        "{shares:?}"
-    );
+    assert!(shares.get("http://loud.example/").copied().unwrap_or(0) <= 5, "{shares:?}");
     assert_eq!(pool.len(), 100);
     // And he does not get in again beyond his share, whatever he sends.
     for seq in 201..=400 {
-        pool.insert(entry(
-            seq,
-            "http://loud.example/",
-            "http://loud.example/",
-            &format!("buy {seq}"),
-        ));
+        pool.insert(entry(seq, "http://loud.example/", "http://loud.example/", &format!("buy {seq}")));
         assert!(self::shares(&pool)["http://loud.example/"] <= 6);
     }
 }
@@ -86,20 +65,11 @@ fn a_neighbour_is_held_to_its_share_whoever_the_authors_are() {
     // Invented authors do not help who sends it all.
     for seq in 1001..=2000 {
         let author = format!("http://invented{seq}.example/");
-        pool.insert(entry(
-            seq,
-            &author,
-            "http://loud.example/",
-            &format!("buy {seq}"),
-        ));
+        pool.insert(entry(seq, &author, "http://loud.example/", &format!("buy {seq}")));
     }
     let honest = pool.iter().filter(|e| e.seq <= 60).count();
     assert_eq!(honest, 60);
-    assert_eq!(
-        pool.iter().filter(|e| e.seq > 1000).count(),
-        30,
-        "what was free, less the last tenth"
-    );
+    assert_eq!(pool.iter().filter(|e| e.seq > 1000).count(), 30, "what was free, less the last tenth");
 }
 
 #[test]
@@ -107,12 +77,7 @@ fn a_single_neighbour_may_fill_the_pool() {
     let mut pool = Pool::new(limits(100));
     for seq in 1..=500 {
         let author = format!("http://a{seq}.example/");
-        pool.insert(entry(
-            seq,
-            &author,
-            "http://only.example/",
-            &format!("text {seq}"),
-        ));
+        pool.insert(entry(seq, &author, "http://only.example/", &format!("text {seq}")));
     }
     assert_eq!(pool.len(), 90);
     assert_eq!(pool.iter().next().map(|e| e.seq), Some(411));
@@ -120,10 +85,7 @@ fn a_single_neighbour_may_fill_the_pool() {
 
 #[test]
 fn bytes_are_bounded_too() {
-    let mut pool = Pool::new(Limits {
-        max_bytes: 10_000,
-        ..Limits::default()
-    });
+    let mut pool = Pool::new(Limits { max_bytes: 10_000, ..Limits::default() });
     let mut evicted = Vec::new();
     for seq in 1..=60 {
         let author = format!("http://a{seq}.example/");
@@ -134,52 +96,24 @@ fn bytes_are_bounded_too() {
     assert_eq!(evicted, (1..=60 - left).collect::<Vec<_>>());
     assert!(left >= 20);
     // A big one is kept at the price of the oldest, one that is bigger than all is not.
-    let gone = pool.insert(entry(
-        100,
-        "http://big.example/",
-        "http://big.example/",
-        &"y".repeat(5000),
-    ));
+    let gone = pool.insert(entry(100, "http://big.example/", "http://big.example/", &"y".repeat(5000)));
     assert!(gone.len() > 5 && !gone.contains(&100));
     let before = pool.len();
     assert_eq!(
-        pool.insert(entry(
-            101,
-            "http://big.example/",
-            "http://big.example/",
-            &"y".repeat(20_000)
-        )),
+        pool.insert(entry(101, "http://big.example/", "http://big.example/", &"y".repeat(20_000))),
         [101]
     );
     assert_eq!(pool.len(), before);
     // Bytes count for the share: two big ones of one author, the older goes, not the newer.
-    let gone = pool.insert(entry(
-        102,
-        "http://big.example/",
-        "http://big.example/",
-        &"z".repeat(5000),
-    ));
+    let gone = pool.insert(entry(102, "http://big.example/", "http://big.example/", &"z".repeat(5000)));
     assert_eq!(gone, [100]);
 }
 
 #[test]
 fn the_same_number_again_replaces() {
     let mut pool = Pool::new(Limits::default());
-    pool.insert(entry(
-        1,
-        "http://a.example/",
-        "http://a.example/",
-        "rhubarb pie",
-    ));
-    assert!(
-        pool.insert(entry(
-            1,
-            "http://a.example/",
-            "http://a.example/",
-            "walnut bread"
-        ))
-        .is_empty()
-    );
+    pool.insert(entry(1, "http://a.example/", "http://a.example/", "rhubarb pie"));
+    assert!(pool.insert(entry(1, "http://a.example/", "http://a.example/", "walnut bread")).is_empty());
     assert_eq!(pool.len(), 1);
     assert!(pool.nearest(b"rhubarb pie", Audience::Public, 5).is_empty());
     assert_eq!(pool.nearest(b"walnut bread", Audience::Public, 5).len(), 1);
@@ -188,16 +122,10 @@ fn the_same_number_again_replaces() {
 #[test]
 fn an_empty_pool_and_key_exchanges_keep_nothing() {
     let mut pool = Pool::new(limits(0));
-    assert_eq!(
-        pool.insert(entry(1, "http://a.example/", "http://a.example/", "text")),
-        [1]
-    );
+    assert_eq!(pool.insert(entry(1, "http://a.example/", "http://a.example/", "text")), [1]);
     let mut pool = Pool::new(Limits::default());
     let body = "DH key exchange request=b,17,f.";
-    assert_eq!(
-        pool.insert(entry(1, "http://a.example/", "http://a.example/", body)),
-        [1]
-    );
+    assert_eq!(pool.insert(entry(1, "http://a.example/", "http://a.example/", body)), [1]);
     assert!(pool.is_empty());
     assert_eq!(pool.credited(&address("http://a.example/")), (0, 0));
 }
@@ -206,12 +134,7 @@ fn an_empty_pool_and_key_exchanges_keep_nothing() {
 fn removing_counts_back_to_nothing() {
     let mut pool = Pool::new(Limits::default());
     for seq in 1..=20 {
-        pool.insert(entry(
-            seq,
-            "http://a.example/",
-            "http://b.example/",
-            &format!("word{seq} again"),
-        ));
+        pool.insert(entry(seq, "http://a.example/", "http://b.example/", &format!("word{seq} again")));
     }
     for seq in 1..=20 {
         assert_eq!(pool.remove(seq).map(|e| e.seq), Some(seq));
@@ -225,12 +148,7 @@ fn removing_counts_back_to_nothing() {
 fn numbers_are_closed_up_while_one_old_message_stays() {
     let mut pool = Pool::new(limits(10));
     // One holder with a single old message, and a stream of two others who push out each other.
-    pool.insert(entry(
-        0,
-        "http://old.example/",
-        "http://old.example/",
-        "the old oak stands",
-    ));
+    pool.insert(entry(0, "http://old.example/", "http://old.example/", "the old oak stands"));
     for seq in 1..20_000 {
         let author = format!("http://a{}.example/", seq % 2);
         pool.insert(entry(seq, &author, &author, &format!("leaf {seq} falls")));
@@ -239,11 +157,7 @@ fn numbers_are_closed_up_while_one_old_message_stays() {
     assert!(pool.slots.next() < 10_000, "{}", pool.slots.next());
     assert_eq!(pool.nearest(b"an old oak", Audience::Public, 1)[0].seq, 0);
     let newest = pool.iter().next_back().unwrap().seq;
-    let found = pool.nearest(
-        format!("leaf {newest} falls").as_bytes(),
-        Audience::Public,
-        1,
-    );
+    let found = pool.nearest(format!("leaf {newest} falls").as_bytes(), Audience::Public, 1);
     assert_eq!(found[0].seq, newest);
     // And the books still balance.
     for seq in pool.iter().map(|e| e.seq).collect::<Vec<_>>() {

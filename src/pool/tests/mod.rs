@@ -51,11 +51,7 @@ impl Dice {
     /// Text of common English words in no order.
     pub(super) fn prose(&mut self, n: usize) -> String {
         let primer = String::from_utf8_lossy(crate::distance::PRIMER);
-        let english: Vec<&str> = primer
-            .lines()
-            .skip(7)
-            .flat_map(str::split_whitespace)
-            .collect();
+        let english: Vec<&str> = primer.lines().skip(7).flat_map(str::split_whitespace).collect();
         let sides = u64::try_from(english.len()).unwrap();
         let pick = |_| english[usize::try_from(self.roll(sides)).unwrap()];
         (0..n).map(pick).collect::<Vec<_>>().join(" ")
@@ -68,9 +64,7 @@ impl Dice {
             let (a, b) = (self.roll(4000) + 1, self.roll(4000) + 1);
             let mut n = a * b / 4000;
             loop {
-                out.push(char::from(
-                    b"etaoinsrhldcumfp"[usize::try_from(n % 16).unwrap()],
-                ));
+                out.push(char::from(b"etaoinsrhldcumfp"[usize::try_from(n % 16).unwrap()]));
                 n /= 16;
                 if n == 0 {
                     break;

@@ -46,9 +46,7 @@ fn the_question_finds_its_answer() {
     }
     for s in &found {
         assert_eq!(s.gain_bits + s.one_sided_bits, pool.coder().bits(QUESTION));
-        let m = pool
-            .coder()
-            .measure(QUESTION, &pool.get(s.seq).unwrap().body);
+        let m = pool.coder().measure(QUESTION, &pool.get(s.seq).unwrap().body);
         assert_eq!((s.distance_raw, s.normalised), (m.raw(), m.normalised()));
     }
 }
@@ -57,16 +55,9 @@ fn the_question_finds_its_answer() {
 fn every_metric_finds_the_answer_among_equals() {
     let pool = planets();
     for metric in Metric::ALL {
-        let query = Query {
-            metric,
-            ..Query::new(QUESTION, Audience::Public)
-        };
+        let query = Query { metric, ..Query::new(QUESTION, Audience::Public) };
         let found = pool.search(&query, 3);
-        assert_eq!(
-            found.first().map(|s| s.seq),
-            Some(3),
-            "{metric}: {found:#?}"
-        );
+        assert_eq!(found.first().map(|s| s.seq), Some(3), "{metric}: {found:#?}");
     }
 }
 
@@ -90,12 +81,7 @@ fn real_looking_mails_find_their_answers() {
     ];
     let mut pool = Pool::new(Limits::default());
     for (seq, (_, answer)) in (1..).zip(pairs) {
-        pool.insert(entry(
-            seq,
-            &format!("mailto:a{seq}@x.example"),
-            CHARLIE,
-            answer,
-        ));
+        pool.insert(entry(seq, &format!("mailto:a{seq}@x.example"), CHARLIE, answer));
     }
     pool.insert(entry(100, DAVE, CHARLIE, UNRELATED));
     for (seq, (question, _)) in (1..).zip(pairs) {
@@ -107,23 +93,11 @@ fn real_looking_mails_find_their_answers() {
 #[test]
 fn what_says_nothing_finds_nothing() {
     let pool = planets();
-    for body in [
-        "",
-        " \r\n",
-        "What is it?",
-        "is the a of",
-        "?!",
-        "\0\0\0",
-        "zzzz qqqq",
-    ] {
+    for body in ["", " \r\n", "What is it?", "is the a of", "?!", "\0\0\0", "zzzz qqqq"] {
         let found = pool.nearest(body.as_bytes(), Audience::Public, 5);
         assert_eq!(matching(&found), Vec::<i64>::new(), "{body:?}: {found:#?}");
     }
-    assert!(
-        Pool::new(Limits::default())
-            .nearest(QUESTION, Audience::Public, 5)
-            .is_empty()
-    );
+    assert!(Pool::new(Limits::default()).nearest(QUESTION, Audience::Public, 5).is_empty());
     assert!(pool.nearest(QUESTION, Audience::Public, 0).is_empty());
 }
 
@@ -139,19 +113,13 @@ fn of_equals_the_newer_is_nearer_by_the_cost_of_pointing_back() {
     pool.insert(entry(500, DAVE, CHARLIE, answer));
     let found = pool.nearest(QUESTION, Audience::Public, 2);
     assert_eq!(seqs(&found), [500, 1]);
-    assert_eq!(
-        found[0].gain_bits, found[1].gain_bits,
-        "the age is not in the gain"
-    );
+    assert_eq!(found[0].gain_bits, found[1].gain_bits, "the age is not in the gain");
     let ago = found[1].score - found[0].score;
     assert!((8.9..9.0).contains(&ago), "log2 of 500: {ago}");
     // A better one wins in spite of its age, unless age costs more than it gains.
     pool.insert(entry(501, DAVE, CHARLIE, "Is Mars a planet?\n"));
     assert_eq!(pool.nearest(QUESTION, Audience::Public, 1)[0].seq, 500);
-    let query = Query {
-        age: 1000.0,
-        ..Query::new(QUESTION, Audience::Public)
-    };
+    let query = Query { age: 1000.0, ..Query::new(QUESTION, Audience::Public) };
     assert_eq!(pool.search(&query, 1)[0].seq, 501);
 }
 
@@ -160,36 +128,19 @@ fn local_messages_are_for_the_operator_and_their_author() {
     let mut pool = planets();
     let ann = address("mailto:ann@example.net");
     let answer = "Jupiter is by far the largest planet, says my diary.\n";
-    pool.insert(local(entry(
-        10,
-        "mailto:ann@example.net",
-        "mailto:ann@example.net",
-        answer,
-    )));
+    pool.insert(local(entry(10, "mailto:ann@example.net", "mailto:ann@example.net", answer)));
     let dave = address(DAVE);
     let found = |audience| seqs(&pool.nearest(QUESTION, audience, 10));
     assert!(!found(Audience::Public).contains(&10));
     assert!(!found(Audience::Author(&dave)).contains(&10));
     assert!(found(Audience::Operator).contains(&10));
     assert!(found(Audience::Author(&ann)).contains(&10));
-    assert!(
-        found(Audience::Author(&ann)).contains(&3),
-        "public ones too"
-    );
+    assert!(found(Audience::Author(&ann)).contains(&3), "public ones too");
     // Nor are they shown.
     assert_eq!(pool.excerpt(10, QUESTION, Audience::Public, 80), "");
-    assert!(
-        pool.excerpt(10, QUESTION, Audience::Author(&ann), 80)
-            .contains("diary")
-    );
-    assert!(
-        pool.excerpt(10, QUESTION, Audience::Operator, 80)
-            .contains("Jupiter")
-    );
-    assert!(
-        pool.excerpt(3, QUESTION, Audience::Public, 80)
-            .contains("Jupiter")
-    );
+    assert!(pool.excerpt(10, QUESTION, Audience::Author(&ann), 80).contains("diary"));
+    assert!(pool.excerpt(10, QUESTION, Audience::Operator, 80).contains("Jupiter"));
+    assert!(pool.excerpt(3, QUESTION, Audience::Public, 80).contains("Jupiter"));
 }
 
 #[test]
@@ -198,20 +149,12 @@ fn local_messages_do_not_count_for_others() {
     let before = pool.nearest(QUESTION, Audience::Public, 10);
     for seq in 100..200 {
         let author = format!("mailto:a{seq}@example.net");
-        pool.insert(local(entry(
-            seq,
-            &author,
-            &author,
-            "the largest planet of all planets\n",
-        )));
+        pool.insert(local(entry(seq, &author, &author, "the largest planet of all planets\n")));
     }
     let after = pool.nearest(QUESTION, Audience::Public, 10);
     // A hundred messages later the pointer costs more, and nothing else is different.
     let plain = |found: Vec<Scored>| -> Vec<Scored> {
-        found
-            .into_iter()
-            .map(|s| Scored { score: 0.0, ..s })
-            .collect()
+        found.into_iter().map(|s| Scored { score: 0.0, ..s }).collect()
     };
     assert_eq!(plain(before), plain(after));
 }
@@ -229,10 +172,7 @@ fn one_author_cannot_make_a_word_worthless() {
         ));
     }
     let found = pool.nearest(QUESTION, Audience::Public, 50);
-    assert!(
-        found.iter().all(|s| s.shared > 0),
-        "the words still tell something"
-    );
+    assert!(found.iter().all(|s| s.shared > 0), "the words still tell something");
 }
 
 #[test]
@@ -259,11 +199,7 @@ fn a_passage_deep_in_a_long_message_is_found() {
         pool.insert(entry(10, DAVE, CHARLIE, &body));
         let found = pool.nearest(QUESTION, Audience::Public, 3);
         assert_eq!(matching(&found), [10], "{at}: {found:#?}");
-        assert!(
-            pool.excerpt(10, QUESTION, Audience::Public, 60)
-                .contains("Jupiter"),
-            "{at}"
-        );
+        assert!(pool.excerpt(10, QUESTION, Audience::Public, 60).contains("Jupiter"), "{at}");
     }
 }
 
@@ -279,9 +215,7 @@ fn huge_and_hostile_bodies_cost_a_bounded_time() {
     let mut dice = Dice(9);
     let many_words = dice.text(200_000);
     let one_word = "planet ".repeat(200_000);
-    let bytes: Vec<u8> = (0..1_000_000)
-        .map(|_| u8::try_from(dice.roll(256)).unwrap())
-        .collect();
+    let bytes: Vec<u8> = (0..1_000_000).map(|_| u8::try_from(dice.roll(256)).unwrap()).collect();
     pool.insert(entry(10, DAVE, CHARLIE, &many_words));
     pool.insert(entry(11, DAVE, CHARLIE, &one_word));
     let mut noise = entry(12, DAVE, CHARLIE, "");
@@ -289,10 +223,7 @@ fn huge_and_hostile_bodies_cost_a_bounded_time() {
     pool.insert(noise);
     for body in [many_words.as_bytes(), one_word.as_bytes(), &bytes] {
         let found = pool.nearest(body, Audience::Public, 5);
-        assert!(
-            found.first().is_some_and(|s| s.is_match),
-            "it finds itself: {found:#?}"
-        );
+        assert!(found.first().is_some_and(|s| s.is_match), "it finds itself: {found:#?}");
     }
     let size = index::MAX_WORDS;
     assert!(distinct_words(many_words.as_bytes()).len() <= size);

@@ -50,13 +50,7 @@ pub(super) fn entry(seq: i64, message: &Message, scope: Scope) -> Entry {
 }
 
 pub(super) fn contact(text: &str) -> Contact {
-    Contact {
-        address: address(text),
-        pinned: false,
-        may_send: true,
-        reason: None,
-        has: false,
-    }
+    Contact { address: address(text), pinned: false, may_send: true, reason: None, has: false }
 }
 
 /// Surroundings out of lists.
@@ -98,12 +92,7 @@ pub(super) fn decide_on(
     around: &Around,
     policy: &RoutingPolicy,
 ) -> Decision {
-    let subject = Subject {
-        message,
-        id: message.id(),
-        scope: Scope::Public,
-        is_post: false,
-    };
+    let subject = Subject { message, id: message.id(), scope: Scope::Public, is_post: false };
     decide(&subject, pool, peers, around, policy, NOW, 7)
 }
 

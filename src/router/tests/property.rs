@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use proptest::strategy::Strategy;
 
 const WORDS: [&str; 24] = [
-    "jupiter", "planet", "largest", "moon", "orbit", "bakery", "bread", "yeast", "flour", "oven",
-    "kernel", "driver", "module", "patch", "compile", "river", "bridge", "ferry", "harbour", "the",
-    "is", "what", "of", "and",
+    "jupiter", "planet", "largest", "moon", "orbit", "bakery", "bread", "yeast", "flour", "oven", "kernel",
+    "driver", "module", "patch", "compile", "river", "bridge", "ferry", "harbour", "the", "is", "what", "of",
+    "and",
 ];
 
 /// Few addresses, so that headers, peers and pool meet.
@@ -16,69 +16,41 @@ fn some_address() -> impl Strategy<Value = String> {
 }
 
 fn some_text() -> impl Strategy<Value = String> {
-    proptest::collection::vec(0..WORDS.len(), 0..30).prop_map(|picks| {
-        picks
-            .into_iter()
-            .map(|i| WORDS[i])
-            .collect::<Vec<_>>()
-            .join(" ")
-    })
+    proptest::collection::vec(0..WORDS.len(), 0..30)
+        .prop_map(|picks| picks.into_iter().map(|i| WORDS[i]).collect::<Vec<_>>().join(" "))
 }
 
 fn some_message() -> impl Strategy<Value = Message> {
-    (
-        proptest::collection::btree_set(some_address(), 1..6),
-        0..3 * DAY,
-        some_text(),
-        any::<u64>(),
-    )
-        .prop_map(|(addresses, age, body, order)| {
+    (proptest::collection::btree_set(some_address(), 1..6), 0..3 * DAY, some_text(), any::<u64>()).prop_map(
+        |(addresses, age, body, order)| {
             let mut addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
             let n = addresses.len();
             addresses.rotate_left(usize::try_from(order % 7).unwrap() % n);
             message(&addresses, age, &body)
-        })
+        },
+    )
 }
 
 fn some_policy() -> impl Strategy<Value = RoutingPolicy> {
-    (
-        0..20_usize,
-        0..6_usize,
-        any::<(bool, bool, bool)>(),
-        0..4_usize,
-        1..8_usize,
-        0..4_usize,
-    )
-        .prop_map(
-            |(
+    (0..20_usize, 0..6_usize, any::<(bool, bool, bool)>(), 0..4_usize, 1..8_usize, 0..4_usize).prop_map(
+        |(max_forwards, matches, (literal, discard, compensate), first_walks, max_hops, metric)| {
+            RoutingPolicy {
                 max_forwards,
                 matches,
-                (literal, discard, compensate),
                 first_walks,
                 max_hops,
-                metric,
-            )| {
-                RoutingPolicy {
-                    max_forwards,
-                    matches,
-                    first_walks,
-                    max_hops,
-                    policy: if literal {
-                        crate::router::Strategy::Literal
-                    } else {
-                        crate::router::Strategy::Walk
-                    },
-                    no_signal: if discard {
-                        NoSignal::Discard
-                    } else {
-                        NoSignal::Random
-                    },
-                    compensation: compensate.then_some(true),
-                    metric: crate::distance::Metric::ALL[metric],
-                    ..RoutingPolicy::default()
-                }
-            },
-        )
+                policy: if literal {
+                    crate::router::Strategy::Literal
+                } else {
+                    crate::router::Strategy::Walk
+                },
+                no_signal: if discard { NoSignal::Discard } else { NoSignal::Random },
+                compensation: compensate.then_some(true),
+                metric: crate::distance::Metric::ALL[metric],
+                ..RoutingPolicy::default()
+            }
+        },
+    )
 }
 
 prop_compose! {
@@ -107,17 +79,8 @@ fn some_case() -> impl Strategy<Value = Case> {
     let peers = proptest::collection::vec(some_contact(), 0..10);
     let own = proptest::collection::btree_set(some_address(), 0..3);
     let has = proptest::collection::btree_set((some_address(), 0..12_usize), 0..6);
-    (
-        some_message(),
-        cache,
-        peers,
-        own,
-        has,
-        some_policy(),
-        any::<u64>(),
-        any::<bool>(),
-    )
-        .prop_map(|(x, cache, peers, own, has, policy, seed, is_post)| Case {
+    (some_message(), cache, peers, own, has, some_policy(), any::<u64>(), any::<bool>()).prop_map(
+        |(x, cache, peers, own, has, policy, seed, is_post)| Case {
             x,
             cache,
             peers,
@@ -126,7 +89,8 @@ fn some_case() -> impl Strategy<Value = Case> {
             policy,
             seed,
             is_post,
-        })
+        },
+    )
 }
 
 impl Case {
@@ -153,21 +117,8 @@ impl Case {
     }
 
     fn decide(&self, pool: &Pool, peers: &[Contact], scope: Scope) -> Decision {
-        let subject = Subject {
-            message: &self.x,
-            id: self.x.id(),
-            scope,
-            is_post: self.is_post,
-        };
-        decide(
-            &subject,
-            pool,
-            peers,
-            &self.around(),
-            &self.policy,
-            NOW,
-            self.seed,
-        )
+        let subject = Subject { message: &self.x, id: self.x.id(), scope, is_post: self.is_post };
+        decide(&subject, pool, peers, &self.around(), &self.policy, NOW, self.seed)
     }
 }
 

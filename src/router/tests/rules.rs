@@ -18,15 +18,7 @@ fn asked() -> Message {
 /// 1: of `WISE`, which got it from another router; 2: of `BAKER`.
 fn library() -> Vec<Message> {
     vec![
-        message(
-            &[
-                WISE,
-                "http://observatory.example/",
-                "mailto:dave@sky.example",
-            ],
-            DAY,
-            ANSWER,
-        ),
+        message(&[WISE, "http://observatory.example/", "mailto:dave@sky.example"], DAY, ANSWER),
         message(&[BAKER], DAY, BREAD),
     ]
 }
@@ -37,10 +29,7 @@ fn contacts() -> Vec<Contact> {
 
 /// A weak match does not end the walk.
 fn walking() -> RoutingPolicy {
-    RoutingPolicy {
-        strong_match: 1.0,
-        ..RoutingPolicy::default()
-    }
+    RoutingPolicy { strong_match: 1.0, ..RoutingPolicy::default() }
 }
 
 #[test]
@@ -51,30 +40,17 @@ fn matches_are_exchanged_through_home_routers() {
     assert_eq!(cached_to(&d), [(HOME.to_owned(), 1)]);
     // X to the best peer, and to the home router of the match.
     assert_eq!(goes_to(&d), [WISE, "http://observatory.example/"]);
-    assert!(
-        d.verdict
-            .starts_with("1 match, goes on to 1 of 3 peers; 3 forwards"),
-        "{}",
-        d.verdict
-    );
+    assert!(d.verdict.starts_with("1 match, goes on to 1 of 3 peers; 3 forwards"), "{}", d.verdict);
 }
 
 #[test]
 fn the_neighbour_stands_in_for_a_home_router_that_cannot_be_sent_to() {
     let pool = pool(&library());
     let mut around = Around::default();
-    around.refused.insert(
-        address(HOME),
-        "not listed, nothing authenticated yet".into(),
-    );
+    around.refused.insert(address(HOME), "not listed, nothing authenticated yet".into());
     let d = decide_on(&asked(), &pool, &contacts(), &around, &walking());
     assert_eq!(cached_to(&d), [(NEIGHBOUR.to_owned(), 1)]);
-    assert!(
-        d.reasons
-            .iter()
-            .any(|r| r.contains("not listed, nothing authenticated yet")),
-        "{d:#?}"
-    );
+    assert!(d.reasons.iter().any(|r| r.contains("not listed, nothing authenticated yet")), "{d:#?}");
     // If it has the match, it is served, and nobody stands in for it.
     let mut around = Around::default();
     around.has.insert((address(HOME), library()[0].id()));
@@ -93,29 +69,16 @@ fn nothing_goes_where_it_has_been() {
     assert_eq!(goes_to(&d), [NEIGHBOUR, "http://observatory.example/"]);
     assert_eq!(peer(&d, WISE).why, "it is in the header");
     assert_eq!(peer(&d, BAKER).why, "it is known to have it");
-    assert_eq!(
-        peer(&d, WISE).rank,
-        1,
-        "it is shown where it would have been"
-    );
+    assert_eq!(peer(&d, WISE).rank, 1, "it is shown where it would have been");
     // Nor to another spelling of it.
     let shouted = [contact("HTTP://Wise.Example")];
-    let policy = RoutingPolicy {
-        matches: 0,
-        ..walking()
-    };
+    let policy = RoutingPolicy { matches: 0, ..walking() };
     let d = decide_on(&x, &pool, &shouted, &Around::default(), &policy);
     assert_eq!(d.forwards, []);
     // The match has been at the home router of the asker.
     let mut library = library();
     library[0] = message(&[WISE, HOME, "mailto:dave@sky.example"], DAY, ANSWER);
-    let d = decide_on(
-        &asked(),
-        &super::pool(&library),
-        &contacts(),
-        &Around::default(),
-        &walking(),
-    );
+    let d = decide_on(&asked(), &super::pool(&library), &contacts(), &Around::default(), &walking());
     assert_eq!(cached_to(&d), []);
     assert_eq!(goes_to(&d), [WISE], "nor does the question go back home");
 }
@@ -141,38 +104,18 @@ fn nothing_goes_to_ourselves() {
     }
     let d = decide_on(&asked(), &pool, &contacts(), &around, &walking());
     assert_eq!(cached_to(&d), []);
-    assert_eq!(
-        goes_to(&d),
-        [BAKER],
-        "by lot, the neighbour being in the header"
-    );
-    assert!(
-        !d.peers.iter().any(|p| p.address == address(WISE)),
-        "we are no peer of ours"
-    );
+    assert_eq!(goes_to(&d), [BAKER], "by lot, the neighbour being in the header");
+    assert!(!d.peers.iter().any(|p| p.address == address(WISE)), "we are no peer of ours");
     assert!(d.matches[0].ours, "the match was posted here");
 }
 
 #[test]
 fn local_messages_go_nowhere_and_match_for_nobody() {
     let x = asked();
-    let subject = Subject {
-        message: &x,
-        id: x.id(),
-        scope: Scope::Local,
-        is_post: true,
-    };
+    let subject = Subject { message: &x, id: x.id(), scope: Scope::Local, is_post: true };
     let mut cache = pool(&library());
     let policy = RoutingPolicy::default();
-    let d = decide(
-        &subject,
-        &cache,
-        &contacts(),
-        &Around::default(),
-        &policy,
-        NOW,
-        7,
-    );
+    let d = decide(&subject, &cache, &contacts(), &Around::default(), &policy, NOW, 7);
     assert_eq!((d.forwards.len(), d.peers.len()), (0, 0));
     assert_eq!(d.matches.len(), 1, "it is answered from the pool at once");
     // And a local message is no match for anybody.
@@ -188,10 +131,7 @@ fn the_walk_ends() {
     let cache = pool(&library());
     let policy = RoutingPolicy::default();
     let says = |d: &Decision, words: &str| {
-        assert!(
-            d.reasons.iter().any(|r| r.contains(words)),
-            "{words}: {d:#?}"
-        );
+        assert!(d.reasons.iter().any(|r| r.contains(words)), "{words}: {d:#?}");
         assert!(d.peers.iter().all(|p| !p.chosen), "{d:#?}");
         assert_eq!(d.peers.len(), 3, "all are shown");
     };
@@ -230,17 +170,8 @@ fn the_walk_ends() {
 
 #[test]
 fn an_own_earlier_message_does_not_end_the_walk() {
-    let cache = pool(&[
-        message(&[NEIGHBOUR, CLIENT], 1000 * SECOND, QUESTION),
-        library().remove(1),
-    ]);
-    let d = decide_on(
-        &asked(),
-        &cache,
-        &contacts(),
-        &Around::default(),
-        &RoutingPolicy::default(),
-    );
+    let cache = pool(&[message(&[NEIGHBOUR, CLIENT], 1000 * SECOND, QUESTION), library().remove(1)]);
+    let d = decide_on(&asked(), &cache, &contacts(), &Around::default(), &RoutingPolicy::default());
     assert!(d.matches[0].gain_share > 0.3);
     assert!(d.peers.iter().any(|p| p.chosen), "{d:#?}");
 }
@@ -248,32 +179,19 @@ fn an_own_earlier_message_does_not_end_the_walk() {
 #[test]
 fn the_first_router_starts_three_walks_and_later_ones_go_on_with_one() {
     let cache = pool(&library());
-    let peers: Vec<Contact> = (0..10)
-        .map(|i| contact(&format!("http://peer{i}.example/")))
-        .chain(contacts())
-        .collect();
+    let peers: Vec<Contact> =
+        (0..10).map(|i| contact(&format!("http://peer{i}.example/"))).chain(contacts()).collect();
     let chosen = |d: &Decision| d.peers.iter().filter(|p| p.chosen).count();
     let around = Around::default();
     let one_line = message(&[CLIENT], SECOND, QUESTION);
     let d = decide_on(&one_line, &cache, &peers, &around, &walking());
     assert_eq!(chosen(&d), 3, "{d:#?}");
     assert_eq!(d.peers[0].address, address(WISE));
-    assert!(
-        d.peers[0].chosen && d.peers[1].why.contains("by lot"),
-        "{d:#?}"
-    );
+    assert!(d.peers[0].chosen && d.peers[1].why.contains("by lot"), "{d:#?}");
     let d = decide_on(&asked(), &cache, &peers, &around, &walking());
     assert_eq!(chosen(&d), 1);
-    let subject = Subject {
-        message: &one_line,
-        id: one_line.id(),
-        scope: Scope::Public,
-        is_post: true,
-    };
-    let two = RoutingPolicy {
-        first_walks: 2,
-        ..walking()
-    };
+    let subject = Subject { message: &one_line, id: one_line.id(), scope: Scope::Public, is_post: true };
+    let two = RoutingPolicy { first_walks: 2, ..walking() };
     let d = decide(&subject, &cache, &peers, &around, &two, NOW, 7);
     assert_eq!(chosen(&d), 2);
 }
@@ -281,53 +199,23 @@ fn the_first_router_starts_three_walks_and_later_ones_go_on_with_one() {
 #[test]
 fn without_a_signal_it_is_a_random_peer_or_nobody() {
     let cache = pool(&library());
-    let peers: Vec<Contact> = (0..20)
-        .map(|i| contact(&format!("http://peer{i}.example/")))
-        .collect();
-    let x = message(
-        &[NEIGHBOUR, CLIENT],
-        SECOND,
-        "Zebra finches sing at dawn.\n",
-    );
+    let peers: Vec<Contact> = (0..20).map(|i| contact(&format!("http://peer{i}.example/"))).collect();
+    let x = message(&[NEIGHBOUR, CLIENT], SECOND, "Zebra finches sing at dawn.\n");
     let around = Around::default();
     let mut drawn = BTreeSet::new();
     for seed in 0..200 {
-        let subject = Subject {
-            message: &x,
-            id: x.id(),
-            scope: Scope::Public,
-            is_post: false,
-        };
-        let d = decide(
-            &subject,
-            &cache,
-            &peers,
-            &around,
-            &RoutingPolicy::default(),
-            NOW,
-            seed,
-        );
+        let subject = Subject { message: &x, id: x.id(), scope: Scope::Public, is_post: false };
+        let d = decide(&subject, &cache, &peers, &around, &RoutingPolicy::default(), NOW, seed);
         assert_eq!(goes_to(&d).len(), 1);
         drawn.extend(goes_to(&d));
     }
     assert_eq!(drawn.len(), 20, "everybody's turn comes");
-    let discard = RoutingPolicy {
-        no_signal: NoSignal::Discard,
-        ..RoutingPolicy::default()
-    };
+    let discard = RoutingPolicy { no_signal: NoSignal::Discard, ..RoutingPolicy::default() };
     let d = decide_on(&x, &cache, &peers, &around, &discard);
     assert_eq!(d.forwards, []);
     // With a signal, discarding only drops the walks that would have gone by lot.
-    let d = decide_on(
-        &asked(),
-        &cache,
-        &contacts(),
-        &around,
-        &RoutingPolicy {
-            strong_match: 1.0,
-            ..discard
-        },
-    );
+    let d =
+        decide_on(&asked(), &cache, &contacts(), &around, &RoutingPolicy { strong_match: 1.0, ..discard });
     assert!(peer(&d, WISE).chosen && !peer(&d, BAKER).chosen);
 }
 
@@ -335,19 +223,13 @@ fn without_a_signal_it_is_a_random_peer_or_nobody() {
 fn the_budget_caps_everything() {
     let texts: Vec<Message> = (0..8)
         .map(|i| {
-            let (a, b) = (
-                format!("http://a{i}.example/"),
-                format!("http://b{i}.example/"),
-            );
+            let (a, b) = (format!("http://a{i}.example/"), format!("http://b{i}.example/"));
             message(&[&a, &b, "mailto:x@y.example"], DAY + i * SECOND, ANSWER)
         })
         .collect();
     let cache = pool(&texts);
     for max_forwards in 0..12 {
-        let policy = RoutingPolicy {
-            max_forwards,
-            ..walking()
-        };
+        let policy = RoutingPolicy { max_forwards, ..walking() };
         let d = decide_on(&asked(), &cache, &contacts(), &Around::default(), &policy);
         assert_eq!(d.forwards.len(), max_forwards.min(11), "{d:#?}");
         // Answers come first.
@@ -355,52 +237,23 @@ fn the_budget_caps_everything() {
     }
     // For a post the answer that we give ourselves counts.
     let x = message(&[CLIENT], SECOND, QUESTION);
-    let subject = Subject {
-        message: &x,
-        id: x.id(),
-        scope: Scope::Public,
-        is_post: true,
-    };
-    let policy = RoutingPolicy {
-        max_forwards: 3,
-        ..walking()
-    };
-    let d = decide(
-        &subject,
-        &cache,
-        &contacts(),
-        &Around::default(),
-        &policy,
-        NOW,
-        7,
-    );
+    let subject = Subject { message: &x, id: x.id(), scope: Scope::Public, is_post: true };
+    let policy = RoutingPolicy { max_forwards: 3, ..walking() };
+    let d = decide(&subject, &cache, &contacts(), &Around::default(), &policy, NOW, 7);
     assert_eq!(d.forwards.len(), 2);
 }
 
 #[test]
 fn at_most_so_many_contacts_are_considered_pinned_ones_first() {
     let cache = pool(&library());
-    let mut peers: Vec<Contact> = (0..60)
-        .map(|i| contact(&format!("http://peer{i:02}.example/")))
-        .collect();
+    let mut peers: Vec<Contact> = (0..60).map(|i| contact(&format!("http://peer{i:02}.example/"))).collect();
     peers.push(contact(WISE));
     peers[59].pinned = true;
-    let policy = RoutingPolicy {
-        contacts: 2,
-        ..walking()
-    };
+    let policy = RoutingPolicy { contacts: 2, ..walking() };
     let d = decide_on(&asked(), &cache, &peers, &Around::default(), &policy);
     let considered: BTreeSet<String> = d.peers.iter().map(|p| p.address.to_string()).collect();
-    assert_eq!(
-        considered,
-        BTreeSet::from([WISE.to_owned(), "http://peer59.example/".to_owned()])
-    );
-    assert!(
-        d.reasons
-            .iter()
-            .any(|r| r.contains("59 of 61 contacts are not considered")),
-        "{d:#?}"
-    );
+    assert_eq!(considered, BTreeSet::from([WISE.to_owned(), "http://peer59.example/".to_owned()]));
+    assert!(d.reasons.iter().any(|r| r.contains("59 of 61 contacts are not considered")), "{d:#?}");
 }
 
 #[test]
@@ -413,28 +266,14 @@ fn the_id_of_x_is_no_match_of_x() {
 
 #[test]
 fn a_key_exchange_is_nobodys_business() {
-    let x = message(
-        &[NEIGHBOUR, CLIENT],
-        SECOND,
-        "RSA key exchange request=c5,10001.",
-    );
-    let d = decide_on(
-        &x,
-        &pool(&library()),
-        &contacts(),
-        &Around::default(),
-        &walking(),
-    );
+    let x = message(&[NEIGHBOUR, CLIENT], SECOND, "RSA key exchange request=c5,10001.");
+    let d = decide_on(&x, &pool(&library()), &contacts(), &Around::default(), &walking());
     assert_eq!((d.forwards, d.peers, d.matches), (vec![], vec![], vec![]));
 }
 
 #[test]
 fn the_literal_rule_sends_to_the_single_best_peer() {
-    let literal = RoutingPolicy {
-        policy: Strategy::Literal,
-        matches: 0,
-        ..RoutingPolicy::default()
-    };
+    let literal = RoutingPolicy { policy: Strategy::Literal, matches: 0, ..RoutingPolicy::default() };
     let cache = pool(&library());
     let d = decide_on(&asked(), &cache, &contacts(), &Around::default(), &literal);
     assert_eq!(goes_to(&d), [WISE]);
@@ -443,60 +282,30 @@ fn the_literal_rule_sends_to_the_single_best_peer() {
     texts.push(message(&["http://twin.example/"], DAY + SECOND, ANSWER));
     let mut peers = contacts();
     peers.push(contact("http://twin.example/"));
-    let d = decide_on(
-        &asked(),
-        &pool(&texts),
-        &peers,
-        &Around::default(),
-        &literal,
-    );
+    let d = decide_on(&asked(), &pool(&texts), &peers, &Around::default(), &literal);
     assert_eq!(goes_to(&d).len(), 2);
-    let single = RoutingPolicy {
-        close_peers: 1,
-        ..literal
-    };
+    let single = RoutingPolicy { close_peers: 1, ..literal };
     let d = decide_on(&asked(), &pool(&texts), &peers, &Around::default(), &single);
     assert_eq!(goes_to(&d).len(), 1);
 }
 
 #[test]
 fn the_literal_rule_keeps_what_the_best_peer_has_sent_and_compensates() {
-    let literal = RoutingPolicy {
-        policy: Strategy::Literal,
-        matches: 0,
-        ..RoutingPolicy::default()
-    };
+    let literal = RoutingPolicy { policy: Strategy::Literal, matches: 0, ..RoutingPolicy::default() };
     let saturn = "Saturn is the second largest planet and has rings of ice.\n";
     let mut texts = library();
     texts.push(message(&["http://other.example/"], DAY, saturn));
-    texts.push(message(
-        &["http://other.example/"],
-        DAY + SECOND,
-        "Tram lines are closed for repair.\n",
-    ));
+    texts.push(message(&["http://other.example/"], DAY + SECOND, "Tram lines are closed for repair.\n"));
     let cache = pool(&texts);
     let x = message(&[WISE, CLIENT], SECOND, QUESTION);
     let d = decide_on(&x, &cache, &contacts(), &Around::default(), &literal);
     assert_eq!(goes_to(&d), Vec::<String>::new(), "{d:#?}");
     assert_eq!(cached_to(&d), [(WISE.to_owned(), 3)], "{d:#?}");
-    assert!(
-        d.reasons.iter().any(|r| r.starts_with("it is kept")),
-        "{d:#?}"
-    );
+    assert!(d.reasons.iter().any(|r| r.starts_with("it is kept")), "{d:#?}");
     // Selectable, in both directions.
-    let without = RoutingPolicy {
-        compensation: Some(false),
-        ..literal
-    };
-    assert_eq!(
-        decide_on(&x, &cache, &contacts(), &Around::default(), &without).forwards,
-        []
-    );
-    let walk = RoutingPolicy {
-        compensation: Some(true),
-        matches: 0,
-        ..walking()
-    };
+    let without = RoutingPolicy { compensation: Some(false), ..literal };
+    assert_eq!(decide_on(&x, &cache, &contacts(), &Around::default(), &without).forwards, []);
+    let walk = RoutingPolicy { compensation: Some(true), matches: 0, ..walking() };
     let d = decide_on(&x, &cache, &contacts(), &Around::default(), &walk);
     assert_eq!(cached_to(&d), [(WISE.to_owned(), 3)]);
     assert_eq!(goes_to(&d).len(), 1, "the walk goes on to somebody else");
@@ -504,13 +313,7 @@ fn the_literal_rule_keeps_what_the_best_peer_has_sent_and_compensates() {
 
 #[test]
 fn a_decision_survives_json() {
-    let d = decide_on(
-        &asked(),
-        &pool(&library()),
-        &contacts(),
-        &Around::default(),
-        &walking(),
-    );
+    let d = decide_on(&asked(), &pool(&library()), &contacts(), &Around::default(), &walking());
     let json = serde_json::to_string(&d).unwrap();
     assert_eq!(serde_json::from_str::<Decision>(&json).unwrap(), d);
     assert!(!json.contains("Jupiter"), "no wording of messages is kept");

@@ -25,11 +25,7 @@ impl Surroundings for Node {
 
     fn may_send(&self, address: &Address) -> Result<(), String> {
         let known = self.contacts.iter().any(|c| c.address == *address);
-        if known {
-            Ok(())
-        } else {
-            Err("not listed".into())
-        }
+        if known { Ok(()) } else { Err("not listed".into()) }
     }
 }
 
@@ -91,12 +87,7 @@ impl World {
             if !node.is_router || node.pool.iter().any(|e| e.id == message.id()) {
                 continue;
             }
-            let subject = Subject {
-                message: &message,
-                id: message.id(),
-                scope: Scope::Public,
-                is_post,
-            };
+            let subject = Subject { message: &message, id: message.id(), scope: Scope::Public, is_post };
             let contacts = node.contacts.clone();
             let policy = RoutingPolicy::default();
             let decision = decide(&subject, &node.pool, &contacts, node, &policy, now, 1);
@@ -116,8 +107,7 @@ impl World {
                             assert_eq!(copy.sender().address, address(first));
                         }
                         // The origin line is what the id is made of.
-                        let origin =
-                            Hop::new(Timestamp::from_unix(y.origin_time, ""), y.author.clone());
+                        let origin = Hop::new(Timestamp::from_unix(y.origin_time, ""), y.author.clone());
                         let mut lines: Vec<Hop> = copy.hops.iter().cloned().collect();
                         lines.pop();
                         lines.push(origin);
@@ -128,8 +118,7 @@ impl World {
                 node.has.insert((forward.to.clone(), what.id()));
                 let out = what.stamped(Hop::new(Timestamp::from_unix(now, ""), at.clone()));
                 let body = String::from_utf8_lossy(&out.body).trim().to_owned();
-                self.sent
-                    .push((at.to_string(), forward.to.to_string(), body));
+                self.sent.push((at.to_string(), forward.to.to_string(), body));
                 events.push_back((forward.to.clone(), out, false));
             }
             self.decisions.push((at.to_string(), decision));
@@ -160,42 +149,18 @@ fn what_is_the_largest_planet() {
     let x = "What is the largest planet?".to_owned();
     let m3 = "Jupiter is the largest planet.".to_owned();
     let line = |from: &str, to: &str, what: &String| (from.to_owned(), to.to_owned(), what.clone());
-    assert_eq!(
-        world.sent.first(),
-        Some(&line(ALICE, BOB, &x)),
-        "Alice asks whom she knows"
-    );
-    assert_eq!(
-        world.sent.get(1),
-        Some(&line(BOB, CHARLIE, &x)),
-        "Bob guesses who knows"
-    );
-    assert!(
-        world.sent.contains(&line(CHARLIE, ALICE, &m3)),
-        "{:#?}",
-        world.sent
-    );
-    assert!(
-        world.sent.contains(&line(CHARLIE, DAVE, &x)),
-        "who wrote the answer hears the question"
-    );
+    assert_eq!(world.sent.first(), Some(&line(ALICE, BOB, &x)), "Alice asks whom she knows");
+    assert_eq!(world.sent.get(1), Some(&line(BOB, CHARLIE, &x)), "Bob guesses who knows");
+    assert!(world.sent.contains(&line(CHARLIE, ALICE, &m3)), "{:#?}", world.sent);
+    assert!(world.sent.contains(&line(CHARLIE, DAVE, &x)), "who wrote the answer hears the question");
 
     // Alice now knows about Jupiter, and that it answers what was posted at her.
     let alice = &world.nodes[&address(ALICE)];
     assert!(alice.pool.iter().any(|e| e.body.starts_with(b"Jupiter")));
-    let (_, got) = world
-        .decisions
-        .iter()
-        .filter(|(at, _)| at == ALICE)
-        .nth(1)
-        .expect("Alice decided about the answer");
+    let (_, got) =
+        world.decisions.iter().filter(|(at, _)| at == ALICE).nth(1).expect("Alice decided about the answer");
     assert!(got.matches.iter().any(|m| m.ours), "{got:#?}");
-    assert!(
-        world.nodes[&address(DAVE)]
-            .got
-            .iter()
-            .any(|m| m.body == b"What is the largest planet?\n")
-    );
+    assert!(world.nodes[&address(DAVE)].got.iter().any(|m| m.body == b"What is the largest planet?\n"));
 
     // It ends, and with little said.
     assert!(world.sent.len() <= 8, "{:#?}", world.sent);
@@ -206,9 +171,5 @@ fn what_is_the_largest_planet() {
     alice.contacts.push(contact(CHARLIE));
     world.post(ALICE, ANN, "How heavy is Jupiter, the largest planet?\n");
     let next = &world.sent[before];
-    assert_eq!(
-        (next.0.as_str(), next.1.as_str()),
-        (ALICE, CHARLIE),
-        "{next:?}"
-    );
+    assert_eq!((next.0.as_str(), next.1.as_str()), (ALICE, CHARLIE), "{next:?}");
 }
