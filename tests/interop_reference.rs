@@ -13,8 +13,7 @@
 use cmr_core::protocol as theirs;
 use cmr_mail::keys::{self, Key, Scheme, SignatureError};
 use cmr_mail::message::{
-    self, Acceptance, Address, Hop, Hops, Limits, Message, Recipient, Signature, Timestamp,
-    UnixTime,
+    self, Acceptance, Address, Hop, Hops, Limits, Message, Recipient, Signature, Timestamp, UnixTime,
 };
 use std::collections::BTreeSet;
 
@@ -51,9 +50,7 @@ impl Random {
             _ => self.between(1, 600),
         };
         if self.between(0, 3) == 0 {
-            (0..length)
-                .map(|_| b"\r\n0 1/:."[self.between(0, 8)])
-                .collect()
+            (0..length).map(|_| b"\r\n0 1/:."[self.between(0, 8)]).collect()
         } else {
             self.bytes(length)
         }
@@ -91,8 +88,7 @@ impl Random {
 
     /// Strictly descending timestamps as text, at distances from a day to a 10^-20th second.
     fn times(&mut self, number: usize) -> Vec<String> {
-        let mut micros =
-            1_000_000_000_000_000 + i64::try_from(self.next() % 700_000_000_000_000).unwrap();
+        let mut micros = 1_000_000_000_000_000 + i64::try_from(self.next() % 700_000_000_000_000).unwrap();
         let mut all = Vec::new();
         while all.len() < number {
             let time = Timestamp::from_unix(UnixTime(micros), "");
@@ -125,10 +121,7 @@ fn our_now() -> UnixTime {
 }
 
 fn hop(time: &str, address: &str) -> Hop {
-    Hop::new(
-        Timestamp::parse(time.as_bytes()).unwrap(),
-        Address::try_from(address).unwrap(),
-    )
+    Hop::new(Timestamp::parse(time.as_bytes()).unwrap(), Address::try_from(address).unwrap())
 }
 
 #[test]
@@ -144,17 +137,10 @@ fn the_reference_reads_and_verifies_what_we_write() {
             .map(|(time, address)| hop(time, &address))
             .collect();
         let secret = random.key();
-        let mut ours = Message {
-            signature: Signature::Unsigned,
-            hops: Hops::new(header).unwrap(),
-            body: random.body(),
-        };
+        let mut ours =
+            Message { signature: Signature::Unsigned, hops: Hops::new(header).unwrap(), body: random.body() };
         if random.between(0, 10) > 0 {
-            ours = keys::sign_message(
-                Scheme::Hmac,
-                &Key::from_bytes(secret.clone()).unwrap(),
-                ours,
-            );
+            ours = keys::sign_message(Scheme::Hmac, &Key::from_bytes(secret.clone()).unwrap(), ours);
         }
         let wire = ours.write();
         let read = theirs::parse_message(&wire, &their_context(Some("http://recipient.example/")))
@@ -162,16 +148,9 @@ fn the_reference_reads_and_verifies_what_we_write() {
         assert_eq!(read.to_bytes(), wire);
         assert_eq!(read.payload_without_signature_line(), ours.signed_bytes());
         assert_eq!(read.body, ours.body);
-        let lines: Vec<String> = read
-            .header
-            .iter()
-            .map(theirs::MessageId::line_without_crlf)
-            .collect();
-        let our_lines: Vec<String> = ours
-            .hops
-            .iter()
-            .map(|hop| format!("{} {}", hop.time, hop.address))
-            .collect();
+        let lines: Vec<String> = read.header.iter().map(theirs::MessageId::line_without_crlf).collect();
+        let our_lines: Vec<String> =
+            ours.hops.iter().map(|hop| format!("{} {}", hop.time, hop.address)).collect();
         assert_eq!(lines, our_lines);
         let payload = read.payload_without_signature_line();
         if ours.signature.is_signed() {
@@ -185,13 +164,7 @@ fn the_reference_reads_and_verifies_what_we_write() {
             unsigned += 1;
         }
         // Both refuse it where one of its addresses is the recipient's.
-        let own = ours
-            .hops
-            .iter()
-            .nth(random.between(0, number))
-            .unwrap()
-            .address
-            .clone();
+        let own = ours.hops.iter().nth(random.between(0, number)).unwrap().address.clone();
         let context = their_context(own.as_str());
         assert!(theirs::parse_message(&wire, &context).is_err());
         let owned = [own];
@@ -233,41 +206,23 @@ fn we_read_and_verify_what_the_reference_writes() {
         let read = message::parse(&wire, &Limits::default())
             .unwrap_or_else(|error| panic!("{error}: {}", wire.escape_ascii()));
         assert_eq!(read.write(), wire);
-        assert_eq!(
-            read.signed_bytes(),
-            written.payload_without_signature_line()
-        );
+        assert_eq!(read.signed_bytes(), written.payload_without_signature_line());
         assert_eq!(read.body, written.body);
         assert_eq!(read.hops.len(), number);
-        assert_eq!(
-            read.sender().address.as_str(),
-            Some(written.immediate_sender())
-        );
-        assert_eq!(
-            read.accept(&Recipient::new(our_now(), &[])),
-            Ok(Acceptance::Now)
-        );
+        assert_eq!(read.sender().address.as_str(), Some(written.immediate_sender()));
+        assert_eq!(read.accept(&Recipient::new(our_now(), &[])), Ok(Acceptance::Now));
         let key = Key::from_bytes(secret.clone()).unwrap();
         if written.signature == theirs::Signature::Unsigned {
-            assert_eq!(
-                keys::verify(&key, &read, Scheme::Hmac, false),
-                Err(SignatureError::Missing)
-            );
+            assert_eq!(keys::verify(&key, &read, Scheme::Hmac, false), Err(SignatureError::Missing));
             unsigned += 1;
         } else {
             for preferred in [Scheme::Hmac, Scheme::Sha256] {
-                assert_eq!(
-                    keys::verify(&key, &read, preferred, false),
-                    Ok(Scheme::Hmac)
-                );
+                assert_eq!(keys::verify(&key, &read, preferred, false), Ok(Scheme::Hmac));
             }
             let mut other = secret;
             other[0] ^= 1;
             let other = Key::from_bytes(other).unwrap();
-            assert_eq!(
-                keys::verify(&other, &read, Scheme::Hmac, false),
-                Err(SignatureError::Wrong)
-            );
+            assert_eq!(keys::verify(&other, &read, Scheme::Hmac, false), Err(SignatureError::Wrong));
             signed += 1;
         }
         hops += number;
@@ -310,10 +265,7 @@ fn a_message_goes_back_and_forth_and_stays_itself() {
             forwards += 1;
         }
         let last = message::parse(&wire, &Limits::default()).unwrap();
-        assert_eq!(
-            keys::verify(&key, &last, Scheme::Hmac, true),
-            Ok(Scheme::Hmac)
-        );
+        assert_eq!(keys::verify(&key, &last, Scheme::Hmac, true), Ok(Scheme::Hmac));
         assert_eq!((last.hops.len(), last.id()), (steps + 1, id));
         assert_eq!(last.body, first.body);
         // What the first hop had below it is below it still.
@@ -347,10 +299,7 @@ fn a_damaged_message_verifies_nowhere() {
         // ASCII stays ASCII: a wide character inside a timestamp stops the reference for good.
         wire[at] ^= 1 << random.between(0, 7);
         if let Ok(read) = message::parse(&wire, &Limits::default()) {
-            assert_eq!(
-                keys::verify(&key, &read, Scheme::Hmac, false),
-                Err(SignatureError::Wrong)
-            );
+            assert_eq!(keys::verify(&key, &read, Scheme::Hmac, false), Err(SignatureError::Wrong));
             read_by_us += 1;
         }
         if let Ok(read) = theirs::parse_message(&wire, &their_context(None)) {
@@ -370,12 +319,7 @@ fn a_damaged_message_verifies_nowhere() {
 fn the_known_differences_are_these() {
     let line = "2008/09/01 00:00:53 http://a.example/";
     let rows: [(&str, Vec<u8>, bool, bool); 5] = [
-        (
-            "plain",
-            format!("0\r\n{line}\r\n\r\n2\r\nhi").into(),
-            true,
-            true,
-        ),
+        ("plain", format!("0\r\n{line}\r\n\r\n2\r\nhi").into(), true, true),
         (
             "a trailing point is a time by A2",
             "0\r\n2008/09/01 00:00:53. http://a.example/\r\n\r\n2\r\nhi".into(),
@@ -394,23 +338,10 @@ fn the_known_differences_are_these() {
             true,
             false,
         ),
-        (
-            "a length with zeros has two spellings",
-            format!("0\r\n{line}\r\n\r\n02\r\nhi").into(),
-            false,
-            true,
-        ),
+        ("a length with zeros has two spellings", format!("0\r\n{line}\r\n\r\n02\r\nhi").into(), false, true),
     ];
     for (name, wire, we, they) in rows {
-        assert_eq!(
-            message::parse(&wire, &Limits::default()).is_ok(),
-            we,
-            "{name}: we"
-        );
-        assert_eq!(
-            theirs::parse_message(&wire, &their_context(None)).is_ok(),
-            they,
-            "{name}: they"
-        );
+        assert_eq!(message::parse(&wire, &Limits::default()).is_ok(), we, "{name}: we");
+        assert_eq!(theirs::parse_message(&wire, &their_context(None)).is_ok(), they, "{name}: they");
     }
 }

@@ -26,11 +26,7 @@ impl Handler for Door {
 
 #[test]
 fn without_descriptors_the_receiver_waits_and_recovers() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let _inside = runtime.enter();
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
@@ -47,10 +43,7 @@ fn without_descriptors_the_receiver_waits_and_recovers() {
     runtime.spawn(serve(vec![listener], options, Arc::new(Door), stop));
 
     let mut stat = File::open("/proc/self/stat").unwrap();
-    let limit = Rlimit {
-        current: Some(100),
-        ..getrlimit(Resource::Nofile)
-    };
+    let limit = Rlimit { current: Some(100), ..getrlimit(Resource::Nofile) };
     setrlimit(Resource::Nofile, limit).unwrap();
     let client = TcpStream::connect(address).unwrap();
     let mut greeting = String::new();
@@ -60,33 +53,21 @@ fn without_descriptors_the_receiver_waits_and_recovers() {
     // One for the client; none is left for the receiver's side of its connection.
     hoard.pop();
     let client = TcpStream::connect(address).unwrap();
-    client
-        .set_read_timeout(Some(Duration::from_millis(300)))
-        .unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let before = cpu_ticks(&mut stat);
     let mut reader = BufReader::new(client);
     let mut line = String::new();
-    assert!(
-        reader.read_line(&mut line).is_err(),
-        "accepted without a descriptor: {line}"
-    );
+    assert!(reader.read_line(&mut line).is_err(), "accepted without a descriptor: {line}");
     // Spinning would use about 30 of these ticks.
     let ticks = cpu_ticks(&mut stat) - before;
     assert!(ticks < 10, "{ticks} ticks of CPU time while waiting");
 
     drop(hoard);
     let start = Instant::now();
-    reader
-        .get_ref()
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
+    reader.get_ref().set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     reader.read_line(&mut line).unwrap();
     assert_eq!(line, greeting);
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 /// The process's CPU time in ticks of 1/100 second, from its file that is open already.
@@ -95,9 +76,5 @@ fn cpu_ticks(stat: &mut File) -> u64 {
     stat.rewind().unwrap();
     stat.read_to_string(&mut text).unwrap();
     let fields = text.rsplit(')').next().unwrap().split_whitespace();
-    fields
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<u64>().unwrap())
-        .sum()
+    fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
 }

@@ -33,12 +33,7 @@ struct Door {
 
 impl Handler for Door {
     async fn admit(&self, arrival: Arrival) -> Verdict {
-        let word = arrival
-            .raw
-            .split(|byte| *byte == b'\r')
-            .next()
-            .unwrap()
-            .to_vec();
+        let word = arrival.raw.split(|byte| *byte == b'\r').next().unwrap().to_vec();
         match word.as_slice() {
             b"panic" => panic!("the handler fails, as the test wants"),
             b"never" => std::future::pending().await,
@@ -71,10 +66,7 @@ fn session() -> SessionConfig {
 }
 
 fn options() -> Options {
-    Options {
-        max_connections_per_ip: 10_000,
-        ..Options::new(session(), None)
-    }
+    Options { max_connections_per_ip: 10_000, ..Options::new(session(), None) }
 }
 
 fn start(options: Options) -> Receiver {
@@ -82,21 +74,11 @@ fn start(options: Options) -> Receiver {
     let address = listener.local_addr().unwrap();
     let (sender, arrivals) = mpsc::unbounded_channel();
     let gate = Arc::new(Semaphore::new(0));
-    let door = Arc::new(Door {
-        arrivals: sender,
-        gate: Arc::clone(&gate),
-    });
+    let door = Arc::new(Door { arrivals: sender, gate: Arc::clone(&gate) });
     let (options, options_of_it) = watch::channel(Arc::new(options));
     let (stop, stop_of_it) = watch::channel(false);
     let ended = tokio::spawn(serve(vec![listener], options_of_it, door, stop_of_it));
-    Receiver {
-        address,
-        arrivals,
-        gate,
-        options,
-        stop,
-        ended,
-    }
+    Receiver { address, arrivals, gate, options, stop, ended }
 }
 
 struct Client(BufReader<TcpStream>);
@@ -115,10 +97,7 @@ impl Client {
 
     async fn line(&mut self) -> String {
         let mut line = String::new();
-        timeout(PATIENCE, self.0.read_line(&mut line))
-            .await
-            .unwrap()
-            .unwrap();
+        timeout(PATIENCE, self.0.read_line(&mut line)).await.unwrap().unwrap();
         line.trim_end_matches("\r\n").to_owned()
     }
 
@@ -148,10 +127,7 @@ impl Client {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_idle_clients_and_a_trickle_hold_nobody_up() {
     raise_descriptor_limit();
-    let receiver = start(Options {
-        max_connections: 1_100,
-        ..options()
-    });
+    let receiver = start(Options { max_connections: 1_100, ..options() });
     let mut idle = Vec::new();
     for _ in 0..1_000 {
         idle.push(Client::welcome(receiver.address).await);
@@ -163,11 +139,7 @@ async fn a_thousand_idle_clients_and_a_trickle_hold_nobody_up() {
         let mut client = Client::welcome(receiver.address).await;
         client.open_mail().await;
         assert_eq!(client.ask("text\r\n.\r\n").await, "250 2.0.0 Stored");
-        assert!(
-            before.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            before.elapsed()
-        );
+        assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
     }
     // Both ends of all connections are in this process.
     let kilobytes = resident_kilobytes();
@@ -181,36 +153,22 @@ async fn a_thousand_idle_clients_and_a_trickle_hold_nobody_up() {
 
 fn resident_kilobytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[tokio::test]
 async fn places_are_counted_and_come_free_again() {
-    let receiver = start(Options {
-        max_connections: 2,
-        ..options()
-    });
+    let receiver = start(Options { max_connections: 2, ..options() });
     let one = Client::welcome(receiver.address).await;
     let _two = Client::welcome(receiver.address).await;
     let mut three = Client::connect(receiver.address).await;
-    assert_eq!(
-        three.line().await,
-        "421 4.3.2 Too many connections; try again later"
-    );
+    assert_eq!(three.line().await, "421 4.3.2 Too many connections; try again later");
     assert!(three.closed().await);
     drop(one);
     // The receiver has yet to see that the first one left.
     timeout(PATIENCE, async {
-        while !Client::connect(receiver.address)
-            .await
-            .line()
-            .await
-            .starts_with("220 ")
-        {
+        while !Client::connect(receiver.address).await.line().await.starts_with("220 ") {
             tokio::task::yield_now().await;
         }
     })
@@ -220,11 +178,7 @@ async fn places_are_counted_and_come_free_again() {
 
 #[tokio::test]
 async fn the_client_that_is_idle_for_longest_gives_way() {
-    let receiver = start(Options {
-        max_connections: 3,
-        give_way: Duration::ZERO,
-        ..options()
-    });
+    let receiver = start(Options { max_connections: 3, give_way: Duration::ZERO, ..options() });
     let mut busy = Client::welcome(receiver.address).await;
     busy.open_mail().await;
     let mut longest = Client::welcome(receiver.address).await;
@@ -233,10 +187,7 @@ async fn the_client_that_is_idle_for_longest_gives_way() {
     let mut later = Client::welcome(receiver.address).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
     let _fourth = Client::welcome(receiver.address).await;
-    assert_eq!(
-        longest.line().await,
-        "421 4.3.2 Idle, and others wait for a connection"
-    );
+    assert_eq!(longest.line().await, "421 4.3.2 Idle, and others wait for a connection");
     assert!(longest.closed().await);
     assert_eq!(later.ask("NOOP\r\n").await, "250 2.0.0 Done nothing");
     assert_eq!(busy.ask(".\r\n").await, "250 2.0.0 Stored");
@@ -244,28 +195,16 @@ async fn the_client_that_is_idle_for_longest_gives_way() {
 
 #[tokio::test]
 async fn one_address_gets_its_share_and_relays_get_more() {
-    let receiver = start(Options {
-        max_connections_per_ip: 2,
-        ..options()
-    });
+    let receiver = start(Options { max_connections_per_ip: 2, ..options() });
     let _one = Client::welcome(receiver.address).await;
     let _two = Client::welcome(receiver.address).await;
     let mut three = Client::connect(receiver.address).await;
-    assert_eq!(
-        three.line().await,
-        "421 4.7.0 Too many connections from your address"
-    );
+    assert_eq!(three.line().await, "421 4.7.0 Too many connections from your address");
     assert!(three.closed().await);
     // A new configuration holds for the connections that begin after it.
     let relays = vec!["127.0.0.0/8".parse().unwrap()];
-    let session = SessionConfig {
-        relays,
-        ..session()
-    };
-    let options = Options {
-        max_connections_per_ip: 2,
-        ..Options::new(session, None)
-    };
+    let session = SessionConfig { relays, ..session() };
+    let options = Options { max_connections_per_ip: 2, ..Options::new(session, None) };
     receiver.options.send(Arc::new(options)).unwrap();
     let _four = Client::welcome(receiver.address).await;
     let _five = Client::welcome(receiver.address).await;
@@ -286,16 +225,10 @@ async fn a_panic_in_the_handler_is_trouble_for_one_mail_only() {
 
 #[tokio::test]
 async fn a_verdict_that_does_not_come_is_trouble() {
-    let receiver = start(Options {
-        answer: Duration::from_millis(50),
-        ..options()
-    });
+    let receiver = start(Options { answer: Duration::from_millis(50), ..options() });
     let mut client = Client::welcome(receiver.address).await;
     client.open_mail().await;
-    assert_eq!(
-        client.ask("never\r\n.\r\n").await,
-        "451 4.3.0 No verdict in time; try again later"
-    );
+    assert_eq!(client.ask("never\r\n.\r\n").await, "451 4.3.0 No verdict in time; try again later");
     assert_eq!(client.ask("NOOP\r\n").await, "250 2.0.0 Done nothing");
 }
 
@@ -307,10 +240,7 @@ async fn a_mail_is_decided_even_when_its_client_leaves() {
     client.say("wait\r\n.\r\n").await;
     drop(client);
     receiver.gate.add_permits(1);
-    let arrival = timeout(PATIENCE, receiver.arrivals.recv())
-        .await
-        .unwrap()
-        .unwrap();
+    let arrival = timeout(PATIENCE, receiver.arrivals.recv()).await.unwrap().unwrap();
     assert_eq!(arrival.raw, b"wait\r\n");
     assert_eq!(arrival.peer, Some("127.0.0.1".parse().unwrap()));
     assert!(arrival.received.as_secs() > 1_700_000_000);
@@ -324,14 +254,8 @@ async fn what_was_sent_before_the_client_closed_its_side_is_answered() {
     client.say("text\r\n.\r\nQUIT\r\n").await;
     client.0.get_mut().shutdown().await.unwrap();
     let mut said = String::new();
-    timeout(PATIENCE, client.0.read_to_string(&mut said))
-        .await
-        .unwrap()
-        .unwrap();
-    assert!(
-        said.ends_with("250 2.0.0 Stored\r\n221 2.0.0 Goodbye\r\n"),
-        "{said}"
-    );
+    timeout(PATIENCE, client.0.read_to_string(&mut said)).await.unwrap().unwrap();
+    assert!(said.ends_with("250 2.0.0 Stored\r\n221 2.0.0 Goodbye\r\n"), "{said}");
     assert_eq!(receiver.arrivals.recv().await.unwrap().raw, b"text\r\n");
 }
 
@@ -345,23 +269,14 @@ async fn stopping_finishes_what_is_under_way_and_nothing_else() {
     waiting.open_mail().await;
     waiting.say("wait\r\n.\r\n").await;
     receiver.stop.send(true).unwrap();
-    assert_eq!(
-        idle.line().await,
-        "421 4.3.2 The service stops; try again later"
-    );
+    assert_eq!(idle.line().await, "421 4.3.2 The service stops; try again later");
     assert!(idle.closed().await);
     drop(idle);
     assert_eq!(sending.ask("late\r\n.\r\n").await, "250 2.0.0 Stored");
-    assert_eq!(
-        sending.line().await,
-        "421 4.3.2 The service stops; try again later"
-    );
+    assert_eq!(sending.line().await, "421 4.3.2 The service stops; try again later");
     assert!(sending.closed().await);
     drop(sending);
-    assert!(
-        TcpStream::connect(receiver.address).await.is_err(),
-        "nobody is accepted any more"
-    );
+    assert!(TcpStream::connect(receiver.address).await.is_err(), "nobody is accepted any more");
     assert!(!receiver.ended.is_finished());
     receiver.gate.add_permits(1);
     assert_eq!(waiting.line().await, "250 2.0.0 Stored");
@@ -374,10 +289,7 @@ async fn stopping_finishes_what_is_under_way_and_nothing_else() {
 
 #[tokio::test]
 async fn stopping_has_an_end() {
-    let receiver = start(Options {
-        drain: Duration::from_millis(50),
-        ..options()
-    });
+    let receiver = start(Options { drain: Duration::from_millis(50), ..options() });
     let mut client = Client::welcome(receiver.address).await;
     client.open_mail().await;
     client.say("never\r\n.\r\n").await;
@@ -392,10 +304,7 @@ async fn stopping_has_an_end() {
 
 #[tokio::test]
 async fn big_mails_wait_when_the_memory_is_used_up() {
-    let receiver = start(Options {
-        max_buffered: 300_000,
-        ..options()
-    });
+    let receiver = start(Options { max_buffered: 300_000, ..options() });
     let mut big = Client::welcome(receiver.address).await;
     big.open_mail().await;
     let text = format!("wait\r\n{}", "x".repeat(250_000));
@@ -403,21 +312,14 @@ async fn big_mails_wait_when_the_memory_is_used_up() {
     big.say("\r\n.\r\n").await;
     let mut other = Client::welcome(receiver.address).await;
     other.open_mail().await;
-    let reply = other
-        .ask(&format!("{}\r\n.\r\n", "y".repeat(200_000)))
-        .await;
-    assert_eq!(
-        reply,
-        "452 4.3.1 No room for this mail at present; try again later"
-    );
+    let reply = other.ask(&format!("{}\r\n.\r\n", "y".repeat(200_000))).await;
+    assert_eq!(reply, "452 4.3.1 No room for this mail at present; try again later");
     other.open_mail().await;
     assert_eq!(other.ask("small\r\n.\r\n").await, "250 2.0.0 Stored");
     receiver.gate.add_permits(1);
     assert_eq!(big.line().await, "250 2.0.0 Stored");
     other.open_mail().await;
-    let reply = other
-        .ask(&format!("{}\r\n.\r\n", "y".repeat(200_000)))
-        .await;
+    let reply = other.ask(&format!("{}\r\n.\r\n", "y".repeat(200_000))).await;
     assert_eq!(reply, "250 2.0.0 Stored");
 }
 
@@ -440,9 +342,7 @@ async fn the_last_word_arrives_though_the_client_goes_on_sending() {
 }
 
 fn tls_file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/tls")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -467,10 +367,7 @@ async fn an_independent_client_delivers_over_tls() {
             .build();
         transport.send(&mail).unwrap();
     });
-    let arrival = timeout(PATIENCE, receiver.arrivals.recv())
-        .await
-        .unwrap()
-        .unwrap();
+    let arrival = timeout(PATIENCE, receiver.arrivals.recv()).await.unwrap().unwrap();
     sent.await.unwrap();
     assert!(arrival.tls);
     assert_eq!(arrival.sender.as_deref(), Some("ann@a.example"));
@@ -489,9 +386,7 @@ async fn a_client_that_does_not_speak_tls_loses_only_its_own_connection() {
     assert_eq!(wrong.ask("STARTTLS\r\n").await, "220 2.0.0 Begin TLS");
     wrong.say("EHLO in clear\r\n").await;
     let mut rest = Vec::new();
-    let _ = timeout(PATIENCE, wrong.0.read_to_end(&mut rest))
-        .await
-        .unwrap();
+    let _ = timeout(PATIENCE, wrong.0.read_to_end(&mut rest)).await.unwrap();
     assert!(!rest.starts_with(b"250"), "answered in clear");
     let mut silent = Client::welcome(receiver.address).await;
     assert_eq!(silent.ask("STARTTLS\r\n").await, "220 2.0.0 Begin TLS");
@@ -504,21 +399,12 @@ fn unusable_tls_files_are_named() {
     let certificate = tls_file("cert.pem");
     let error = |key: &str| load_tls(&certificate, &tls_file(key)).err().unwrap();
     assert!(matches!(error("sec1-key.pem"), TlsError::NotPkcs8 { .. }));
-    assert!(
-        error("sec1-key.pem")
-            .to_string()
-            .contains("openssl pkcs8 -topk8")
-    );
+    assert!(error("sec1-key.pem").to_string().contains("openssl pkcs8 -topk8"));
     assert!(matches!(error("missing.pem"), TlsError::Read { .. }));
     assert!(matches!(error("cert.pem"), TlsError::NotPkcs8 { .. }));
     let other = error("other-key.pem");
-    assert!(
-        matches!(other, TlsError::Mismatch { .. } | TlsError::Unusable { .. }),
-        "{other}"
-    );
-    let swapped = load_tls(&tls_file("key.pem"), &tls_file("key.pem"))
-        .err()
-        .unwrap();
+    assert!(matches!(other, TlsError::Mismatch { .. } | TlsError::Unusable { .. }), "{other}");
+    let swapped = load_tls(&tls_file("key.pem"), &tls_file("key.pem")).err().unwrap();
     assert!(matches!(swapped, TlsError::Unusable { .. }), "{swapped}");
 }
 
@@ -528,9 +414,5 @@ async fn an_address_in_use_is_named() {
     let address = first.local_addr().unwrap();
     let error = bind(address).err().unwrap();
     assert_eq!(error.address, address);
-    assert!(
-        error
-            .to_string()
-            .starts_with(&format!("cannot listen on {address}: "))
-    );
+    assert!(error.to_string().starts_with(&format!("cannot listen on {address}: ")));
 }

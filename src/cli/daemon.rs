@@ -17,12 +17,15 @@ use crate::gateway::Gateway;
 use crate::gateway::api::{Failure, Request, Response};
 use crate::gateway::control::{self, Caller, Door, Limits, Listener};
 use crate::gateway::lock::Lock;
+use crate::gateway::sender::Sender;
 use crate::receive::{self, smtp};
+use crate::send::queue;
 use crate::smtp::{Mode, Recipients, SessionConfig};
 
 /// A running daemon.
 pub(super) struct Daemon {
     gateway: Gateway,
+    sender: Arc<Sender>,
     listening: Vec<(&'static str, SocketAddr)>,
     /// What new SMTP sessions are told.
     smtp: watch::Sender<Arc<smtp::Options>>,
@@ -51,14 +54,20 @@ impl Daemon {
             let config = Arc::clone(&config);
             blocking(move || Gateway::start(&config)).await?.or_else(|e| fail(TRY_LATER, e.to_string()))?
         };
+        let sender = {
+            let gateway = gateway.clone();
+            blocking(move || Sender::new(gateway)).await?.or_else(|e| fail(CONFIG, e.to_string()))?
+        };
         let mut daemon = Daemon {
             gateway,
+            sender: Arc::new(sender),
             listening,
             smtp: watch::Sender::new(options),
             stopping: watch::Sender::new(false),
             parts: JoinSet::new(),
         };
         daemon.open_doors(doors);
+        daemon.start_sending();
         if !listeners.is_empty() {
             let (options, stop) = (daemon.smtp.subscribe(), daemon.stopping.subscribe());
             let handler = Arc::new(daemon.gateway.clone());
@@ -68,6 +77,27 @@ impl Daemon {
             });
         }
         Ok(daemon)
+    }
+
+    /// Begins to work off the queue.
+    fn start_sending(&mut self) {
+        let (sender, store) = (Arc::clone(&self.sender), self.gateway.store().clone());
+        let (settings, wake) = (self.sender.settings(), self.gateway.queued());
+        let mut stop = self.stopping.subscribe();
+        self.parts.spawn(async move {
+            let stopped = async move {
+                let _ = stop.wait_for(|&stop| stop).await;
+            };
+            let drained = queue::run(store, Arc::clone(&sender), settings, wake, stopped).await;
+            sender.close().await;
+            if drained.cut_off > 0 {
+                tracing::warn!(
+                    mails = drained.cut_off,
+                    "cut off while being sent; they go out after the next start"
+                );
+            }
+            "the queue"
+        });
     }
 
     /// Begins to answer on the control and the intake socket.
@@ -99,6 +129,7 @@ impl Daemon {
     pub(super) fn reload(&mut self, config: &Config) -> Outcome {
         let options = smtp_options(config)?;
         self.gateway.reload(config).or_else(|e| fail(TRY_LATER, e.to_string()))?;
+        self.sender.reload().or_else(|e| fail(CONFIG, e.to_string()))?;
         self.smtp.send_replace(Arc::new(options));
         Ok(())
     }

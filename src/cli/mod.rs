@@ -12,6 +12,7 @@ mod change;
 mod check;
 mod daemon;
 mod deliver;
+pub mod demo;
 mod demo_verb;
 mod escape;
 mod exit;
@@ -56,7 +57,7 @@ use exit::Outcome;
 #[command(
     name = "cmr-mail",
     version,
-    max_term_width = 100,
+    term_width = 80,
     after_help = "\
 Getting started:
   cmr-mail demo       see it work, on this machine alone and in a few seconds
@@ -113,18 +114,20 @@ struct Format {
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let verb = verb(&args).and_then(OsStr::to_str).unwrap_or_default().to_owned();
-    let code = match catch_unwind(AssertUnwindSafe(|| run(args))) {
-        Ok(code) => code,
-        // The panic has been reported on standard error.
-        Err(_) => exit::SOFTWARE,
-    };
-    ExitCode::from(match (verb.as_str(), code) {
+    ExitCode::from(guarded(&verb, || run(args)))
+}
+
+/// The exit code of some work, with what is promised for its verb.
+fn guarded(verb: &str, work: impl FnOnce() -> u8) -> u8 {
+    // A panic has been reported on standard error by the time it arrives here.
+    let code = catch_unwind(AssertUnwindSafe(work)).unwrap_or(exit::SOFTWARE);
+    match (verb, code) {
         (_, 0) => 0,
         ("deliver", _) => exit::TRY_LATER,
         ("receive", exit::BAD_DATA) => exit::BAD_DATA,
         ("receive", _) => exit::TRY_LATER,
         (_, code) => code,
-    })
+    }
 }
 
 fn run(args: Vec<OsString>) -> u8 {
@@ -243,6 +246,19 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_panic_does_not_break_the_promises() {
+        for (verb, code) in [("deliver", 75), ("receive", 75), ("post", 70)] {
+            assert_eq!(guarded(verb, || panic!("on purpose")), code, "{verb}");
+        }
+        for code in [64, 65, 69, 70, 73, 78, 255] {
+            assert_eq!(guarded("deliver", || code), 75);
+            assert_eq!(guarded("receive", || code), if code == 65 { 65 } else { 75 });
+            assert_eq!(guarded("post", || code), code);
+        }
+        assert_eq!(guarded("deliver", || 0), 0);
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub(super) fn check_certificates(path: &Path) -> Result<(), FileError> {
 }
 
 impl TlsFiles {
-    /// Reads both files and makes of them what TLS sessions are accepted with.
+    /// Reads both files and makes of them what TLS sessions are accepted with: TLS 1.2 or newer.
     ///
     /// # Errors
     /// A file cannot be read or is not what it should be, or the two do not belong together.
@@ -93,7 +93,10 @@ impl TlsFiles {
         let key = pem(&key, "PRIVATE KEY").ok_or_else(|| self.no_key(&key))?;
         let identity = Identity::from_pkcs8(&certificate, key)
             .map_err(|e| error(&self.key, format!("is no usable key: {e}")))?;
-        let acceptor = TlsAcceptor::new(identity).map_err(|e| error(&self.key, e.to_string()))?;
+        let acceptor = TlsAcceptor::builder(identity)
+            .min_protocol_version(Some(native_tls::Protocol::Tlsv12))
+            .build()
+            .map_err(|e| error(&self.key, e.to_string()))?;
         self.try_out(&acceptor)?;
         Ok(acceptor)
     }

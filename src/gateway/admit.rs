@@ -30,7 +30,9 @@ pub(super) enum Refused {
     #[error("{0}")]
     Signature(#[from] SignatureError),
     /// A signature by somebody with whom we share no key.
-    #[error("the message is signed, but no key is shared with {0}; send it unsigned, or agree on a key with the operator first")]
+    #[error(
+        "the message is signed, but no key is shared with {0}; send it unsigned, or agree on a key with the operator first"
+    )]
     NoKey(Address),
     /// Policy says no.
     #[error("{0}")]
@@ -39,7 +41,9 @@ pub(super) enum Refused {
     #[error("{0}")]
     NothingToPost(NoPost),
     /// Keys travel in messages of their own, which this version does not speak.
-    #[error("key exchange is not offered here; the operators can agree on a key by other means (cmr-mail keys set)")]
+    #[error(
+        "key exchange is not offered here; the operators can agree on a key by other means (cmr-mail keys set)"
+    )]
     KeyExchange,
     /// The same id came with other bytes, from nobody who is known for sure.
     #[error("another message has the id {0} already, with other bytes below that header line")]
@@ -47,6 +51,16 @@ pub(super) enum Refused {
     /// A confirmation that nobody asked for.
     #[error("nobody is waiting for this confirmation; write to the posting address itself")]
     NoSuchToken,
+    /// A command by mail that this version does not know.
+    #[error(
+        "+{0} is a command that is not understood here; to post a text, write to the posting address without it"
+    )]
+    UnknownCommand(String),
+    /// A person who is not known, or not known for sure, wants no more mail.
+    #[error(
+        "nothing shows that this really comes from you; write to the stop address that stands at the end of our mails"
+    )]
+    NotYours,
     /// Erased here for good.
     #[error("the message {0} was removed here by the operator")]
     Removed(MessageId),
@@ -56,14 +70,18 @@ impl Refused {
     /// The reply to a direct client, with `text` (this sentence and where it happened).
     pub(super) fn reply(&self, text: &str) -> Reply {
         match self {
-            Refused::Format(_) | Refused::Unreadable(_) | Refused::NothingToPost(_) | Refused::Conflict(_) => {
-                Reply::new(554, 6, 0, text)
-            }
+            Refused::Format(_)
+            | Refused::Unreadable(_)
+            | Refused::NothingToPost(_)
+            | Refused::Conflict(_) => Reply::new(554, 6, 0, text),
+            Refused::UnknownCommand(_) => Reply::no_such_address(text),
             Refused::Signature(_) | Refused::NoKey(_) => Reply::wrong_signature(text),
             Refused::Policy(Refusal::TooFast { .. }) => Reply::too_fast(text),
-            Refused::Policy(_) | Refused::KeyExchange | Refused::Removed(_) | Refused::NoSuchToken => {
-                Reply::not_allowed(text)
-            }
+            Refused::Policy(_)
+            | Refused::KeyExchange
+            | Refused::Removed(_)
+            | Refused::NoSuchToken
+            | Refused::NotYours => Reply::not_allowed(text),
         }
     }
 
@@ -111,6 +129,8 @@ pub(super) enum Content {
     Absorbed(&'static str),
     /// A person confirms, with this token, that posts may be published.
     Confirmation(String),
+    /// A person wants no more mail; with the token, if there is one.
+    Stop(Option<String>),
     /// For the humans behind the gateway (RFC 5321, section 4.5.1; RFC 2142).
     ForPostmaster,
     /// CMR messages, and what should have been some.
@@ -139,7 +159,13 @@ impl Plan {
 }
 
 /// Reads an arrival: what is in it, who wrote it, and whether each part is good by itself.
-pub(super) fn plan(config: &Config, own: &[Address], blocks: &[Block], arrival: Arrival, now: UnixTime) -> Plan {
+pub(super) fn plan(
+    config: &Config,
+    own: &[Address],
+    blocks: &[Block],
+    arrival: Arrival,
+    now: UnixTime,
+) -> Plan {
     let limits = Limits { max_body: config.smtp.max_message, ..Limits::default() };
     let submission = if is_bare(arrival.via) {
         Submission { messages: vec![bare(&arrival.raw)], addressed: true, ..Submission::default() }
@@ -183,6 +209,15 @@ fn content(
     let refuse = |place: &str, why: Refused| {
         Content::Messages(Vec::new(), vec![NotTaken { place: place.to_owned(), why, bytes: None }])
     };
+    let stop = tags.iter().find_map(|tag| tag.strip_prefix(super::people::STOP_TAG));
+    match stop.map(|rest| (rest, rest.strip_prefix('-'))) {
+        Some((_, Some(token))) => return Content::Stop(Some(token.to_owned())),
+        Some(("", None)) => return Content::Stop(None),
+        _ => {}
+    }
+    if let Some(tag) = tags.iter().find(|tag| super::people::is_command(tag)) {
+        return refuse("the mail", Refused::UnknownCommand(tag.clone()));
+    }
     if let Some(client) = arrival.peer
         && let Some(block) = blocks.iter().find(|block| is_host(block, client))
     {
@@ -215,7 +250,11 @@ fn content(
                 held_until,
             }),
             Err(why) => {
-                not_taken.push(NotTaken { place: found.place.clone(), why, bytes: Some(found.bytes.clone()) });
+                not_taken.push(NotTaken {
+                    place: found.place.clone(),
+                    why,
+                    bytes: Some(found.bytes.clone()),
+                });
             }
         }
     }
@@ -238,11 +277,12 @@ fn content(
         let author = if header.from_count == 0 { "an empty From" } else { "a From of several" };
         return refuse("the mail", Refusal::NotOneMailbox { author: author.to_owned() }.into());
     };
-    let may = policy::may_post(config.policy.who_may_post, &config.policy.listed, &from.address, authenticity)
-        .and_then(|()| match Address::new(format!("mailto:{}", from.address)) {
-            Ok(address) => Block::check(blocks, &address),
-            Err(_) => Err(Refusal::NotOneMailbox { author: from.address.clone() }),
-        });
+    let may =
+        policy::may_post(config.policy.who_may_post, &config.policy.listed, &from.address, authenticity)
+            .and_then(|()| match Address::new(format!("mailto:{}", from.address)) {
+                Ok(address) => Block::check(blocks, &address),
+                Err(_) => Err(Refusal::NotOneMailbox { author: from.address.clone() }),
+            });
     if let Err(why) = may {
         return refuse("the mail", why.into());
     }

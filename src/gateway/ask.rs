@@ -11,7 +11,8 @@ use serde::Serialize;
 use tokio::runtime;
 
 use super::api::{
-    Changed, Delivered, Failure, Found, KeyAction, PeerAction, Posted, QueueAction, RawMessage, Request, Response, Status,
+    Changed, Delivered, Failure, Found, KeyAction, PeerAction, Posted, QueueAction, RawMessage, Request,
+    Response, Status,
 };
 use super::{Gateway, clock, commit, people as names, read_blocks, view, write};
 use crate::keys::{Key, Scheme};
@@ -23,7 +24,7 @@ use crate::smtp::Severity;
 use crate::store::blocks::BlockKind;
 use crate::store::messages::{self, Admitted, Kind, NewMessage, Stored};
 use crate::store::queue::{self, DeliveryState};
-use crate::store::{StoreError, asides, blocks, keys, people, peers, removal};
+use crate::store::{StoreError, asides, blocks, keys, peers, people, removal};
 
 /// Most rows in one result.
 const ROWS: usize = 10_000;
@@ -56,14 +57,20 @@ impl Gateway {
                 let all = self.store().read(|conn| {
                     let found = messages::by_id(conn, id)?;
                     let conflicts = found.len().saturating_sub(1);
-                    found.iter().map(|stored| view::shown(conn, stored, conflicts)).collect::<Result<Vec<_>, _>>()
+                    found
+                        .iter()
+                        .map(|stored| view::shown(conn, stored, conflicts))
+                        .collect::<Result<Vec<_>, _>>()
                 })?;
                 if all.is_empty() { Err(unknown(id)) } else { json(&all) }
             }
             Request::ShowRaw { id } => {
                 let stored = self.one(message_id(&id)?)?;
                 let Some(text) = stored.text else {
-                    return Err(fail(UNAVAILABLE, "the message was dropped from the pool; only its ids are remembered"));
+                    return Err(fail(
+                        UNAVAILABLE,
+                        "the message was dropped from the pool; only its ids are remembered",
+                    ));
                 };
                 json(&RawMessage { message: STANDARD.encode(text.wire()) })
             }
@@ -114,7 +121,8 @@ impl Gateway {
         }
         let named = from.map(|from| address(from)).transpose()?;
         let now = clock::now();
-        let random = clock::random().map_err(|error| fail(UNAVAILABLE, format!("no random numbers: {error}")))?;
+        let random =
+            clock::random().map_err(|error| fail(UNAVAILABLE, format!("no random numbers: {error}")))?;
         let (seq, id, time, origin) = {
             let config = Arc::clone(&config);
             self.store().write(move |tx| {
@@ -130,13 +138,17 @@ impl Gateway {
                     (None, Origin::Alias) => {
                         let name = names::alias_name(config.gateway.operator.name.as_deref());
                         let person = commit::person(tx, &operator, &name, now)?;
-                        let posting =
-                            config.smtp.recipients.first().map_or(config.gateway.mail_address.as_str(), String::as_str);
+                        let posting = config
+                            .smtp
+                            .recipients
+                            .first()
+                            .map_or(config.gateway.mail_address.as_str(), String::as_str);
                         names::alias(posting, &person.name, &person.token).map_err(bad)?
                     }
                 };
                 let time = clock::stamp(crate::store::meta::take_time(tx, now)?, random);
-                let mut new = NewMessage::new(Message::new(Hop::new(time.clone(), origin.clone()), body), now, "post");
+                let mut new =
+                    NewMessage::new(Message::new(Hop::new(time.clone(), origin.clone()), body), now, "post");
                 new.author = author;
                 new.kind = Kind::Post;
                 new.scope = policy::scope_of(Provenance::Operator, false, policy::FirstPost::Ask);
@@ -235,12 +247,16 @@ impl Gateway {
     fn keys(&self, action: KeyAction) -> Response {
         let now = clock::now();
         match action {
-            KeyAction::Show => json(&self.store().read(keys::list)?.iter().map(view::key).collect::<Vec<_>>()),
+            KeyAction::Show => {
+                json(&self.store().read(keys::list)?.iter().map(view::key).collect::<Vec<_>>())
+            }
             KeyAction::Set { address: text, hex, scheme } => {
                 let peer = address(&text)?;
                 let key = Key::from_hex(&hex).map_err(|error| fail(BAD_DATA, error.to_string()))?;
-                let scheme: Option<Scheme> =
-                    scheme.map(|name| name.parse()).transpose().map_err(|_| fail(USAGE, "the schemes are hmac and sha256"))?;
+                let scheme: Option<Scheme> = scheme
+                    .map(|name| name.parse())
+                    .transpose()
+                    .map_err(|_| fail(USAGE, "the schemes are hmac and sha256"))?;
                 let fingerprint = key.fingerprint();
                 let short = if key.is_short() { "; it is short: 16 bytes or more are wise" } else { "" };
                 self.store().write(move |tx| keys::set(tx, &peer, &key, scheme, now))?;
@@ -333,7 +349,11 @@ impl Gateway {
         let bytes = block.to_string().into_bytes();
         let now = clock::now();
         let changed = self.store().write(move |tx| {
-            if undo { blocks::remove(tx, kind, &bytes) } else { blocks::add(tx, kind, &bytes, "by the operator", now) }
+            if undo {
+                blocks::remove(tx, kind, &bytes)
+            } else {
+                blocks::add(tx, kind, &bytes, "by the operator", now)
+            }
         })?;
         self.read_blocks_again()?;
         let state = if undo { "is no longer refused" } else { "is refused from now on" };
@@ -353,7 +373,9 @@ impl Gateway {
             let waiting = queue::list(conn, false, ROWS)?;
             let oldest = waiting
                 .iter()
-                .filter(|it| matches!(it.state, DeliveryState::Ready | DeliveryState::Leased | DeliveryState::Held))
+                .filter(|it| {
+                    matches!(it.state, DeliveryState::Ready | DeliveryState::Leased | DeliveryState::Held)
+                })
                 .map(|it| it.created)
                 .min();
             Ok((peers::number(conn)?, queue::counts(conn)?, messages::counts(conn)?, oldest))
@@ -416,7 +438,8 @@ fn crlf(raw: &[u8]) -> Vec<u8> {
 }
 
 fn json<T: Serialize>(value: &T) -> Response {
-    serde_json::to_value(value).map_err(|error| fail(UNAVAILABLE, format!("the result can't be written: {error}")))
+    serde_json::to_value(value)
+        .map_err(|error| fail(UNAVAILABLE, format!("the result can't be written: {error}")))
 }
 
 fn done(changed: u64, done: String) -> Response {
@@ -438,10 +461,14 @@ fn message_id(text: &str) -> Outcome<MessageId> {
 /// A CMR address; a plain mail address means `mailto:`.
 fn address(text: &str) -> Outcome<Address> {
     let text = text.trim();
-    let whole = if text.contains('@') && !text.contains(':') { format!("mailto:{text}") } else { text.to_owned() };
+    let whole =
+        if text.contains('@') && !text.contains(':') { format!("mailto:{text}") } else { text.to_owned() };
     let address = Address::new(whole).map_err(|error| fail(USAGE, format!("{text:?}: {error}")))?;
     if address.scheme().is_none() {
-        return Err(fail(USAGE, format!("{text:?} is no address: an address is like mailto:name@example.org")));
+        return Err(fail(
+            USAGE,
+            format!("{text:?} is no address: an address is like mailto:name@example.org"),
+        ));
     }
     Ok(address)
 }

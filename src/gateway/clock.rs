@@ -19,9 +19,7 @@ const SECRET_DECIMALS: usize = 16;
 
 /// The wall clock, in microseconds.
 pub fn now() -> UnixTime {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixTime(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
@@ -59,15 +57,8 @@ pub fn post_stamp(
         *to = *from;
     }
     let fraction = i64::try_from(u64::from_be_bytes(first) % 1_000_000).unwrap_or(0);
-    let second_start = whole
-        .0
-        .div_euclid(1_000_000)
-        .saturating_sub(1)
-        .saturating_mul(1_000_000);
-    Timestamp::from_unix(
-        UnixTime(second_start.saturating_add(fraction)),
-        &decimals(second),
-    )
+    let second_start = whole.0.div_euclid(1_000_000).saturating_sub(1).saturating_mul(1_000_000);
+    Timestamp::from_unix(UnixTime(second_start.saturating_add(fraction)), &decimals(second))
 }
 
 /// What names a mail by whatever way it comes: SHA-256 of its Message-ID and the post in it.
@@ -91,11 +82,7 @@ pub fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
 
 fn decimals(bytes: [u8; 8]) -> String {
     let modulus = 10u64.pow(u32::try_from(SECRET_DECIMALS).unwrap_or(16));
-    format!(
-        "{:0width$}",
-        u64::from_be_bytes(bytes) % modulus,
-        width = SECRET_DECIMALS
-    )
+    format!("{:0width$}", u64::from_be_bytes(bytes) % modulus, width = SECRET_DECIMALS)
 }
 
 fn micros(duration: Duration) -> i64 {
@@ -120,13 +107,7 @@ mod tests {
         let date = Some(UnixTime(NOON.0 - 3_600_000_000));
         let skew = Duration::from_secs(60);
         let smtp = post_stamp(date, NOON, skew, Some("<a@b>"), b"text");
-        let imap = post_stamp(
-            date,
-            UnixTime(NOON.0 + 86_400_000_000),
-            skew,
-            Some("<a@b>"),
-            b"text",
-        );
+        let imap = post_stamp(date, UnixTime(NOON.0 + 86_400_000_000), skew, Some("<a@b>"), b"text");
         assert_eq!(smtp, imap);
         assert_ne!(smtp, post_stamp(date, NOON, skew, Some("<c@b>"), b"text"));
     }
@@ -137,10 +118,7 @@ mod tests {
         for date in [None, Some(UnixTime(0)), Some(UnixTime(NOON.0 + 61_000_000))] {
             let stamp = post_stamp(date, NOON, skew, None, b"text");
             let age = NOON.0 - stamp.to_unix().0;
-            assert!(
-                (0..=2_000_000).contains(&age),
-                "{date:?} gave an age of {age}"
-            );
+            assert!((0..=2_000_000).contains(&age), "{date:?} gave an age of {age}");
         }
     }
 

@@ -68,6 +68,10 @@ impl Plan {
         match content {
             Content::Absorbed(why) => outcome.note = Some(format!("{why}; nothing was stored")),
             Content::Confirmation(token) => confirm(tx, &token, now, &mut outcome)?,
+            Content::Stop(token) => {
+                let author = header.from.as_ref().filter(|_| authenticity.is_authenticated());
+                stop(tx, token.as_deref(), author.map(|from| from.address.as_str()), now, &mut outcome)?;
+            }
             Content::ForPostmaster => {
                 for_postmaster(tx, config, whole, via, now, forget_after, &mut outcome)?;
             }
@@ -77,7 +81,8 @@ impl Plan {
                 let keeps_raw = !not_taken.iter().any(|it| matches!(it.why, Refused::KeyExchange));
                 for candidate in candidates {
                     let author = header.from.as_ref().map(|from| from.address.as_str());
-                    let came = Came { received: arrival.received, now, via, authenticity: &authenticity, author };
+                    let came =
+                        Came { received: arrival.received, now, via, authenticity: &authenticity, author };
                     match admit_message(tx, candidate, &came, &mut outcome)? {
                         Ok(Some(seq)) => seqs.push(seq),
                         Ok(None) => {}
@@ -89,7 +94,8 @@ impl Plan {
                 }
             }
             Content::Post(post) => {
-                let came = Came { received: arrival.received, now, via, authenticity: &authenticity, author: None };
+                let came =
+                    Came { received: arrival.received, now, via, authenticity: &authenticity, author: None };
                 match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
                     Ok(Some(seq)) => seqs.push(seq),
                     Ok(None) => {}
@@ -267,6 +273,9 @@ fn admit_post(
     let id = new.id();
     match messages::admit(tx, &new)? {
         Admitted::New(seq) | Admitted::Conflict { seq, .. } => {
+            if let Some(person) = person.as_ref().filter(|person| person.stopped_at.is_some()) {
+                people::resume(tx, person.id)?;
+            }
             limits::note(tx, Counted::Post, who.as_bytes(), came.now)?;
             if let Some(person) = person {
                 let thread = NewThread {
@@ -297,7 +306,12 @@ fn admit_post(
 }
 
 /// The person behind a mail address, made known with fresh tokens at the first time.
-pub(super) fn person(tx: &Connection, address: &str, name: &str, now: UnixTime) -> Result<Person, StoreError> {
+pub(super) fn person(
+    tx: &Connection,
+    address: &str,
+    name: &str,
+    now: UnixTime,
+) -> Result<Person, StoreError> {
     let token = |bytes: [u8; 16]| names::token(&bytes);
     let random = || clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")));
     let (token, confirm_token) = (token(random()?), token(random()?));
@@ -320,6 +334,30 @@ fn confirm(tx: &Connection, token: &str, now: UnixTime, outcome: &mut Outcome) -
     Ok(())
 }
 
+/// A person wants no more mail: by the private token, or by being known for sure. Takes effect
+/// at once; what was asked is still answered.
+fn stop(
+    tx: &Connection,
+    token: Option<&str>,
+    author: Option<&str>,
+    now: UnixTime,
+    outcome: &mut Outcome,
+) -> Result<(), StoreError> {
+    let person = match (token, author) {
+        (Some(token), _) => people::by_confirm_token(tx, token)?,
+        (None, Some(author)) => people::by_address(tx, author)?,
+        (None, None) => None,
+    };
+    match person {
+        Some(person) => {
+            people::stop(tx, person.id, now)?;
+            outcome.note = Some("stopped: you get no more mail about what you wrote".to_owned());
+        }
+        None => outcome.refused.push(("the mail".to_owned(), Refused::NotYours)),
+    }
+    Ok(())
+}
+
 /// Mail to the humans behind the gateway: kept aside, and they are told where.
 fn for_postmaster(
     tx: &Connection,
@@ -331,9 +369,12 @@ fn for_postmaster(
     outcome: &mut Outcome,
 ) -> Result<(), StoreError> {
     let reason = "for the postmaster";
-    let aside = NewAside { reason, place: "the mail", raw, author: None, id: None, received: now, via, forget_after };
+    let aside =
+        NewAside { reason, place: "the mail", raw, author: None, id: None, received: now, via, forget_after };
     let Some(id) = asides::put(tx, &aside, ASIDES_MAX)? else {
-        return Err(StoreError::Full("a mail for the postmaster is larger than all that may be kept aside".to_owned()));
+        return Err(StoreError::Full(
+            "a mail for the postmaster is larger than all that may be kept aside".to_owned(),
+        ));
     };
     let why = format!("a mail for the postmaster is kept aside as number {id}");
     notice(tx, config, &format!("postmaster-{id}"), &why, serde_json::json!({ "aside": id }), now)?;

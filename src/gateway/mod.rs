@@ -15,6 +15,7 @@ pub mod lock;
 mod outgoing;
 pub mod people;
 mod route;
+pub mod sender;
 mod view;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -234,14 +235,25 @@ impl Gateway {
                 }
                 let reply = view::reply(&outcome, in_dialogue);
                 let ids = view::ids(&outcome);
-                info!(via = via.as_str(), bytes = size, code = reply.code(), ids = ids.join(","), refused = outcome.refused.len(), "arrived");
+                info!(
+                    via = via.as_str(),
+                    bytes = size,
+                    code = reply.code(),
+                    ids = ids.join(","),
+                    refused = outcome.refused.len(),
+                    "arrived"
+                );
                 (reply.into(), ids)
             }
             Err(failure) => {
                 warn!(via = via.as_str(), %failure, "nothing was stored");
                 let reply = match failure {
-                    StoreError::Full(_) => Reply::no_room("there is no room here at present; please try again later"),
-                    _ => Reply::trouble("the database does not answer here at present; please try again later"),
+                    StoreError::Full(_) => {
+                        Reply::no_room("there is no room here at present; please try again later")
+                    }
+                    _ => {
+                        Reply::trouble("the database does not answer here at present; please try again later")
+                    }
                 };
                 (reply.into(), Vec::new())
             }

@@ -84,7 +84,10 @@ enum Made {
 
 /// `cmr+bounce-NUMBER-CHECK@host`: a report that comes back names its delivery.
 fn bounce_address(config: &Config, delivery: &Delivery) -> String {
-    let check = names::token(&clock::digest(Some(&delivery.message_id), b"bounce")).chars().take(8).collect::<String>();
+    let check = names::token(&clock::digest(Some(&delivery.message_id), b"bounce"))
+        .chars()
+        .take(8)
+        .collect::<String>();
     names::tagged(&config.gateway.mail_address, &format!("{}{}-{check}", names::BOUNCE_TAG, delivery.id))
 }
 
@@ -103,7 +106,9 @@ fn forward(conn: &Connection, config: &Config, delivery: &Delivery, to: &str) ->
     let (Some(seq), Some(stamp)) = (delivery.seq, &delivery.stamp) else {
         return Ok(Made::Gone("a forward without a message or a time"));
     };
-    let Some(text) = messages::text(conn, seq)? else { return Ok(Made::Gone("the message is no longer here")) };
+    let Some(text) = messages::text(conn, seq)? else {
+        return Ok(Made::Gone("the message is no longer here"));
+    };
     let hop = Hop::new(stamp.clone(), config.gateway.address.clone());
     let mut message = text.message()?.stamped(hop);
     if let Some(key) = stored_keys::for_signing(conn, &delivery.to)? {
@@ -131,7 +136,12 @@ struct Shown {
     wire: Vec<u8>,
 }
 
-fn answer(inner: &Inner, conn: &Connection, config: &Config, delivery: &Delivery) -> Result<Made, StoreError> {
+fn answer(
+    inner: &Inner,
+    conn: &Connection,
+    config: &Config,
+    delivery: &Delivery,
+) -> Result<Made, StoreError> {
     let (Some(seq), Some(thread)) = (delivery.seq, delivery.thread) else {
         return Ok(Made::Gone("an answer without a question"));
     };
@@ -147,7 +157,9 @@ fn answer(inner: &Inner, conn: &Connection, config: &Config, delivery: &Delivery
     let found = if later { later_match(conn, seq, question.seq)? } else { matches(conn, seq)? };
     let shown: Vec<Shown> = found
         .into_iter()
-        .filter_map(|(other, gain, one_sided)| show(inner, config, conn, &body, other, gain, one_sided).transpose())
+        .filter_map(|(other, gain, one_sided)| {
+            show(inner, config, conn, &body, other, gain, one_sided).transpose()
+        })
         .collect::<Result<_, _>>()?;
     if later && shown.is_empty() {
         return Ok(Made::Gone("the match is gone"));
@@ -179,9 +191,11 @@ fn compose_answer(
     let later = delivery.kind == DeliveryKind::LaterMatch;
     let posting = &config.gateway.mail_address;
     let confirm = names::tagged(posting, &format!("{}{}", names::CONFIRM_TAG, person.confirm_token));
-    let stop = names::tagged(posting, "stop");
+    let stop = names::tagged(posting, &format!("{}-{}", names::STOP_TAG, person.confirm_token));
     let publication = match question.scope {
-        Scope::Local if config.people.first_post == FirstPost::Ask => Publication::Local { confirm: &confirm },
+        Scope::Local if config.people.first_post == FirstPost::Ask => {
+            Publication::Local { confirm: &confirm }
+        }
         Scope::Public if !later => Publication::Public,
         _ => Publication::Silent,
     };
@@ -274,7 +288,10 @@ fn notice(conn: &Connection, config: &Config, delivery: &Delivery) -> Result<Mad
     }
     if number("delivery").is_some() {
         subject = "cmr-mail: a mail was given up".to_owned();
-        paragraphs.push("See it with: cmr-mail queue list --all. To try it once more: cmr-mail queue retry NUMBER.".to_owned());
+        paragraphs.push(
+            "See it with: cmr-mail queue list --all. To try it once more: cmr-mail queue retry NUMBER."
+                .to_owned(),
+        );
     }
     Ok(Made::Mail(compose::notice(&NoticeMail {
         robot: robot(config),

@@ -11,6 +11,24 @@ const ALPHABET: [u8; 32] = *b"0123456789bcdfghjkmnpqrstvwxyzae";
 /// What begins the tag of an address that confirms publishing: `cmr+yes-TOKEN@host`.
 pub(crate) const CONFIRM_TAG: &str = "yes-";
 
+/// The tag of the address that ends all mail to a person; followed by `-TOKEN` it works for mail
+/// that nobody can authenticate, too.
+pub(crate) const STOP_TAG: &str = "stop";
+
+/// Tags that are commands, or begin like one. They are no posting addresses: who writes to one
+/// of them wants an effect and not to publish something.
+const COMMANDS: [&str; 9] =
+    ["help", "search", "status", "stop", "subscribe", "unsubscribe", "good-", "bad-", "yes-"];
+
+/// Whether a tag is a command, known to this version or not.
+pub(crate) fn is_command(tag: &str) -> bool {
+    let tag = tag.to_ascii_lowercase();
+    COMMANDS.iter().any(|command| {
+        tag.strip_prefix(command)
+            .is_some_and(|rest| rest.is_empty() || command.ends_with('-') || rest.starts_with('-'))
+    })
+}
+
 /// What begins the tag of the envelope sender of our mails: nothing that comes to such an
 /// address is ever answered (RFC 3834, section 3.3).
 pub(crate) const BOUNCE_TAG: &str = "bounce-";
@@ -21,11 +39,7 @@ const NAME_MAX: usize = 20;
 /// The readable part of an alias: the first word of a display name as lower-case ASCII letters
 /// and digits, or `someone`. Never the mail address: an alias must not help to guess it.
 pub fn alias_name(display_name: Option<&str>) -> String {
-    let first = display_name
-        .unwrap_or_default()
-        .split_whitespace()
-        .next()
-        .unwrap_or_default();
+    let first = display_name.unwrap_or_default().split_whitespace().next().unwrap_or_default();
     if first.contains('@') {
         return "someone".to_owned();
     }
@@ -35,11 +49,7 @@ pub fn alias_name(display_name: Option<&str>) -> String {
         .map(|c| c.to_ascii_lowercase())
         .take(NAME_MAX)
         .collect();
-    if name.is_empty() {
-        "someone".to_owned()
-    } else {
-        name
-    }
+    if name.is_empty() { "someone".to_owned() } else { name }
 }
 
 /// A token out of random bytes, five bits of each.

@@ -70,7 +70,12 @@ impl Inner {
 
     /// Makes decisions durable, all in one transaction; if one of them is refused, one by one, so
     /// that it fails alone.
-    fn commit_decisions(&self, config: &Config, decided: Vec<Decided>, now: UnixTime) -> Result<(), StoreError> {
+    fn commit_decisions(
+        &self,
+        config: &Config,
+        decided: Vec<Decided>,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
         if decided.is_empty() {
             return Ok(());
         }
@@ -200,7 +205,8 @@ struct Around<'a> {
 impl Around<'_> {
     /// The peers that a message may go to: the pinned ones, then those credited last.
     fn contacts(&self, message: &crate::message::Message, id: MessageId) -> Vec<Contact> {
-        let mut known: Vec<&&Peer> = self.peers.values().filter(|peer| !message.hops.contains(&peer.address)).collect();
+        let mut known: Vec<&&Peer> =
+            self.peers.values().filter(|peer| !message.hops.contains(&peer.address)).collect();
         known.sort_by(|a, b| {
             let rank = |peer: &Peer| (peer.pinned || peer.listed, peer.credited_at.max(peer.last_seen));
             rank(b).cmp(&rank(a)).then_with(|| a.address.cmp(&b.address))
@@ -322,7 +328,11 @@ fn enqueue_forward(
     let stamp = clock::stamp(meta::take_time(tx, now)?, random);
     // T is in the Message-ID: another forward of the same message is another mail, the same
     // forward sent twice is not.
-    let unique = format!("f-{}-{}", stored.id, names::token(&clock::digest(Some(stamp.as_str()), forward.to.as_bytes())));
+    let unique = format!(
+        "f-{}-{}",
+        stored.id,
+        names::token(&clock::digest(Some(stamp.as_str()), forward.to.as_bytes()))
+    );
     let delivery = NewDelivery {
         kind: DeliveryKind::Forward,
         seq: Some(seq),
@@ -341,7 +351,12 @@ fn enqueue_forward(
 
 /// The answer to a person whose post this is, once: in the thread of the question, to the very
 /// address that was authenticated.
-fn enqueue_answer(tx: &Connection, config: &Config, stored: &Stored, now: UnixTime) -> Result<bool, StoreError> {
+fn enqueue_answer(
+    tx: &Connection,
+    config: &Config,
+    stored: &Stored,
+    now: UnixTime,
+) -> Result<bool, StoreError> {
     let Some(thread) = people::thread_of_message(tx, stored.seq)? else { return Ok(false) };
     if !thread.authenticated {
         return Ok(false);

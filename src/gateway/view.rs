@@ -9,7 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use rusqlite::Connection;
 
 use super::api::{
-    AsideView, DeliveryView, Explained, ExplainedForward, ExplainedPeer, HopView, KeyView, MatchView, PeerView, Shown,
+    AsideView, DeliveryView, Explained, ExplainedForward, ExplainedPeer, HopView, KeyView, MatchView,
+    PeerView, Shown,
 };
 use super::commit::Outcome;
 use crate::distance;
@@ -36,8 +37,7 @@ pub(super) fn reply(outcome: &Outcome, in_dialogue: bool) -> Reply {
         parts.push(format!("already known {}", list(&outcome.known)));
     }
     parts.extend(outcome.note.clone());
-    let refused: Vec<String> =
-        outcome.refused.iter().map(|(place, why)| format!("{place}: {why}")).collect();
+    let refused: Vec<String> = outcome.refused.iter().map(|(place, why)| format!("{place}: {why}")).collect();
     let temporary = outcome.refused.iter().find(|(_, why)| why.is_temporary());
     if parts.is_empty() {
         let first = if in_dialogue && !outcome.aside { outcome.refused.first() } else { temporary };
@@ -118,7 +118,9 @@ pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained,
     let id = stored.id.to_string();
     let Some(found) = decisions::get(conn, stored.seq)? else {
         let verdict = match &stored.last_error {
-            Some(error) => format!("no decision: {} after {} attempts: {error}", stored.state, stored.attempts),
+            Some(error) => {
+                format!("no decision: {} after {} attempts: {error}", stored.state, stored.attempts)
+            }
             None => format!("no decision: it is {}", stored.state),
         };
         return Ok(Explained {
@@ -130,8 +132,8 @@ pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained,
             forwards: Vec::new(),
         });
     };
-    let decision: Decision =
-        serde_json::from_value(found.detail).map_err(|error| StoreError::Row(format!("a decision: {error}")))?;
+    let decision: Decision = serde_json::from_value(found.detail)
+        .map_err(|error| StoreError::Row(format!("a decision: {error}")))?;
     let body = stored.text.as_ref().map(|text| text.body.clone()).unwrap_or_default();
     let matches = found
         .matches

@@ -104,11 +104,7 @@ impl Key {
     /// If there are none.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self, KeyError> {
         let bytes = Zeroizing::new(bytes.into());
-        if bytes.is_empty() {
-            Err(KeyError::Empty)
-        } else {
-            Ok(Key(bytes))
-        }
+        if bytes.is_empty() { Err(KeyError::Empty) } else { Ok(Key(bytes)) }
     }
 
     /// A key of the bytes of a text, none added or taken away.
@@ -178,11 +174,7 @@ impl Key {
         hash.update(b"cmr-mail key fingerprint\0");
         hash.update(self.as_bytes());
         let digest: [u8; 32] = hash.finalize().into();
-        digest
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -247,10 +239,7 @@ pub fn verify(
     let other = preferred.other();
     match (matches(other), pinned) {
         (true, false) => Ok(other),
-        (true, true) => Err(SignatureError::WrongScheme {
-            found: other,
-            pinned: preferred,
-        }),
+        (true, true) => Err(SignatureError::WrongScheme { found: other, pinned: preferred }),
         (false, _) => Err(SignatureError::Wrong),
     }
 }
@@ -282,15 +271,9 @@ fn block(key: &Key) -> Zeroizing<[u8; 64]> {
     let mut block = Zeroizing::new([0_u8; 64]);
     if key.len() > block.len() {
         let hashed: Zeroizing<[u8; 32]> = Zeroizing::new(Sha256::digest(key.as_bytes()).into());
-        block
-            .iter_mut()
-            .zip(hashed.iter())
-            .for_each(|(to, from)| *to = *from);
+        block.iter_mut().zip(hashed.iter()).for_each(|(to, from)| *to = *from);
     } else {
-        block
-            .iter_mut()
-            .zip(key.as_bytes())
-            .for_each(|(to, from)| *to = *from);
+        block.iter_mut().zip(key.as_bytes()).for_each(|(to, from)| *to = *from);
     }
     block
 }

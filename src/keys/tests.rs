@@ -40,10 +40,7 @@ fn a_key_of_exactly_one_block_is_not_hashed() {
     // SHA-256 of the 64 bytes as a key gives another digest than the 64 bytes themselves.
     let block = Key::from_bytes([0xaa; 64]).unwrap();
     let longer = Key::from_bytes([0xaa; 65]).unwrap();
-    assert_ne!(
-        sign(Scheme::Hmac, &block, b"x"),
-        sign(Scheme::Hmac, &longer, b"x")
-    );
+    assert_ne!(sign(Scheme::Hmac, &block, b"x"), sign(Scheme::Hmac, &longer, b"x"));
     // HMAC-SHA-256 under 64 bytes of 0xaa, computed with another implementation.
     assert_eq!(
         hex(sign(Scheme::Hmac, &block, b"x")),
@@ -67,43 +64,18 @@ fn each_scheme_is_found_unless_the_other_is_pinned() {
         (Hmac, Hmac, false, Ok(Hmac)),
         (Hmac, Hmac, true, Ok(Hmac)),
         (Hmac, Sha256, false, Ok(Hmac)),
-        (
-            Hmac,
-            Sha256,
-            true,
-            Err(SignatureError::WrongScheme {
-                found: Hmac,
-                pinned: Sha256,
-            }),
-        ),
+        (Hmac, Sha256, true, Err(SignatureError::WrongScheme { found: Hmac, pinned: Sha256 })),
         (Sha256, Sha256, false, Ok(Sha256)),
         (Sha256, Sha256, true, Ok(Sha256)),
         (Sha256, Hmac, false, Ok(Sha256)),
-        (
-            Sha256,
-            Hmac,
-            true,
-            Err(SignatureError::WrongScheme {
-                found: Sha256,
-                pinned: Hmac,
-            }),
-        ),
+        (Sha256, Hmac, true, Err(SignatureError::WrongScheme { found: Sha256, pinned: Hmac })),
     ];
     for (made, preferred, pinned, expected) in rows {
         let signed = sign_message(made, &key("foo"), message());
-        assert_eq!(
-            signed.signature,
-            sign(made, &key("foo"), &message().signed_bytes())
-        );
+        assert_eq!(signed.signature, sign(made, &key("foo"), &message().signed_bytes()));
         assert_eq!(verify(&key("foo"), &signed, preferred, pinned), expected);
-        assert_eq!(
-            verify(&key("fop"), &signed, preferred, pinned),
-            Err(SignatureError::Wrong)
-        );
-        assert_eq!(
-            verify(&key("foo"), &message(), preferred, pinned),
-            Err(SignatureError::Missing)
-        );
+        assert_eq!(verify(&key("fop"), &signed, preferred, pinned), Err(SignatureError::Wrong));
+        assert_eq!(verify(&key("foo"), &message(), preferred, pinned), Err(SignatureError::Missing));
     }
 }
 
@@ -119,11 +91,7 @@ fn every_bit_of_a_signed_message_counts() {
                 if let Ok(message) = parse(&damaged, &Limits::default()) {
                     tried += 1;
                     let verdict = verify(&key("foo"), &message, scheme, false);
-                    assert_eq!(
-                        verdict,
-                        Err(SignatureError::Wrong),
-                        "bit {bit} of byte {at}"
-                    );
+                    assert_eq!(verdict, Err(SignatureError::Wrong), "bit {bit} of byte {at}");
                 }
             }
         }
@@ -161,19 +129,10 @@ fn keys_are_read_from_digits_and_from_words() {
 fn nothing_shows_a_key() {
     let secret = key("open sesame");
     let shown = format!("{secret:?} {:#?}", Some(&secret));
-    assert!(
-        !shown.contains("sesame") && !shown.contains("111"),
-        "{shown}"
-    );
-    for error in [
-        Key::from_hex("open sesame").unwrap_err(),
-        Key::from_hex("abcdef0").unwrap_err(),
-    ] {
+    assert!(!shown.contains("sesame") && !shown.contains("111"), "{shown}");
+    for error in [Key::from_hex("open sesame").unwrap_err(), Key::from_hex("abcdef0").unwrap_err()] {
         let text = error.to_string();
-        assert!(
-            !text.contains("sesame") && !text.contains("abcdef0"),
-            "{text}"
-        );
+        assert!(!text.contains("sesame") && !text.contains("abcdef0"), "{text}");
     }
     let print = secret.fingerprint();
     assert_eq!(print.len(), 16);
@@ -187,10 +146,7 @@ fn nothing_shows_a_key() {
 fn schemes_have_names() {
     for scheme in [Scheme::Hmac, Scheme::Sha256] {
         assert_eq!(scheme.to_string().parse(), Ok(scheme));
-        assert_eq!(
-            serde_json::to_string(&scheme).unwrap(),
-            format!("\"{scheme}\"")
-        );
+        assert_eq!(serde_json::to_string(&scheme).unwrap(), format!("\"{scheme}\""));
         assert_eq!(scheme.other().other(), scheme);
     }
     assert_eq!("HMAC".parse::<Scheme>(), Err(UnknownScheme));

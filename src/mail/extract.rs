@@ -1,11 +1,16 @@
 //! A mail taken apart.
 
 use super::header::Header;
-use super::reading::{self, ADVICE, lf_to_crlf};
-use super::structure::{Kind, Leaf, Structure, StructureError};
+use super::reading::{self, lf_to_crlf};
+use super::structure::{self, Kind, Leaf, Structure, StructureError};
 use super::{Fault, Found, Ignored, NoPost, Reading, Submission, post, posting_tag, transfer};
-use mail_parser::MessageParser;
 use std::borrow::Cow;
+
+/// What a person can do about a message that arrived damaged.
+const ADVICE: &str = "please send it as an attachment (a file), which mail programs leave as it is";
+
+/// What a person can do if it was such a file.
+const FILE_ADVICE: &str = "the file has to hold the message to the last byte and nothing else";
 
 /// Takes a mail apart: CMR messages, or a person's post, or why neither.
 ///
@@ -23,7 +28,8 @@ pub fn extract(raw: &[u8], reading: &Reading<'_>) -> Submission {
         submission.faults = vec![Fault {
             place: "the mail".to_owned(),
             reason: format!(
-                "it can't be read for certain, because {error}; a CMR message in it was not taken: {ADVICE}"
+                "it can't be read for certain, because {error}; nothing was taken from it: please send plain text, or a CMR \
+                 message as an attachment"
             ),
         }];
     }
@@ -32,31 +38,25 @@ pub fn extract(raw: &[u8], reading: &Reading<'_>) -> Submission {
 
 fn as_it_travelled(raw: &[u8]) -> Cow<'_, [u8]> {
     let first = raw.iter().position(|byte| *byte == b'\n');
-    let stored_with_lf =
-        first.is_some_and(|at| raw.get(..at).is_none_or(|line| !line.ends_with(b"\r")));
-    if stored_with_lf {
-        Cow::Owned(lf_to_crlf(raw))
-    } else {
-        Cow::Borrowed(raw)
-    }
+    let stored_with_lf = first.is_some_and(|at| raw.get(..at).is_none_or(|line| !line.ends_with(b"\r")));
+    if stored_with_lf { Cow::Owned(lf_to_crlf(raw)) } else { Cow::Borrowed(raw) }
 }
 
-fn take_apart(
-    raw: &[u8],
-    reading: &Reading<'_>,
-    submission: &mut Submission,
-) -> Result<(), StructureError> {
+fn take_apart(raw: &[u8], reading: &Reading<'_>, submission: &mut Submission) -> Result<(), StructureError> {
     submission.header = Header::read(raw, reading)?;
-    // The scan comes before mail-parser, which has no bounds.
-    let structure = Structure::scan(raw, &reading.caps)?;
     (submission.addressed, submission.tags) = addressing(&submission.header, reading);
     if submission.header.is_dsn || submission.header.is_mdn {
         submission.no_post = Some(NoPost::Report);
         return Ok(());
     }
-    let mail = MessageParser::default()
-        .parse(raw)
-        .ok_or(StructureError::NoHeader)?;
+    // The scan comes before mail-parser, which has no bounds.
+    let structure = Structure::scan(raw, &reading.caps)?;
+    if structure.leaves.iter().any(|leaf| leaf.media_type == "message/delivery-status") {
+        submission.header.is_dsn = true;
+        submission.no_post = Some(NoPost::Report);
+        return Ok(());
+    }
+    let mail = structure::parse(raw)?;
     structure.agrees(&mail)?;
     let mut text = post::find(&structure, &mail, &submission.header, reading.posting);
     let places = places(&structure, &text.leaves);
@@ -65,37 +65,27 @@ fn take_apart(
         let encoded = raw.get(leaf.body.clone()).unwrap_or_default();
         match look_into(leaf, encoded, place, reading) {
             Some(Ok(found)) => submission.messages.push(found),
-            Some(Err(reason)) => submission.faults.push(Fault {
-                place: place.clone(),
-                reason,
-            }),
+            Some(Err(reason)) => submission.faults.push(Fault { place: place.clone(), reason }),
             None => continue,
         }
         taken.push(number);
     }
     if text.damaged && !text.leaves.iter().any(|leaf| taken.contains(leaf)) {
         // The message became HTML, or its charset was changed: no reading leads back.
-        let reason =
-            format!("a mail program has changed the CMR message in it beyond reading; {ADVICE}");
-        submission.faults.push(Fault {
-            place: "the body".to_owned(),
-            reason,
-        });
+        let reason = format!("a mail program has changed the CMR message in it beyond reading; {ADVICE}");
+        submission.faults.push(Fault { place: "the body".to_owned(), reason });
     }
     submission.ignored.append(&mut text.ignored);
     for (number, (leaf, place)) in structure.leaves.iter().zip(&places).enumerate() {
-        let is_text = text.leaves.contains(&number)
-            || (!leaf.attachment && leaf.name.is_none() && is_words(leaf));
+        let is_text =
+            text.leaves.contains(&number) || (!leaf.attachment && leaf.name.is_none() && is_words(leaf));
         if !taken.contains(&number) && !is_text {
             let what = format!(
                 "{} {}",
                 attachment_number(place),
                 post::describe(leaf.name.as_deref(), &leaf.media_type, leaf.body.len())
             );
-            submission.ignored.push(Ignored {
-                what,
-                why: why_ignored(leaf).into(),
-            });
+            submission.ignored.push(Ignored { what, why: why_ignored(leaf).into() });
         }
     }
     match text.post {
@@ -124,10 +114,8 @@ fn addressing(header: &Header, reading: &Reading<'_>) -> (bool, Vec<String>) {
     let named: Vec<&String> = header.to.iter().chain(&header.cc).collect();
     let envelope: Vec<&String> = reading.envelope_recipients.iter().collect();
     let recipients = if envelope.is_empty() { named } else { envelope };
-    let found: Vec<Option<String>> = recipients
-        .iter()
-        .filter_map(|recipient| posting_tag(reading.posting, recipient))
-        .collect();
+    let found: Vec<Option<String>> =
+        recipients.iter().filter_map(|recipient| posting_tag(reading.posting, recipient)).collect();
     (!found.is_empty(), found.into_iter().flatten().collect())
 }
 
@@ -142,17 +130,16 @@ fn look_into(
     if matches!(leaf.kind, Kind::Mail | Kind::Html) {
         return None;
     }
-    let named = leaf
-        .name
-        .as_deref()
-        .is_some_and(|name| name.to_ascii_lowercase().ends_with(".cmr"))
+    let named = leaf.name.as_deref().is_some_and(|name| name.to_ascii_lowercase().ends_with(".cmr"))
         || leaf.media_type == "application/cmr"
         || leaf.media_type == "application/x-cmr";
+    let is_file = leaf.encoding == "base64" && (leaf.attachment || leaf.name.is_some());
+    let advice = if is_file { FILE_ADVICE } else { ADVICE };
     let content = match transfer::decode(&leaf.encoding, encoded) {
         Ok(content) => content,
         Err(error) if named => {
             return Some(Err(format!(
-                "{error}, so the CMR message in it can't be read; {ADVICE}"
+                "{error}, so the CMR message in it can't be read; please send it again"
             )));
         }
         Err(_) => return None,
@@ -163,11 +150,12 @@ fn look_into(
         });
     }
     if leaf.cut_short {
-        return Some(Err(format!(
-            "the mail ends in the middle of it, so it was cut short on the way; {ADVICE}"
-        )));
+        return Some(Err(
+            "the mail ends in the middle of it, so it was cut short on the way; please send it again"
+                .to_owned(),
+        ));
     }
-    Some(match reading::read(&content, &reading.limits) {
+    Some(match reading::read(&content, leaf.flowed.is_some(), &reading.limits) {
         Ok(mut candidates) => {
             let (read_as, bytes) = candidates.remove(0);
             Ok(Found {
@@ -178,7 +166,7 @@ fn look_into(
                 alternatives: candidates,
             })
         }
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(format!("{error}; {advice}")),
     })
 }
 

@@ -1,12 +1,10 @@
 //! The facts of a mail's header: who, when, in which thread, and whether a program sent it.
 
-use super::structure::{StructureError, check_header, fields, header_end, strip_comments};
+use super::structure::{StructureError, check_bounds, fields, header_end, parse_header, strip_comments};
 use super::text::printable;
 use super::{LOOP_HEADER, Reading, robot};
 use crate::message::UnixTime;
-use mail_parser::{
-    Address, HeaderName, HeaderValue, Message, MessageParser, MessagePart, MimeHeaders,
-};
+use mail_parser::{Address, HeaderName, HeaderValue, Message, MessagePart, MimeHeaders};
 
 /// A name and an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,50 +65,28 @@ impl Header {
     pub(crate) fn read(raw: &[u8], reading: &Reading<'_>) -> Result<Header, StructureError> {
         let end = header_end(raw, &(0..raw.len())).unwrap_or(raw.len());
         let header = raw.get(..end).unwrap_or_default();
-        check_header(header, 0, &reading.caps)?;
-        let parsed: Option<Message<'_>> = MessageParser::default().parse_headers(header);
-        let part = parsed
-            .as_ref()
-            .map(Message::root_part)
-            .ok_or(StructureError::NoHeader)?;
+        check_bounds(header, &reading.caps)?;
+        let parsed = parse_header(header)?;
+        let part = parsed.as_ref().map(Message::root_part).ok_or(StructureError::NoHeader)?;
         let froms: Vec<_> = fields(part, &HeaderName::From).collect();
         let from_count = froms.iter().map(|value| addresses(value).count()).sum();
         let listed = |name| fields(part, name).flat_map(|value| addresses(value));
-        let all = [
-            HeaderName::From,
-            HeaderName::Sender,
-            HeaderName::To,
-            HeaderName::Cc,
-        ];
+        let all = [HeaderName::From, HeaderName::Sender, HeaderName::To, HeaderName::Cc];
         if all.iter().map(|name| listed(name).count()).sum::<usize>() > reading.caps.addresses {
             return Err(StructureError::Addresses(reading.caps.addresses));
         }
-        let plain = |name| {
-            listed(name)
-                .filter_map(mailbox)
-                .map(|found| found.address)
-                .collect::<Vec<_>>()
-        };
+        let plain = |name| listed(name).filter_map(mailbox).map(|found| found.address).collect::<Vec<_>>();
         let message_id = only(ids(part, &HeaderName::MessageId));
         let marker = |value: &HeaderValue<'_>| {
-            value
-                .as_text()
-                .is_some_and(|text| text.trim().eq_ignore_ascii_case(reading.loop_marker))
+            value.as_text().is_some_and(|text| text.trim().eq_ignore_ascii_case(reading.loop_marker))
         };
         let loop_header = HeaderName::Other(LOOP_HEADER.into());
         let our_loop = fields(part, &loop_header).any(marker)
-            || message_id
-                .as_deref()
-                .is_some_and(|id| robot::is_own_message_id(id, reading.hostname));
+            || message_id.as_deref().is_some_and(|id| robot::is_own_message_id(id, reading.hostname));
         let report = report_type(part);
         Ok(Header {
             from: (froms.len() == 1 && from_count == 1)
-                .then(|| {
-                    froms
-                        .first()
-                        .and_then(|value| addresses(value).next())
-                        .and_then(mailbox)
-                })
+                .then(|| froms.first().and_then(|value| addresses(value).next()).and_then(mailbox))
                 .flatten(),
             from_count,
             sender: listed(&HeaderName::Sender).next().and_then(mailbox),
@@ -128,19 +104,13 @@ impl Header {
             precedence: first_text(part, &HeaderName::Other("Precedence".into()))
                 .map(|value| strip_comments(&value).to_ascii_lowercase()),
             is_list: part.headers.iter().any(|field| {
-                field
-                    .name
-                    .as_str()
-                    .get(..5)
-                    .is_some_and(|name| name.eq_ignore_ascii_case("list-"))
+                field.name.as_str().get(..5).is_some_and(|name| name.eq_ignore_ascii_case("list-"))
             }),
             to: plain(&HeaderName::To),
             cc: plain(&HeaderName::Cc),
             received: fields(part, &HeaderName::Received).count(),
             our_loop,
-            is_dsn: report
-                .as_deref()
-                .is_some_and(|kind| kind != "disposition-notification"),
+            is_dsn: report.as_deref().is_some_and(|kind| kind != "disposition-notification"),
             is_mdn: report.as_deref() == Some("disposition-notification"),
             content_language: first_text_of_list(part.content_language()),
         })
@@ -154,36 +124,24 @@ fn addresses<'a>(value: &'a HeaderValue<'a>) -> impl Iterator<Item = &'a mail_pa
         Some(Address::Group(groups)) => (&[], groups),
         None => (&[], &[]),
     };
-    list.iter().chain(
-        groups
-            .iter()
-            .flat_map(|group: &mail_parser::Group<'_>| group.addresses.iter()),
-    )
+    list.iter().chain(groups.iter().flat_map(|group: &mail_parser::Group<'_>| group.addresses.iter()))
 }
 
 fn mailbox(address: &mail_parser::Addr<'_>) -> Option<Mailbox> {
     let found = address.address.as_deref().filter(|text| is_address(text))?;
-    let name = address
-        .name
-        .as_deref()
-        .map(printable)
-        .filter(|name| !name.is_empty());
-    Some(Mailbox {
-        name,
-        address: found.to_owned(),
-    })
+    let name = address.name.as_deref().map(printable).filter(|name| !name.is_empty());
+    Some(Mailbox { name, address: found.to_owned() })
 }
 
 /// An address that can be shown and compared: a local part, one `@`, a domain, and no character
 /// that could end or widen it anywhere.
 fn is_address(text: &str) -> bool {
-    let odd =
-        |c: char| c.is_whitespace() || super::text::is_control(c) || "<>,;:()\"\\".contains(c);
+    let odd = |c: char| c.is_whitespace() || super::text::is_control(c) || "<>,;:()\"\\".contains(c);
     text.len() <= 320
         && !text.contains(odd)
-        && text.split_once('@').is_some_and(|(local, domain)| {
-            !local.is_empty() && !domain.is_empty() && !domain.contains('@')
-        })
+        && text
+            .split_once('@')
+            .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'))
 }
 
 fn ids(part: &MessagePart<'_>, name: &HeaderName<'static>) -> Vec<String> {
@@ -200,9 +158,7 @@ fn ids(part: &MessagePart<'_>, name: &HeaderName<'static>) -> Vec<String> {
 /// A Message-ID that can be repeated in a header of ours: visible ASCII without angle brackets.
 pub(crate) fn is_message_id(id: &str) -> bool {
     (1..=250).contains(&id.len())
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>'))
+        && id.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>'))
 }
 
 fn only(list: Vec<String>) -> Option<String> {
@@ -213,11 +169,7 @@ fn only(list: Vec<String>) -> Option<String> {
 }
 
 fn first_text(part: &MessagePart<'_>, name: &HeaderName<'static>) -> Option<String> {
-    fields(part, name)
-        .next()
-        .and_then(HeaderValue::as_text)
-        .map(printable)
-        .filter(|text| !text.is_empty())
+    fields(part, name).next().and_then(HeaderValue::as_text).map(printable).filter(|text| !text.is_empty())
 }
 
 pub(crate) fn first_text_of_list(value: &HeaderValue<'_>) -> Option<String> {
@@ -243,17 +195,11 @@ fn return_path(part: &MessagePart<'_>) -> Option<String> {
 fn auto_submitted(part: &MessagePart<'_>) -> Option<String> {
     let keywords = fields(part, &HeaderName::AutoSubmitted).map(|value| {
         let text = strip_comments(value.as_text().unwrap_or_default());
-        let keyword = text
-            .split(|c: char| c == ';' || c.is_whitespace())
-            .next()
-            .unwrap_or_default();
+        let keyword = text.split(|c: char| c == ';' || c.is_whitespace()).next().unwrap_or_default();
         keyword.to_ascii_lowercase()
     });
     let mut keywords: Vec<String> = keywords.collect();
-    let telling = keywords
-        .iter()
-        .position(|keyword| keyword != "no")
-        .unwrap_or(0);
+    let telling = keywords.iter().position(|keyword| keyword != "no").unwrap_or(0);
     (telling < keywords.len()).then(|| keywords.swap_remove(telling))
 }
 
@@ -263,25 +209,11 @@ fn report_type(part: &MessagePart<'_>) -> Option<String> {
     let found = part.content_type()?;
     let subtype = found.subtype().unwrap_or_default();
     if found.ctype().eq_ignore_ascii_case("multipart") && subtype.eq_ignore_ascii_case("report") {
-        return Some(
-            found
-                .attribute("report-type")
-                .unwrap_or_default()
-                .to_ascii_lowercase(),
-        );
+        return Some(found.attribute("report-type").unwrap_or_default().to_ascii_lowercase());
     }
-    let report = [
-        "delivery-status",
-        "global-delivery-status",
-        "disposition-notification",
-        "feedback-report",
-    ];
+    let report = ["delivery-status", "global-delivery-status", "disposition-notification", "feedback-report"];
     (found.ctype().eq_ignore_ascii_case("message"))
-        .then(|| {
-            report
-                .iter()
-                .find(|kind| subtype.eq_ignore_ascii_case(kind))
-        })
+        .then(|| report.iter().find(|kind| subtype.eq_ignore_ascii_case(kind)))
         .flatten()
         .map(|kind| (*kind).to_owned())
 }
@@ -310,30 +242,16 @@ mod tests {
         for (value, wanted) in [
             ("Auto-Submitted: no\r\n", Some("no")),
             ("Auto-Submitted: No (really; auto-replied)\r\n", Some("no")),
-            (
-                "auto-submitted: (a comment) auto-replied; owner=\"x\"\r\n",
-                Some("auto-replied"),
-            ),
-            (
-                "AUTO-SUBMITTED:\r\n Auto-Generated\r\n ;type=x\r\n",
-                Some("auto-generated"),
-            ),
-            (
-                "Auto-Submitted: ((no) no) auto-notified\r\n",
-                Some("auto-notified"),
-            ),
-            (
-                "Auto-Submitted: no\r\nAuto-Submitted: auto-replied\r\n",
-                Some("auto-replied"),
-            ),
+            ("auto-submitted: (a comment) auto-replied; owner=\"x\"\r\n", Some("auto-replied")),
+            ("AUTO-SUBMITTED:\r\n Auto-Generated\r\n ;type=x\r\n", Some("auto-generated")),
+            ("Auto-Submitted: ((no) no) auto-notified\r\n", Some("auto-notified")),
+            ("Auto-Submitted: no\r\nAuto-Submitted: auto-replied\r\n", Some("auto-replied")),
             ("Auto-Submitted:\r\n", Some("")),
             ("Auto-Submitted: (no)\r\n", Some("")),
             ("X-Auto-Submitted: auto-replied\r\n", None),
         ] {
             assert_eq!(
-                read(&format!("{value}From: a@b.c\r\n\r\n"))
-                    .auto_submitted
-                    .as_deref(),
+                read(&format!("{value}From: a@b.c\r\n\r\n")).auto_submitted.as_deref(),
                 wanted,
                 "{value}"
             );
@@ -343,33 +261,17 @@ mod tests {
     #[test]
     fn an_author_is_one_mailbox_in_one_field() {
         for (from, count, address) in [
-            (
-                "From: Alice <alice@example.org>\r\n",
-                1,
-                Some("alice@example.org"),
-            ),
+            ("From: Alice <alice@example.org>\r\n", 1, Some("alice@example.org")),
             ("From: alice@example.org, bob@example.org\r\n", 2, None),
-            (
-                "From: alice@example.org\r\nFROM: bob@example.org\r\n",
-                2,
-                None,
-            ),
-            (
-                "From: friends: alice@example.org;\r\n",
-                1,
-                Some("alice@example.org"),
-            ),
+            ("From: alice@example.org\r\nFROM: bob@example.org\r\n", 2, None),
+            ("From: friends: alice@example.org;\r\n", 1, Some("alice@example.org")),
             ("From: <a@b@c>\r\n", 1, None),
             ("From: Alice\r\n", 1, None),
             ("Sender: bob@example.org\r\n", 0, None),
         ] {
             let header = read(&format!("{from}Subject: x\r\n\r\n"));
             assert_eq!(header.from_count, count, "{from}");
-            assert_eq!(
-                header.from.map(|from| from.address).as_deref(),
-                address,
-                "{from}"
-            );
+            assert_eq!(header.from.map(|from| from.address).as_deref(), address, "{from}");
         }
     }
 
@@ -387,10 +289,7 @@ mod tests {
         ));
         assert_eq!(header.return_path.as_deref(), Some(""));
         assert_eq!(header.received, 2);
-        assert_eq!(
-            header.from.and_then(|from| from.name).as_deref(),
-            Some("Jürgen")
-        );
+        assert_eq!(header.from.and_then(|from| from.name).as_deref(), Some("Jürgen"));
         assert_eq!(header.to, ["cmr@example.org", "b@example.org"]);
         assert_eq!(header.cc, ["c@example.org"]);
         assert_eq!(header.subject.as_deref(), Some("Grüße x"));

@@ -53,9 +53,7 @@ fn prepare(html: &str) -> (String, usize) {
         } else {
             from_tag.find('>').map(|end| end + 1)
         };
-        let (tag, after) = from_tag
-            .split_at_checked(end.unwrap_or(from_tag.len()))
-            .unwrap_or((from_tag, ""));
+        let (tag, after) = from_tag.split_at_checked(end.unwrap_or(from_tag.len())).unwrap_or((from_tag, ""));
         if depth == 0 {
             result.push_str(before);
             words |= !before.trim().is_empty();
@@ -85,8 +83,7 @@ fn prepare(html: &str) -> (String, usize) {
                 result.push_str(tag);
             } else if words {
                 // A paragraph has a blank line after it.
-                let paragraph =
-                    closing && matches!(name.as_str(), "p" | "h1" | "h2" | "h3" | "blockquote");
+                let paragraph = closing && matches!(name.as_str(), "p" | "h1" | "h2" | "h3" | "blockquote");
                 result.push_str(if paragraph { "<br><br>" } else { "<br>" });
                 words = false;
             }
@@ -108,16 +105,8 @@ mod tests {
         for (html, text, cut) in [
             ("<p>One &amp; two</p><p>three</p>", "One & two\n\nthree", 0),
             ("<div>a<br>b</div><div>c</div>", "a\nb\nc", 0),
-            (
-                "<head><title>x</title></head><body>Hi<!-- <p>hidden</p> --> there</body>",
-                "Hi there",
-                0,
-            ),
-            (
-                "Yes.<blockquote>What?<blockquote>Deep</blockquote></blockquote>No.",
-                "Yes.\n\nNo.",
-                1,
-            ),
+            ("<head><title>x</title></head><body>Hi<!-- <p>hidden</p> --> there</body>", "Hi there", 0),
+            ("Yes.<blockquote>What?<blockquote>Deep</blockquote></blockquote>No.", "Yes.\n\nNo.", 1),
             ("Yes.<blockquote>never closed", "Yes.", 1),
             ("a&nbsp;b <b", "a b", 0),
         ] {

@@ -24,14 +24,8 @@ impl Post {
     /// the last line. Without a subject it is the text alone, without a text the subject alone.
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
-        let between = if self.subject.is_empty() || self.text.is_empty() {
-            ""
-        } else {
-            "\n\n"
-        };
-        [self.subject.as_str(), between, self.text.as_str()]
-            .concat()
-            .into_bytes()
+        let between = if self.subject.is_empty() || self.text.is_empty() { "" } else { "\n\n" };
+        [self.subject.as_str(), between, self.text.as_str()].concat().into_bytes()
     }
 }
 
@@ -46,6 +40,8 @@ pub enum NoPost {
     Messages,
     /// The mail should hold CMR messages but they are damaged.
     Faults,
+    /// The mail ends in the middle of its text.
+    CutShort,
     /// The mail is encrypted.
     Encrypted,
     /// No part of the mail is text.
@@ -63,6 +59,7 @@ impl fmt::Display for NoPost {
             NoPost::Report => "the mail is a report about another mail",
             NoPost::Messages => "the mail holds CMR messages, which were taken instead of its text",
             NoPost::Faults => "the CMR message in the mail is damaged",
+            NoPost::CutShort => "the mail ends in the middle of its text, so it was cut short on the way",
             NoPost::Encrypted => {
                 "the mail is encrypted, and what is posted here is public: please send it unencrypted if you want that"
             }
@@ -91,12 +88,8 @@ pub(crate) fn find(
     header: &Header,
     posting: &[String],
 ) -> Outcome {
-    let mut outcome = Outcome {
-        post: Err(NoPost::NoText),
-        ignored: Vec::new(),
-        leaves: Vec::new(),
-        damaged: false,
-    };
+    let mut outcome =
+        Outcome { post: Err(NoPost::NoText), ignored: Vec::new(), leaves: Vec::new(), damaged: false };
     let found = texts(structure, mail);
     outcome.leaves = found.iter().map(|text| text.leaf).collect();
     if is_encrypted(structure) {
@@ -115,70 +108,39 @@ pub(crate) fn find(
         }
     }
     let text = cut_tokens(&own.join("\n\n"), posting);
-    if text
-        .lines()
-        .any(|line| line.trim_end() == "-----BEGIN PGP MESSAGE-----")
-    {
+    if text.lines().any(|line| line.trim_end() == "-----BEGIN PGP MESSAGE-----") {
         outcome.post = Err(NoPost::Encrypted);
         return outcome;
     }
     for (count, one, many, why) in [
-        (
-            quoted,
-            "one quoted passage",
-            "quoted passages",
-            "only what is new in a mail is posted",
-        ),
-        (
-            signature,
-            "one line of a signature",
-            "lines of a signature",
-            "a signature is no part of the text",
-        ),
+        (quoted, "one quoted line", "quoted lines", "only what is new in a mail is posted"),
+        (signature, "one line of a signature", "lines of a signature", "a signature is no part of the text"),
     ] {
         match count {
             0 => {}
-            1 => outcome.ignored.push(Ignored {
-                what: one.to_owned(),
-                why: why.into(),
-            }),
-            count => outcome.ignored.push(Ignored {
-                what: format!("{count} {many}"),
-                why: why.into(),
-            }),
+            1 => outcome.ignored.push(Ignored { what: one.to_owned(), why: why.into() }),
+            count => outcome.ignored.push(Ignored { what: format!("{count} {many}"), why: why.into() }),
         }
     }
     let (subject, is_reply) = base_subject(header.subject.as_deref().unwrap_or_default());
     let subject = cut_tokens(subject, posting);
     outcome.post = if !text.is_empty() {
-        let language = found
-            .first()
-            .and_then(|text| text.language.clone())
-            .or_else(|| header.content_language.clone());
-        Ok(Post {
-            subject,
-            text,
-            language,
-        })
+        let language =
+            found.first().and_then(|text| text.language.clone()).or_else(|| header.content_language.clone());
+        Ok(Post { subject, text, language })
+    } else if found.is_empty() && structure.leaves.iter().any(|leaf| leaf.cut_short) {
+        Err(NoPost::CutShort)
     } else if quoted > 0 || (is_reply && !found.is_empty()) {
         Err(NoPost::NothingNew)
     } else if found.is_empty() && !structure.leaves.is_empty() && subject.is_empty() {
         Err(NoPost::NoText)
     } else if subject.is_empty() {
-        Err(if signature > 0 {
-            NoPost::NothingNew
-        } else {
-            NoPost::Empty
-        })
+        Err(if signature > 0 { NoPost::NothingNew } else { NoPost::Empty })
     } else if is_reply {
         Err(NoPost::NothingNew)
     } else {
         // A question in the subject of an otherwise empty mail.
-        Ok(Post {
-            subject,
-            text,
-            language: header.content_language.clone(),
-        })
+        Ok(Post { subject, text, language: header.content_language.clone() })
     };
     outcome
 }
@@ -203,23 +165,15 @@ fn texts(structure: &Structure, mail: &Message<'_>) -> Vec<Text> {
         ids.iter()
             .filter_map(|id| {
                 let number = leaf_of(id)?;
-                let leaf = structure
-                    .leaves
-                    .get(number)
-                    .filter(|leaf| leaf.kind == kind && !leaf.cut_short)?;
+                let leaf =
+                    structure.leaves.get(number).filter(|leaf| leaf.kind == kind && !leaf.cut_short)?;
                 let (content, quotes) = match &mail.part(*id)?.body {
                     PartType::Text(text) => (text.to_string(), 0),
                     PartType::Html(text) => html::to_text(text),
                     _ => return None,
                 };
                 let flowed = leaf.flowed.filter(|_| kind == Kind::Plain);
-                Some(Text {
-                    leaf: number,
-                    content,
-                    flowed,
-                    language: leaf.language.clone(),
-                    quotes,
-                })
+                Some(Text { leaf: number, content, flowed, language: leaf.language.clone(), quotes })
             })
             .collect()
     };
@@ -233,29 +187,22 @@ fn texts(structure: &Structure, mail: &Message<'_>) -> Vec<Text> {
 
 /// RFC 3156 and RFC 8551. What says nothing about its kind may be enveloped as well.
 fn is_encrypted(structure: &Structure) -> bool {
-    structure
-        .multiparts
-        .iter()
-        .any(|kind| kind == "multipart/encrypted")
-        || structure
-            .leaves
-            .iter()
-            .any(|leaf| match leaf.media_type.as_str() {
-                "application/pgp-encrypted" => true,
-                "application/pkcs7-mime" | "application/x-pkcs7-mime" => !matches!(
-                    leaf.smime_type.as_deref(),
-                    Some("signed-data" | "certs-only" | "compressed-data")
-                ),
-                _ => false,
-            })
+    structure.multiparts.iter().any(|kind| kind == "multipart/encrypted")
+        || structure.leaves.iter().any(|leaf| match leaf.media_type.as_str() {
+            "application/pgp-encrypted" => true,
+            "application/pkcs7-mime" | "application/x-pkcs7-mime" => {
+                !matches!(leaf.smime_type.as_deref(), Some("signed-data" | "certs-only" | "compressed-data"))
+            }
+            _ => false,
+        })
 }
 
 /// The subject without the marks of replies and forwards at its front, and whether there were
 /// any. A `[list]` mark stays: to us it may be all that the subject says.
 pub(crate) fn base_subject(subject: &str) -> (&str, bool) {
     const MARKS: [&str; 17] = [
-        "re", "fwd", "fw", "aw", "wg", "sv", "vs", "antw", "res", "enc", "tr", "rv", "odp", "ynt",
-        "回复", "答复", "转发",
+        "re", "fwd", "fw", "aw", "wg", "sv", "vs", "antw", "res", "enc", "tr", "rv", "odp", "ynt", "回复",
+        "答复", "转发",
     ];
     let mut rest = subject.trim();
     let mut is_reply = false;
@@ -264,9 +211,7 @@ pub(crate) fn base_subject(subject: &str) -> (&str, bool) {
             return (rest, is_reply);
         };
         // `Re[2]:` and `Re^2:` count their depth.
-        let word = mark
-            .trim()
-            .trim_end_matches(|c: char| c.is_ascii_digit() || "[]()^*".contains(c));
+        let word = mark.trim().trim_end_matches(|c: char| c.is_ascii_digit() || "[]()^*".contains(c));
         if !MARKS.iter().any(|known| word.to_lowercase() == *known) {
             return (rest, is_reply);
         }
@@ -277,11 +222,7 @@ pub(crate) fn base_subject(subject: &str) -> (&str, bool) {
 
 /// `attachment 1 (photo.jpg, image/jpeg, 34 kB)` without its first word.
 pub(crate) fn describe(name: Option<&str>, media_type: &str, bytes: usize) -> String {
-    let size = if bytes < 1000 {
-        format!("{bytes} bytes")
-    } else {
-        format!("{} kB", bytes.div_ceil(1000))
-    };
+    let size = if bytes < 1000 { format!("{bytes} bytes") } else { format!("{} kB", bytes.div_ceil(1000)) };
     let media_type = printable(media_type);
     match name {
         Some(name) => format!("({name}, {media_type}, {size})"),
@@ -297,11 +238,7 @@ mod tests {
     fn marks_are_stripped_from_subjects_and_nothing_else() {
         for (subject, wanted, is_reply) in [
             ("Re: Planets", "Planets", true),
-            (
-                "RE: AW:  Fwd: Re[2]: Planets: which?",
-                "Planets: which?",
-                true,
-            ),
+            ("RE: AW:  Fwd: Re[2]: Planets: which?", "Planets: which?", true),
             ("回复：行星", "行星", true),
             ("Report: Planets", "Report: Planets", false),
             ("[list] Re: Planets", "[list] Re: Planets", false),
@@ -317,17 +254,9 @@ mod tests {
     #[test]
     fn a_body_is_subject_blank_line_text() {
         let post = |subject: &str, text: &str| {
-            Post {
-                subject: subject.into(),
-                text: text.into(),
-                language: None,
-            }
-            .body()
+            Post { subject: subject.into(), text: text.into(), language: None }.body()
         };
-        assert_eq!(
-            post("Planets", "Which is\nthe largest?"),
-            b"Planets\n\nWhich is\nthe largest?"
-        );
+        assert_eq!(post("Planets", "Which is\nthe largest?"), b"Planets\n\nWhich is\nthe largest?");
         assert_eq!(post("", "text"), b"text");
         assert_eq!(post("subject", ""), b"subject");
     }

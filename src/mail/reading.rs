@@ -19,8 +19,9 @@
 //! length of "x LF LF". Header lines with CR LF say that nothing was converted, so the second is
 //! no guess on equal terms; it is kept among the alternatives, where a signature can choose it.
 //!
-//! 6 is not taken either if lines of the body begin as some client marks or stuffs them: one
-//! added byte for each line end has the same length.
+//! 4 and 6 change every line of the body, so that a mail program's own changes can add up to the
+//! same length (Thunderbird's soft line breaks did). They are taken only if nothing in the body
+//! looks like such a change: no format=flowed, no marked lines, nothing that may be a wrap.
 //!
 //! What else clients do (`>From `, space-stuffing, format=flowed, hard wraps, footers) is not
 //! undone here: the length does not fit, and the message is refused with a sentence.
@@ -73,25 +74,15 @@ impl fmt::Display for ReadAs {
 pub(crate) enum ReadError {
     #[error("{0}")]
     Format(String),
-    #[error("it says that its body has {declared} bytes, but {found} follow{hint}; {ADVICE}")]
-    Length {
-        declared: usize,
-        found: usize,
-        hint: &'static str,
-    },
-    #[error("its lines end in different ways, so a mail program has changed it; {ADVICE}")]
+    #[error("it says that its body has {declared} bytes, but {found} follow{hint}")]
+    Length { declared: usize, found: usize, hint: &'static str },
+    #[error("its lines end in different ways, so a mail program has changed it")]
     MixedLines,
-    #[error(
-        "its lines were changed on the way, and its length of {0} bytes fits two different messages; {ADVICE}"
-    )]
+    #[error("its lines were changed on the way, and its length of {0} bytes fits two different messages")]
     Uncertain(usize),
-    #[error("there is text before it, so it can't be told where it begins; {ADVICE}")]
+    #[error("there is text before it, so it can't be told where it begins")]
     TextBefore,
 }
-
-/// What a person can do about it.
-pub(crate) const ADVICE: &str =
-    "please send it as an attachment (a file), which mail programs leave as it is";
 
 /// A message and how it was read.
 pub(crate) type Candidate = (ReadAs, Vec<u8>);
@@ -124,20 +115,16 @@ enum Ends {
 
 /// The messages that `content` can be, most likely first, never none: all well-formed, and so
 /// chosen that the first is certain enough to be taken.
-pub(crate) fn read(content: &[u8], limits: &Limits) -> Result<Vec<Candidate>, ReadError> {
+///
+/// `flowed` says that the part is declared as format=flowed.
+pub(crate) fn read(content: &[u8], flowed: bool, limits: &Limits) -> Result<Vec<Candidate>, ReadError> {
     if !looks_like(content) {
         return Err(ReadError::TextBefore);
     }
     let Some((header, ends, declared)) = header(content, limits)? else {
         // No length can be found: the strict parser says what is wrong with the header.
         return match parse(content, limits) {
-            Ok(_) => Ok(vec![(
-                ReadAs {
-                    lines: Lines::AsSent,
-                    appended: 0,
-                },
-                content.to_vec(),
-            )]),
+            Ok(_) => Ok(vec![(ReadAs { lines: Lines::AsSent, appended: 0 }, content.to_vec())]),
             Err(error) => Err(ReadError::Format(error.to_string())),
         };
     };
@@ -149,7 +136,7 @@ pub(crate) fn read(content: &[u8], limits: &Limits) -> Result<Vec<Candidate>, Re
     };
     let mut found: Vec<Candidate> = Vec::new();
     for lines in std::iter::once(first).chain(second) {
-        if lines == Lines::BodyToLf && has_marked_lines(body) {
+        if Some(lines) == second && (flowed || may_be_rewritten(body)) {
             continue;
         }
         let fitting = fit(body, lines, declared);
@@ -167,11 +154,7 @@ pub(crate) fn read(content: &[u8], limits: &Limits) -> Result<Vec<Candidate>, Re
     }
     let Some((_, bytes)) = found.first() else {
         let hint = hint(body, declared);
-        return Err(ReadError::Length {
-            declared,
-            found: body.len(),
-            hint,
-        });
+        return Err(ReadError::Length { declared, found: body.len(), hint });
     };
     match parse(bytes, limits) {
         Ok(_) => Ok(found),
@@ -208,20 +191,10 @@ fn header(content: &[u8], limits: &Limits) -> Result<Option<(Header, Ends, usize
         normalised.extend_from_slice(text);
         normalised.extend_from_slice(b"\r\n");
         if blank {
-            let length = std::str::from_utf8(text)
-                .ok()
-                .filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+            let length =
+                std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
             let length = length.and_then(|text| text.parse().ok());
-            return Ok(length.map(|length| {
-                (
-                    Header {
-                        normalised,
-                        source_len,
-                    },
-                    found,
-                    length,
-                )
-            }));
+            return Ok(length.map(|length| (Header { normalised, source_len }, found, length)));
         }
         blank = text.is_empty();
     }
@@ -272,20 +245,22 @@ fn drop_before(bytes: &[u8], sequence: &[u8]) -> Vec<u8> {
     kept
 }
 
-/// Whether lines begin with `>From `, with a stuffed space before what RFC 3676, section 4.4,
-/// stuffs, or hold no-break spaces: bytes that a mail program may have added.
-fn has_marked_lines(body: &[u8]) -> bool {
-    super::structure::lines(body).any(|line| {
-        line.starts_with(b">From ")
-            || line.starts_with(b" From ")
-            || line.starts_with(b" >")
-            || line.starts_with(b"  ")
-    }) || has(body, b"\xc2\xa0")
+/// Whether a mail program may have added bytes inside the body: `>From `, a space before what
+/// RFC 3676, section 4.4, stuffs, no-break spaces, or line breaks where it wraps.
+fn may_be_rewritten(body: &[u8]) -> bool {
+    let lines = || super::structure::lines(body).map(<[u8]>::trim_ascii_end);
+    let marked = lines()
+        .any(|line| [&b">From "[..], b" From ", b" >", b"  "].iter().any(|mark| line.starts_with(mark)));
+    // Clients wrap near column 72, at a space. One line that they would have wrapped and did not
+    // shows that they did not; without lines near the margin there was nothing to wrap.
+    let unwrapped =
+        |line: &[u8]| line.len() > 100 && line.get(..66).is_some_and(|start| start.contains(&b' '));
+    let wrapped = lines().any(|line| line.len() > 60) && !lines().any(unwrapped);
+    marked || wrapped || has(body, b"\xc2\xa0")
 }
 
 fn has(body: &[u8], sequence: &[u8]) -> bool {
-    body.windows(sequence.len())
-        .any(|window| window == sequence)
+    body.windows(sequence.len()).any(|window| window == sequence)
 }
 
 /// What a mail program seems to have done, as a part of a sentence.
@@ -307,18 +282,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HEAD: &str =
-        "0\r\n2026/11/21 10:00:00.5 mailto:a@x\r\n2026/11/21 09:59:59 mailto:b@x\r\n\r\n";
+    const HEAD: &str = "0\r\n2026/11/21 10:00:00.5 mailto:a@x\r\n2026/11/21 09:59:59 mailto:b@x\r\n\r\n";
 
     fn one(content: &str) -> (Lines, usize, String, usize) {
-        let mut found = read(content.as_bytes(), &Limits::default()).expect("it is certain");
+        let mut found = read(content.as_bytes(), false, &Limits::default()).expect("it is certain");
         let (read_as, bytes) = found.remove(0);
-        (
-            read_as.lines,
-            read_as.appended,
-            String::from_utf8(bytes).expect("text"),
-            found.len(),
-        )
+        (read_as.lines, read_as.appended, String::from_utf8(bytes).expect("text"), found.len())
     }
 
     fn message(body: &str) -> String {
@@ -334,41 +303,17 @@ mod tests {
             (format!("{two}\r\n"), Lines::AsSent, 2, &two),
             (format!("{two}\r\n\r\n\r\n"), Lines::AsSent, 6, &two),
             (two.replace("\r\n", "\n"), Lines::AllFromLf, 0, &two),
-            (
-                format!("{}\n", two.replace("\r\n", "\n")),
-                Lines::AllFromLf,
-                2,
-                &two,
-            ),
+            (format!("{}\n", two.replace("\r\n", "\n")), Lines::AllFromLf, 2, &two),
             (two.replace("\r\n", "\r\r\n"), Lines::FromCrCrLf, 0, &two),
-            (
-                format!("{}\r\n", two.replace("\r\n", "\r\r\n")),
-                Lines::FromCrCrLf,
-                2,
-                &two,
-            ),
+            (format!("{}\r\n", two.replace("\r\n", "\r\r\n")), Lines::FromCrCrLf, 2, &two),
             (unix.clone(), Lines::AsSent, 0, &unix),
             (unix.replace("\r\n", "\n"), Lines::HeaderFromLf, 0, &unix),
-            (
-                format!("{}\n\n", unix.replace("\r\n", "\n")),
-                Lines::HeaderFromLf,
-                2,
-                &unix,
-            ),
-            (
-                format!("{}one\r\ntwo\r\n", unix.trim_end_matches("one\ntwo")),
-                Lines::BodyToLf,
-                1,
-                &unix,
-            ),
+            (format!("{}\n\n", unix.replace("\r\n", "\n")), Lines::HeaderFromLf, 2, &unix),
+            (format!("{}one\r\ntwo\r\n", unix.trim_end_matches("one\ntwo")), Lines::BodyToLf, 1, &unix),
         ];
         for (content, lines, appended, wanted) in table {
             let (found, left_out, text, _) = one(&content);
-            assert_eq!(
-                (found, left_out, &text),
-                (lines, appended, wanted),
-                "{content:?}"
-            );
+            assert_eq!((found, left_out, &text), (lines, appended, wanted), "{content:?}");
         }
     }
 
@@ -376,12 +321,9 @@ mod tests {
     fn an_appended_line_end_goes_before_a_converted_one_and_the_other_is_kept() {
         let content = format!("{}\r\n", message("x\r\n"));
         assert_eq!(one(&content), (Lines::AsSent, 2, message("x\r\n"), 1));
-        let found = read(content.as_bytes(), &Limits::default()).expect("certain enough");
+        let found = read(content.as_bytes(), false, &Limits::default()).expect("certain enough");
         let (read_as, bytes) = found.get(1).expect("an alternative");
-        assert_eq!(
-            (read_as.lines, bytes.as_slice()),
-            (Lines::BodyToLf, message("x\n\n").as_bytes())
-        );
+        assert_eq!((read_as.lines, bytes.as_slice()), (Lines::BodyToLf, message("x\n\n").as_bytes()));
     }
 
     #[test]
@@ -412,17 +354,12 @@ mod tests {
                 message("ab") + "\r\n-- \r\nme",
                 "it says that its body has 2 bytes, but 11 follow: something was added",
             ),
-            (
-                message("ab").replacen("\r\n", "\n", 1),
-                "its lines end in different ways",
-            ),
+            (message("ab").replacen("\r\n", "\n", 1), "its lines end in different ways"),
             (format!("> {}", message("ab")), "there is text before it"),
-            (format!("{HEAD}two\r\nab"), "the length"),
-            (HEAD.replace("09:59:59", "10:59:59") + "2\r\nab", "the time"),
+            (format!("{HEAD}two\r\nab"), "the body's length"),
+            (HEAD.replace("09:59:59", "10:59:59") + "2\r\nab", "header line 2 must be earlier"),
         ] {
-            let error = read(content.as_bytes(), &limits)
-                .expect_err(&content)
-                .to_string();
+            let error = read(content.as_bytes(), false, &limits).expect_err(&content).to_string();
             assert!(error.starts_with(start), "{content:?}: {error}");
             assert!(is_attempt(content.as_bytes()), "{content:?}");
         }
@@ -430,13 +367,7 @@ mod tests {
 
     #[test]
     fn a_persons_text_is_no_attempt() {
-        for text in [
-            "",
-            "0",
-            "0\r\nis the answer",
-            "1 2 3",
-            "What is CMR?\r\n2026/11/21 10:00:00 x",
-        ] {
+        for text in ["", "0", "0\r\nis the answer", "1 2 3", "What is CMR?\r\n2026/11/21 10:00:00 x"] {
             assert!(!is_attempt(text.as_bytes()), "{text:?}");
         }
     }
@@ -446,7 +377,7 @@ mod tests {
         fn any_body_is_read_exactly(body: Vec<u8>) {
             let mut content = format!("{HEAD}{}\r\n", body.len()).into_bytes();
             content.extend_from_slice(&body);
-            let found = read(&content, &Limits::default()).expect("it is exact");
+            let found = read(&content, false, &Limits::default()).expect("it is exact");
             prop_assert_eq!(&found[0], &(ReadAs { lines: Lines::AsSent, appended: 0 }, content));
         }
 
@@ -455,7 +386,7 @@ mod tests {
             let mut content = HEAD.as_bytes()[..front.min(HEAD.len())].to_vec();
             content.extend_from_slice(&tail);
             let _ = is_attempt(&content);
-            if let Ok(found) = read(&content, &Limits::default()) {
+            if let Ok(found) = read(&content, false, &Limits::default()) {
                 prop_assert!(found.iter().all(|(_, bytes)| parse(bytes, &Limits::default()).is_ok()));
             }
         }

@@ -24,11 +24,7 @@ pub fn may_autoreply(
         return Err("the mail is a report about another mail");
     }
     // RFC 3834, section 2: any value but "no", and what can't be read is not "no".
-    if header
-        .auto_submitted
-        .as_deref()
-        .is_some_and(|value| value != "no")
-    {
+    if header.auto_submitted.as_deref().is_some_and(|value| value != "no") {
         return Err("the mail was sent by a program (Auto-Submitted)");
     }
     let sender = envelope_sender
@@ -49,11 +45,7 @@ pub fn may_autoreply(
         return Err("the mail comes from one of our own addresses");
     }
     let bulk = matches!(header.precedence.as_deref(), Some("list" | "bulk" | "junk"));
-    let named = header
-        .to
-        .iter()
-        .chain(&header.cc)
-        .any(|address| is_ours(ours, address));
+    let named = header.to.iter().chain(&header.cc).any(|address| is_ours(ours, address));
     if (header.is_list || bulk) && !named {
         return Err("the mail came over a list and does not name us in To or Cc");
     }
@@ -62,10 +54,7 @@ pub fn may_autoreply(
 
 /// Addresses behind which there is a program (RFC 3834, section 2).
 fn is_robot(address: &str) -> bool {
-    let local = address
-        .rsplit_once('@')
-        .map_or(address, |(local, _)| local)
-        .to_ascii_lowercase();
+    let local = address.rsplit_once('@').map_or(address, |(local, _)| local).to_ascii_lowercase();
     local == "mailer-daemon" || local.starts_with("owner-") || local.ends_with("-request")
 }
 
@@ -74,10 +63,7 @@ fn is_robot(address: &str) -> bool {
 /// alone.
 #[must_use]
 pub fn posting_tag(posting: &[String], recipient: &str) -> Option<Option<String>> {
-    let recipient = recipient
-        .trim()
-        .trim_start_matches('<')
-        .trim_end_matches('>');
+    let recipient = recipient.trim().trim_start_matches('<').trim_end_matches('>');
     let (local, domain) = recipient.rsplit_once('@')?;
     posting.iter().find_map(|address| {
         let (ours, our_domain) = address.rsplit_once('@')?;
@@ -109,13 +95,7 @@ pub fn is_ours(ours: &[String], address: &str) -> bool {
 pub fn message_id(unique: &str, hostname: &str) -> String {
     let atom = |text: &str| -> String {
         text.chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') {
-                    c
-                } else {
-                    '-'
-                }
-            })
+            .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' })
             .collect()
     };
     format!("{OWN}{}@{}", atom(unique), atom(hostname))
@@ -127,16 +107,16 @@ const OWN: &str = "cmr-mail.";
 
 /// Whether [`message_id`] wrote this one.
 pub(crate) fn is_own_message_id(id: &str, hostname: &str) -> bool {
-    id.starts_with(OWN)
-        && id
-            .rsplit_once('@')
-            .is_some_and(|(_, host)| host.eq_ignore_ascii_case(hostname))
+    id.starts_with(OWN) && id.rsplit_once('@').is_some_and(|(_, host)| host.eq_ignore_ascii_case(hostname))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::mail::Mailbox;
+
+    /// A change to a person's mail, the envelope sender, and a word of the outcome.
+    type Row<'a> = (&'a dyn Fn(&mut Header), Option<&'a str>, &'a str);
 
     fn ours() -> Vec<String> {
         vec!["cmr@example.org".to_owned(), "notes@example.org".to_owned()]
@@ -164,10 +144,7 @@ mod tests {
     #[test]
     fn a_person_is_answered_and_a_program_is_not() {
         let person = Header {
-            from: Some(Mailbox {
-                name: None,
-                address: "alice@example.com".to_owned(),
-            }),
+            from: Some(Mailbox { name: None, address: "alice@example.com".to_owned() }),
             from_count: 1,
             to: vec!["cmr@example.org".to_owned()],
             ..Header::default()
@@ -175,12 +152,10 @@ mod tests {
         let refusal = |change: &dyn Fn(&mut Header), sender: Option<&str>| {
             let mut header = person.clone();
             change(&mut header);
-            may_autoreply(&header, sender, &ours())
-                .err()
-                .unwrap_or("answered")
+            may_autoreply(&header, sender, &ours()).err().unwrap_or("answered")
         };
         let set = |value: &str| Some(value.to_owned());
-        let table: [(&dyn Fn(&mut Header), Option<&str>, &str); 20] = [
+        let table: [Row<'_>; 20] = [
             (&|_| {}, Some("alice@example.com"), "answered"),
             (&|_| {}, None, "answered"),
             (&|h| h.auto_submitted = set("no"), None, "answered"),
@@ -211,38 +186,20 @@ mod tests {
                 None,
                 "over a list",
             ),
-            (
-                &|h| h.auto_submitted = set("auto-replied"),
-                None,
-                "Auto-Submitted",
-            ),
+            (&|h| h.auto_submitted = set("auto-replied"), None, "Auto-Submitted"),
             (&|h| h.auto_submitted = set(""), None, "Auto-Submitted"),
             (&|_| {}, Some(""), "envelope sender is empty"),
             (&|_| {}, Some("<>"), "envelope sender is empty"),
-            (
-                &|h| h.return_path = set(""),
-                None,
-                "envelope sender is empty",
-            ),
+            (&|h| h.return_path = set(""), None, "envelope sender is empty"),
             (&|_| {}, Some("MAILER-DAEMON@example.com"), "not a person"),
             (&|_| {}, Some("owner-list@example.com"), "not a person"),
             (
-                &|h| {
-                    h.from = Some(Mailbox {
-                        name: None,
-                        address: "list-request@example.com".to_owned(),
-                    })
-                },
+                &|h| h.from = Some(Mailbox { name: None, address: "list-request@example.com".to_owned() }),
                 None,
                 "not a person",
             ),
             (
-                &|h| {
-                    h.from = Some(Mailbox {
-                        name: None,
-                        address: "cmr+x@example.org".to_owned(),
-                    })
-                },
+                &|h| h.from = Some(Mailbox { name: None, address: "cmr+x@example.org".to_owned() }),
                 None,
                 "our own addresses",
             ),
@@ -268,10 +225,7 @@ mod tests {
         let id = message_id("0123abcd <x>\r\n@", "mx.example.org");
         assert_eq!(id, "cmr-mail.0123abcd--x----@mx.example.org");
         assert!(is_own_message_id(&id, "MX.example.org"));
-        assert!(!is_own_message_id(
-            "20261121.4ABC@mx.example.org",
-            "mx.example.org"
-        ));
+        assert!(!is_own_message_id("20261121.4ABC@mx.example.org", "mx.example.org"));
         assert!(!is_own_message_id(&id, "other.example.org"));
     }
 }

@@ -26,13 +26,7 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Caps {
-            parts: 200,
-            depth: 12,
-            header_bytes: 256 << 10,
-            header_fields: 1000,
-            addresses: 1000,
-        }
+        Caps { parts: 200, depth: 12, header_bytes: 256 << 10, header_fields: 1000, addresses: 1000 }
     }
 }
 
@@ -51,9 +45,7 @@ pub(crate) enum StructureError {
     HeaderFields(usize),
     #[error("it has more than {0} addresses")]
     Addresses(usize),
-    #[error(
-        "it says that it has several parts, but the boundary between them is missing (byte {0})"
-    )]
+    #[error("it says that it has several parts, but the boundary between them is missing (byte {0})")]
     NoBoundary(usize),
     #[error("the header of a part has no end (byte {0})")]
     HeaderUnfinished(usize),
@@ -63,6 +55,8 @@ pub(crate) enum StructureError {
     BoundaryInLine(usize),
     #[error("a mail inside it is encoded, which MIME forbids (byte {0})")]
     EncodedMail(usize),
+    #[error("the mail reader gave up on it")]
+    GaveUp,
     #[error("two readers disagree about where its parts begin and end (byte {0})")]
     Disagreement(usize),
 }
@@ -126,24 +120,27 @@ pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split_inclusive(|byte| *byte == b'\n')
 }
 
+/// mail-parser's reading of a whole mail.
+///
+/// It claims never to panic, but its debug assertions fail on some mails (a mail inside a mail
+/// that a digest ends), so a panic in it is one more reason not to interpret a mail.
+pub(crate) fn parse(raw: &[u8]) -> Result<Message<'_>, StructureError> {
+    std::panic::catch_unwind(|| MessageParser::default().parse(raw))
+        .map_err(|_| StructureError::GaveUp)?
+        .ok_or(StructureError::NoHeader)
+}
+
+/// mail-parser's reading of a header, `None` if it finds no field. Same caution.
+pub(crate) fn parse_header(header: &[u8]) -> Result<Option<Message<'_>>, StructureError> {
+    std::panic::catch_unwind(|| MessageParser::default().parse_headers(header))
+        .map_err(|_| StructureError::GaveUp)
+}
+
 impl Structure {
     /// Scans `raw` strictly.
     pub(crate) fn scan(raw: &[u8], caps: &Caps) -> Result<Structure, StructureError> {
-        let mut scan = Scan {
-            raw,
-            caps,
-            parts: 0,
-            structure: Structure::default(),
-        };
-        scan.entity(
-            0..raw.len(),
-            &Place {
-                depth: 0,
-                inside: false,
-                digest: false,
-                cut_short: false,
-            },
-        )?;
+        let mut scan = Scan { raw, caps, parts: 0, structure: Structure::default() };
+        scan.entity(0..raw.len(), &Place { depth: 0, inside: false, digest: false, cut_short: false })?;
         Ok(scan.structure)
     }
 
@@ -159,8 +156,7 @@ impl Structure {
             let Some(leaf) = ours.next() else {
                 return Err(StructureError::Disagreement(at));
             };
-            let same_end =
-                usize::try_from(end) == Ok(leaf.body.end) || (mail && leaf.kind == Kind::Mail);
+            let same_end = usize::try_from(end) == Ok(leaf.body.end) || (mail && leaf.kind == Kind::Mail);
             if at != leaf.body.start || !same_end {
                 return Err(StructureError::Disagreement(leaf.body.start.min(at)));
             }
@@ -176,9 +172,7 @@ impl Structure {
 pub(crate) fn leaf_parts<'x, 'm>(
     mail: &'m Message<'x>,
 ) -> impl Iterator<Item = &'m mail_parser::MessagePart<'x>> {
-    mail.parts
-        .iter()
-        .filter(|part| !matches!(part.body, PartType::Multipart(_)))
+    mail.parts.iter().filter(|part| !matches!(part.body, PartType::Multipart(_)))
 }
 
 /// Where an entity stands.
@@ -215,28 +209,25 @@ impl Scan<'_> {
         };
         let body = body_start..range.end;
         let header = self.raw.get(range.start..body_start).unwrap_or_default();
-        check_header(header, range.start, self.caps)?;
-        let parsed = MessageParser::default().parse_headers(header);
+        check_bounds(header, self.caps)?;
+        check_fields(header, range.start)?;
+        let parsed = parse_header(header)?;
         let part = parsed.as_ref().map(Message::root_part);
         let content_type = part.and_then(|part| part.content_type());
         let media_type = match content_type {
-            Some(found) => format!("{}/{}", found.ctype(), found.subtype().unwrap_or_default())
-                .to_ascii_lowercase(),
+            Some(found) => {
+                format!("{}/{}", found.ctype(), found.subtype().unwrap_or_default()).to_ascii_lowercase()
+            }
             None if place.digest => "message/rfc822".to_owned(),
             None => "text/plain".to_owned(),
         };
         if media_type.starts_with("multipart/") {
-            let boundary = content_type
-                .and_then(|found| found.attribute("boundary"))
-                .unwrap_or_default();
+            let boundary = content_type.and_then(|found| found.attribute("boundary")).unwrap_or_default();
             return self.multipart(body, boundary.as_bytes(), media_type, place);
         }
         let encoding = part
             .and_then(|part| part.content_transfer_encoding())
-            .map_or_else(
-                || "7bit".to_owned(),
-                |text| strip_comments(text).to_ascii_lowercase(),
-            );
+            .map_or_else(|| "7bit".to_owned(), |text| strip_comments(text).to_ascii_lowercase());
         let kind = match media_type.as_str() {
             "text/plain" => Kind::Plain,
             "text/html" => Kind::Html,
@@ -248,22 +239,13 @@ impl Scan<'_> {
                 return Err(StructureError::EncodedMail(range.start));
             }
             let depth = place.depth + 1;
-            self.entity(
-                body.clone(),
-                &Place {
-                    depth,
-                    inside: true,
-                    digest: false,
-                    cut_short: false,
-                },
-            )?;
+            self.entity(body.clone(), &Place { depth, inside: true, digest: false, cut_short: false })?;
         }
         if place.inside {
             return Ok(());
         }
         let attribute = |name| content_type.and_then(|found| found.attribute(name));
-        let flowed =
-            attribute("format").is_some_and(|format| format.eq_ignore_ascii_case("flowed"));
+        let flowed = attribute("format").is_some_and(|format| format.eq_ignore_ascii_case("flowed"));
         let delsp = attribute("delsp").is_some_and(|delsp| delsp.eq_ignore_ascii_case("yes"));
         self.structure.leaves.push(Leaf {
             body,
@@ -310,15 +292,7 @@ impl Scan<'_> {
         for (number, part) in parts.into_iter().enumerate() {
             let cut_short = place.cut_short || (!closed && number == last);
             let depth = place.depth + 1;
-            self.entity(
-                part,
-                &Place {
-                    depth,
-                    inside: place.inside,
-                    digest,
-                    cut_short,
-                },
-            )?;
+            self.entity(part, &Place { depth, inside: place.inside, digest, cut_short })?;
         }
         Ok(())
     }
@@ -387,26 +361,24 @@ fn find_delimiter(line: &[u8], boundary: &[u8]) -> Option<usize> {
     None
 }
 
-/// The bounds on a header, and the fields that must not stand twice in it: readers differ about
-/// which of two counts.
-pub(crate) fn check_header(header: &[u8], at: usize, caps: &Caps) -> Result<(), StructureError> {
+/// The bounds on a header.
+pub(crate) fn check_bounds(header: &[u8], caps: &Caps) -> Result<(), StructureError> {
     if header.len() > caps.header_bytes {
         return Err(StructureError::HeaderBytes(caps.header_bytes));
     }
-    let mut fields = 0;
-    let once = [
-        "Content-Type",
-        "Content-Transfer-Encoding",
-        "Content-Disposition",
-    ];
+    if field_lines(header).count() > caps.header_fields {
+        return Err(StructureError::HeaderFields(caps.header_fields));
+    }
+    Ok(())
+}
+
+/// No field that shapes the mail stands twice in a header that begins at `at`: readers differ
+/// about which of two counts.
+fn check_fields(header: &[u8], at: usize) -> Result<(), StructureError> {
+    let once = ["Content-Type", "Content-Transfer-Encoding", "Content-Disposition"];
     let mut seen = [false; 3];
-    for line in lines(header).filter(|line| !line.starts_with(b" ") && !line.starts_with(b"\t")) {
-        fields += 1;
-        let name = line
-            .split(|byte| *byte == b':')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii();
+    for line in field_lines(header) {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii();
         for (field, seen) in once.iter().zip(seen.iter_mut()) {
             if name.eq_ignore_ascii_case(field.as_bytes()) {
                 if *seen {
@@ -416,10 +388,14 @@ pub(crate) fn check_header(header: &[u8], at: usize, caps: &Caps) -> Result<(), 
             }
         }
     }
-    if fields > caps.header_fields {
-        return Err(StructureError::HeaderFields(caps.header_fields));
-    }
     Ok(())
+}
+
+/// The first lines of a header's fields, without the lines that continue them.
+fn field_lines(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    lines(header).filter(|line| {
+        !line.starts_with(b" ") && !line.starts_with(b"\t") && !matches!(line, [b'\r', b'\n'] | [b'\n'])
+    })
 }
 
 /// The text without comments (RFC 5322, section 3.2.2) and surrounding white space.
@@ -449,12 +425,7 @@ pub(crate) fn strip_comments(text: &str) -> String {
 /// A file name that is fit to be shown: without directories, control characters and length.
 fn clean_name(name: &str) -> String {
     let base = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    super::text::printable(base)
-        .chars()
-        .take(80)
-        .collect::<String>()
-        .trim()
-        .to_owned()
+    super::text::printable(base).chars().take(80).collect::<String>().trim().to_owned()
 }
 
 /// All fields of this name, whatever its case.

@@ -19,7 +19,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Why a part can't be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TransferError {
-    #[error("its base64 is damaged ({0})")]
+    #[error("its base64 is damaged")]
     Base64(#[from] base64::DecodeError),
     #[error("its quoted-printable text is damaged (at byte {0} of it)")]
     QuotedPrintable(usize),
@@ -28,10 +28,7 @@ pub(crate) enum TransferError {
 }
 
 /// The bytes of a part whose Content-Transfer-Encoding is `encoding` (lower case).
-pub(crate) fn decode<'a>(
-    encoding: &str,
-    encoded: &'a [u8],
-) -> Result<Cow<'a, [u8]>, TransferError> {
+pub(crate) fn decode<'a>(encoding: &str, encoded: &'a [u8]) -> Result<Cow<'a, [u8]>, TransferError> {
     match encoding {
         "" | "7bit" | "8bit" | "binary" => Ok(Cow::Borrowed(encoded)),
         "base64" => base64(encoded).map(Cow::Owned),
@@ -41,11 +38,7 @@ pub(crate) fn decode<'a>(
 }
 
 fn base64(encoded: &[u8]) -> Result<Vec<u8>, TransferError> {
-    let symbols: Vec<u8> = encoded
-        .iter()
-        .copied()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .collect();
+    let symbols: Vec<u8> = encoded.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     Ok(BASE64.decode(symbols)?)
 }
 
@@ -60,12 +53,7 @@ fn quoted_printable(encoded: &[u8]) -> Result<Vec<u8>, TransferError> {
             [text @ .., b'\n'] => (text, b"\n".as_slice()),
             text => (text, b"".as_slice()),
         };
-        let kept = text.len()
-            - text
-                .iter()
-                .rev()
-                .take_while(|byte| matches!(byte, b' ' | b'\t'))
-                .count();
+        let kept = text.len() - text.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
         let mut rest = text.get(..kept).unwrap_or_default();
         let soft = rest.ends_with(b"=");
         if soft {
@@ -78,11 +66,7 @@ fn quoted_printable(encoded: &[u8]) -> Result<Vec<u8>, TransferError> {
                 rest = after;
                 continue;
             }
-            let digit = |byte: u8| {
-                char::from(byte)
-                    .to_digit(16)
-                    .and_then(|digit| u8::try_from(digit).ok())
-            };
+            let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
             let value = match after {
                 [high, low, ..] => digit(*high).zip(digit(*low)),
                 _ => None,
@@ -124,31 +108,11 @@ mod tests {
     #[test]
     fn damage_is_named() {
         for (encoding, encoded, sentence) in [
-            (
-                "quoted-printable",
-                &b"ab\r\nc=4"[..],
-                "its quoted-printable text is damaged (at byte 5 of it)",
-            ),
-            (
-                "quoted-printable",
-                b"=G0",
-                "its quoted-printable text is damaged (at byte 0 of it)",
-            ),
-            (
-                "base64",
-                b"YWJj!",
-                "its base64 is damaged (Invalid symbol 33, offset 4.)",
-            ),
-            (
-                "base64",
-                b"YWJj-- \r\nlist footer",
-                "its base64 is damaged (Invalid symbol 45, offset 4.)",
-            ),
-            (
-                "x-uuencode",
-                b"begin",
-                "its transfer encoding \"x-uuencode\" is unknown",
-            ),
+            ("quoted-printable", &b"ab\r\nc=4"[..], "its quoted-printable text is damaged (at byte 5 of it)"),
+            ("quoted-printable", b"=G0", "its quoted-printable text is damaged (at byte 0 of it)"),
+            ("base64", b"YWJj!", "its base64 is damaged"),
+            ("base64", b"YWJj-- \r\nlist footer", "its base64 is damaged"),
+            ("x-uuencode", b"begin", "its transfer encoding \"x-uuencode\" is unknown"),
         ] {
             assert_eq!(decode(encoding, encoded).unwrap_err().to_string(), sentence);
         }

@@ -40,12 +40,7 @@ impl<'a> Recipient<'a> {
     /// A recipient with these addresses, no skew and no predicate.
     #[must_use]
     pub fn new(now: UnixTime, own: &'a [Address]) -> Self {
-        Recipient {
-            now,
-            skew: Duration::ZERO,
-            own,
-            is_own: None,
-        }
+        Recipient { now, skew: Duration::ZERO, own, is_own: None }
     }
 
     /// Whether this address is one of ours.
@@ -103,11 +98,7 @@ impl Message {
             }
             line_at = line_at.saturating_add(hop.wire_len());
         }
-        Ok(if good_at > recipient.now {
-            Acceptance::HeldUntil(good_at)
-        } else {
-            Acceptance::Now
-        })
+        Ok(if good_at > recipient.now { Acceptance::HeldUntil(good_at) } else { Acceptance::Now })
     }
 }
 

@@ -57,18 +57,14 @@ impl Address {
     pub fn scheme(&self) -> Option<&str> {
         let (scheme, _) = self.as_str()?.split_once(':')?;
         let mut bytes = scheme.bytes();
-        let good = bytes
-            .next()
-            .is_some_and(|first| first.is_ascii_alphabetic())
+        let good = bytes.next().is_some_and(|first| first.is_ascii_alphabetic())
             && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
         good.then_some(scheme)
     }
 
     /// What follows the scheme's ":" if the scheme is this one.
     fn after_scheme(&self, scheme: &str) -> Option<&str> {
-        let found = self
-            .scheme()
-            .filter(|found| found.eq_ignore_ascii_case(scheme))?;
+        let found = self.scheme().filter(|found| found.eq_ignore_ascii_case(scheme))?;
         self.as_str()?.get(found.len().saturating_add(1)..)
     }
 
@@ -85,9 +81,7 @@ impl Address {
         let (local, domain) = address.split_once('@')?;
         let good = (1..=64).contains(&local.len())
             && !local.starts_with('-')
-            && local
-                .split('.')
-                .all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
+            && local.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
             && is_domain(domain);
         good.then_some(address)
     }
@@ -100,10 +94,7 @@ impl Address {
         if let Some(address) = self.mail_address() {
             return address.split_once('@').map(|(_, domain)| domain);
         }
-        let rest = self
-            .as_str()?
-            .get(self.scheme()?.len()..)?
-            .strip_prefix("://")?;
+        let rest = self.as_str()?.get(self.scheme()?.len()..)?.strip_prefix("://")?;
         let authority = rest.split(['/', '?', '#']).next()?;
         if !authority.bytes().all(is_authority) {
             return None;
@@ -117,19 +108,12 @@ impl Address {
             Some(literal) => {
                 let (host, port) = literal.split_once(']')?;
                 let address = host.contains(':')
-                    && host
-                        .bytes()
-                        .all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
-                (
-                    address.then_some(host)?,
-                    port.strip_prefix(':').or(port.is_empty().then_some(""))?,
-                )
+                    && host.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
+                (address.then_some(host)?, port.strip_prefix(':').or(port.is_empty().then_some(""))?)
             }
             None => server.split_once(':').unwrap_or((server, "")),
         };
-        let good = !host.is_empty()
-            && !host.contains(['[', ']'])
-            && port.bytes().all(|b| b.is_ascii_digit());
+        let good = !host.is_empty() && !host.contains(['[', ']']) && port.bytes().all(|b| b.is_ascii_digit());
         good.then_some(host)
     }
 
@@ -182,18 +166,13 @@ fn is_atext(byte: u8) -> bool {
 fn is_domain(domain: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
     domain.len() <= 253
         && domain.split('.').all(label)
-        && !domain
-            .rsplit('.')
-            .next()
-            .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
+        && !domain.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// What may stand between `//` and the path. A backslash may not: some readers of URLs take it

@@ -120,20 +120,15 @@ pub struct FormatError {
 
 impl FormatError {
     pub(super) fn new(rule: Rule, at: usize, detail: impl Into<String>) -> Self {
-        FormatError {
-            rule,
-            at,
-            detail: detail.into(),
-        }
+        FormatError { rule, at, detail: detail.into() }
     }
 }
 
 /// Bytes of a message as they may stand in a sentence: printable ASCII, quoted, not too many.
 pub(super) fn quote(bytes: &[u8]) -> String {
     const MOST: usize = 60;
-    let (shown, more) = bytes
-        .split_at_checked(MOST)
-        .map_or((bytes, false), |(shown, rest)| (shown, !rest.is_empty()));
+    let (shown, more) =
+        bytes.split_at_checked(MOST).map_or((bytes, false), |(shown, rest)| (shown, !rest.is_empty()));
     let dots = if more { "..." } else { "" };
     format!("\"{}{dots}\"", shown.escape_ascii())
 }

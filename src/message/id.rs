@@ -8,9 +8,8 @@ use std::str::FromStr;
 
 /// Appends bytes as lower-case hexadecimal digits.
 pub(super) fn push_hex(out: &mut String, bytes: &[u8]) {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     for byte in bytes {
         for nibble in [byte >> 4, byte & 0x0f] {
             out.extend(DIGITS.get(usize::from(nibble)));
@@ -67,9 +66,7 @@ impl TryFrom<&[u8]> for MessageId {
     type Error = IdError;
 
     fn try_from(bytes: &[u8]) -> Result<Self, IdError> {
-        <[u8; 8]>::try_from(bytes)
-            .map(MessageId)
-            .map_err(|_| IdError::Length(bytes.len()))
+        <[u8; 8]>::try_from(bytes).map(MessageId).map_err(|_| IdError::Length(bytes.len()))
     }
 }
 
@@ -96,11 +93,7 @@ impl FromStr for MessageId {
             value = (value << 4) | u64::from(digit);
             digits = digits.saturating_add(1);
         }
-        if digits == 16 {
-            Ok(MessageId(value.to_be_bytes()))
-        } else {
-            Err(IdError::Length(digits))
-        }
+        if digits == 16 { Ok(MessageId(value.to_be_bytes())) } else { Err(IdError::Length(digits)) }
     }
 }
 

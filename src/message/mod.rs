@@ -91,12 +91,7 @@ impl Hop {
 
     /// The line's pieces as they stand on the wire, CR LF included.
     fn parts(&self) -> [&[u8]; 4] {
-        [
-            self.time.as_str().as_bytes(),
-            b" ",
-            self.address.as_bytes(),
-            b"\r\n",
-        ]
+        [self.time.as_str().as_bytes(), b" ", self.address.as_bytes(), b"\r\n"]
     }
 
     /// The length of the line on the wire in bytes, CR LF included.
@@ -135,10 +130,7 @@ impl Hops {
     #[must_use]
     pub fn new(mut newest_first: Vec<Hop>) -> Option<Self> {
         let origin = newest_first.pop()?;
-        Some(Hops {
-            newer: newest_first,
-            origin,
-        })
+        Some(Hops { newer: newest_first, origin })
     }
 
     /// The lines, newest first (reversible).
@@ -201,14 +193,7 @@ impl Message {
     /// A new, unsigned message with one header line: what a client creates (A1).
     #[must_use]
     pub fn new(origin: Hop, body: Vec<u8>) -> Self {
-        Message {
-            signature: Signature::Unsigned,
-            hops: Hops {
-                newer: Vec::new(),
-                origin,
-            },
-            body,
-        }
+        Message { signature: Signature::Unsigned, hops: Hops { newer: Vec::new(), origin }, body }
     }
 
     /// The whole message as it goes on the wire.
@@ -248,12 +233,7 @@ impl Message {
     /// The header lines with their CR LF, without the blank line that follows them.
     #[must_use]
     pub fn header_bytes(&self) -> Vec<u8> {
-        self.hops
-            .iter()
-            .flat_map(Hop::parts)
-            .flatten()
-            .copied()
-            .collect()
+        self.hops.iter().flat_map(Hop::parts).flatten().copied().collect()
     }
 
     /// The length of [`write`](Self::write) in bytes.
@@ -308,10 +288,7 @@ impl Message {
         newer.extend(self.hops.newer.iter().cloned());
         Message {
             signature: Signature::Unsigned,
-            hops: Hops {
-                newer,
-                origin: self.hops.origin.clone(),
-            },
+            hops: Hops { newer, origin: self.hops.origin.clone() },
             body: self.body.clone(),
         }
     }

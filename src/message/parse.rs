@@ -19,11 +19,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            max_hops: 32,
-            max_line: 4096,
-            max_body: 10 << 20,
-        }
+        Limits { max_hops: 32, max_line: 4096, max_body: 10 << 20 }
     }
 }
 
@@ -61,11 +57,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Message, FormatError> {
             ),
         ));
     }
-    Ok(Message {
-        signature: head.signature,
-        hops: head.hops,
-        body: body.to_vec(),
-    })
+    Ok(Message { signature: head.signature, hops: head.hops, body: body.to_vec() })
 }
 
 /// Where the message that `bytes` begin with should end: the offset just past its last body byte.
@@ -76,10 +68,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Message, FormatError> {
 /// differ is left to [`parse`], whose reason is the better one to give.
 #[must_use]
 pub fn declared_end(bytes: &[u8]) -> Option<usize> {
-    let limits = Limits {
-        max_body: usize::MAX,
-        ..Limits::default()
-    };
+    let limits = Limits { max_body: usize::MAX, ..Limits::default() };
     let head = head(bytes, &limits, false).ok()?;
     head.body_at.checked_add(head.length)
 }
@@ -119,20 +108,11 @@ struct Head {
 }
 
 fn head(bytes: &[u8], limits: &Limits, compare: bool) -> Result<Head, FormatError> {
-    let mut lines = Lines {
-        bytes,
-        at: 0,
-        limits,
-    };
+    let mut lines = Lines { bytes, at: 0, limits };
     let signature = signature(&mut lines)?;
     let hops = header(&mut lines, compare)?;
     let length = length(&mut lines)?;
-    Ok(Head {
-        signature,
-        hops,
-        length,
-        body_at: lines.at,
-    })
+    Ok(Head { signature, hops, length, body_at: lines.at })
 }
 
 /// Lines that end with CR LF, one after the other.
@@ -170,11 +150,7 @@ impl<'a> Lines<'a> {
             }
             [b'\r'] => Err(self.ends_inside(what)),
             _ => {
-                let (name, other) = if ending.first() == Some(&b'\r') {
-                    ("CR", "LF")
-                } else {
-                    ("LF", "CR")
-                };
+                let (name, other) = if ending.first() == Some(&b'\r') { ("CR", "LF") } else { ("LF", "CR") };
                 Err(FormatError::new(
                     Rule::LineEnd,
                     start.saturating_add(end),
@@ -198,11 +174,7 @@ fn signature(lines: &mut Lines<'_>) -> Result<Signature, FormatError> {
     match lines.bytes.first() {
         Some(b'0' | b'1') => {}
         None => {
-            return Err(FormatError::new(
-                Rule::SignatureVersion,
-                0,
-                "the message is empty",
-            ));
+            return Err(FormatError::new(Rule::SignatureVersion, 0, "the message is empty"));
         }
         Some(other) => {
             return Err(FormatError::new(
@@ -225,10 +197,7 @@ fn signature(lines: &mut Lines<'_>) -> Result<Signature, FormatError> {
         return Err(FormatError::new(
             Rule::SignatureDigits,
             digits_at,
-            format!(
-                "{} the version 0 of an unsigned message",
-                follow(digits.len())
-            ),
+            format!("{} the version 0 of an unsigned message", follow(digits.len())),
         ));
     }
     let mut digest = [0_u8; 32];
@@ -239,18 +208,11 @@ fn signature(lines: &mut Lines<'_>) -> Result<Signature, FormatError> {
             b'0'..=b'9' => byte.wrapping_sub(b'0'),
             b'a'..=b'f' => byte.wrapping_sub(b'a').wrapping_add(10),
             _ => {
-                let hint = if byte.is_ascii_hexdigit() {
-                    " (upper case is not allowed)"
-                } else {
-                    ""
-                };
+                let hint = if byte.is_ascii_hexdigit() { " (upper case is not allowed)" } else { "" };
                 return Err(FormatError::new(
                     Rule::SignatureDigits,
                     digits_at.saturating_add(index),
-                    format!(
-                        "{} in the signature is not one of 0-9 and a-f{hint}",
-                        quote(&[*byte])
-                    ),
+                    format!("{} in the signature is not one of 0-9 and a-f{hint}", quote(&[*byte])),
                 ));
             }
         };
@@ -286,31 +248,21 @@ fn header(lines: &mut Lines<'_>, compare: bool) -> Result<Hops, FormatError> {
         let (line, start) = lines.next(&what)?;
         if line.is_empty() {
             return Hops::new(hops).ok_or_else(|| {
-                FormatError::new(
-                    Rule::HeaderMissing,
-                    start,
-                    "there is no header line before the blank line",
-                )
+                FormatError::new(Rule::HeaderMissing, start, "there is no header line before the blank line")
             });
         }
         if line.iter().all(u8::is_ascii_digit) && !hops.is_empty() {
             return Err(FormatError::new(
                 Rule::BlankLine,
                 start,
-                format!(
-                    "the blank line between the header and the length {} is missing",
-                    quote(line)
-                ),
+                format!("the blank line between the header and the length {} is missing", quote(line)),
             ));
         }
         if hops.len() >= lines.limits.max_hops {
             return Err(FormatError::new(
                 Rule::HeaderLines,
                 start,
-                format!(
-                    "the header has more than {}",
-                    count(lines.limits.max_hops, "line")
-                ),
+                format!("the header has more than {}", count(lines.limits.max_hops, "line")),
             ));
         }
         let (hop, address_at) = hop(line, start, number)?;
@@ -326,9 +278,7 @@ fn header(lines: &mut Lines<'_>, compare: bool) -> Result<Hops, FormatError> {
                     ),
                 ));
             }
-            let address = line
-                .get(address_at.saturating_sub(start)..)
-                .unwrap_or_default();
+            let address = line.get(address_at.saturating_sub(start)..).unwrap_or_default();
             if let Some(first) = seen.insert(address, number) {
                 return Err(FormatError::new(
                     Rule::AddressTwice,
@@ -352,11 +302,7 @@ fn hop(line: &[u8], start: usize, number: usize) -> Result<(Hop, usize), FormatE
             TimeError::Invalid { .. } => Rule::TimeValid,
         };
         let at = start.saturating_add(error.at());
-        FormatError::new(
-            rule,
-            at,
-            format!("in the timestamp of header line {number} {error}"),
-        )
+        FormatError::new(rule, at, format!("in the timestamp of header line {number} {error}"))
     })?;
     let rest = line.get(length..).unwrap_or_default();
     let Some((b' ', address)) = rest.split_first() else {
@@ -371,11 +317,7 @@ fn hop(line: &[u8], start: usize, number: usize) -> Result<(Hop, usize), FormatE
     };
     let address_at = start.saturating_add(length).saturating_add(1);
     let address = Address::new(address).map_err(|error| {
-        FormatError::new(
-            Rule::AddressMissing,
-            address_at,
-            format!("header line {number}: {error}"),
-        )
+        FormatError::new(Rule::AddressMissing, address_at, format!("header line {number}: {error}"))
     })?;
     Ok((Hop { time, address }, address_at))
 }
@@ -383,11 +325,7 @@ fn hop(line: &[u8], start: usize, number: usize) -> Result<(Hop, usize), FormatE
 fn length(lines: &mut Lines<'_>) -> Result<usize, FormatError> {
     let (line, start) = lines.next("the line with the body's length")?;
     let wrong = |at: usize, detail: String| {
-        Err(FormatError::new(
-            Rule::LengthSyntax,
-            start.saturating_add(at),
-            detail,
-        ))
+        Err(FormatError::new(Rule::LengthSyntax, start.saturating_add(at), detail))
     };
     if line.is_empty() {
         return wrong(0, "the line with the body's length is empty".to_owned());
@@ -395,34 +333,23 @@ fn length(lines: &mut Lines<'_>) -> Result<usize, FormatError> {
     if let Some(at) = line.iter().position(|byte| !byte.is_ascii_digit()) {
         return wrong(
             at,
-            format!(
-                "the body's length {} is not written in decimal digits alone",
-                quote(line)
-            ),
+            format!("the body's length {} is not written in decimal digits alone", quote(line)),
         );
     }
     if line.len() > 1 && line.first() == Some(&b'0') {
-        return wrong(
-            0,
-            format!("the body's length {} has leading zeros", quote(line)),
-        );
+        return wrong(0, format!("the body's length {} has leading zeros", quote(line)));
     }
     let most = lines.limits.max_body;
     line.iter()
         .try_fold(0_usize, |value, digit| {
-            value
-                .checked_mul(10)?
-                .checked_add(usize::from(digit.wrapping_sub(b'0')))
+            value.checked_mul(10)?.checked_add(usize::from(digit.wrapping_sub(b'0')))
         })
         .filter(|length| *length <= most)
         .ok_or_else(|| {
             FormatError::new(
                 Rule::LengthLimit,
                 start,
-                format!(
-                    "the body's declared length {} is over the limit of {most} bytes",
-                    quote(line)
-                ),
+                format!("the body's declared length {} is over the limit of {most} bytes", quote(line)),
             )
         })
 }

@@ -18,10 +18,7 @@ pub fn parse_and_write_agree(bytes: &[u8]) -> Result<bool, String> {
         Err(error) => {
             let text = error.to_string();
             if error.at > bytes.len() {
-                return Err(format!(
-                    "the offset is past the {} bytes: {text}",
-                    bytes.len()
-                ));
+                return Err(format!("the offset is past the {} bytes: {text}", bytes.len()));
             }
             if text.len() > 400 || !text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
                 return Err(format!("not one short printable line: {text:?}"));
@@ -33,11 +30,7 @@ pub fn parse_and_write_agree(bytes: &[u8]) -> Result<bool, String> {
         return Err("the message does not write back the bytes it was read from".to_owned());
     }
     if message.wire_len() != bytes.len() {
-        return Err(format!(
-            "wire_len is {} for {} bytes",
-            message.wire_len(),
-            bytes.len()
-        ));
+        return Err(format!("wire_len is {} for {} bytes", message.wire_len(), bytes.len()));
     }
     if end != Some(bytes.len()) {
         return Err(format!("declared_end is {end:?} for {} bytes", bytes.len()));
@@ -47,16 +40,10 @@ pub fn parse_and_write_agree(bytes: &[u8]) -> Result<bool, String> {
     }
     let ids = message.hop_ids();
     if ids.len() != message.hops.len() {
-        return Err(format!(
-            "{} ids for {} header lines",
-            ids.len(),
-            message.hops.len()
-        ));
+        return Err(format!("{} ids for {} header lines", ids.len(), message.hops.len()));
     }
     // A recipient that owns nothing refuses for one reason only.
     let late = Recipient::new(UnixTime(i64::MAX), &[]);
-    message
-        .accept(&late)
-        .map_err(|error| format!("refused at the end of time: {error}"))?;
+    message.accept(&late).map_err(|error| format!("refused at the end of time: {error}"))?;
     Ok(true)
 }

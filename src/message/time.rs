@@ -15,9 +15,7 @@ const LAST_SECOND: i64 = 253_402_300_799;
 
 /// Microseconds since 1970-01-01 00:00:00 UTC, without leap seconds. Negative before that: the
 /// year 0000 is in range. This room never asks what time it is: callers pass times in.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnixTime(pub i64);
 
@@ -102,8 +100,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
@@ -200,10 +197,7 @@ impl Timestamp {
         if length == bytes.len() {
             return Ok(time);
         }
-        Err(TimeError::Syntax {
-            at: length,
-            expected: "the end of the timestamp",
-        })
+        Err(TimeError::Syntax { at: length, expected: "the end of the timestamp" })
     }
 
     /// Reads the timestamp that `bytes` begin with, and says how long it is.
@@ -221,9 +215,7 @@ impl Timestamp {
             }
         }
         let fraction = match bytes.get(PATTERN.len()..) {
-            Some([b'.', rest @ ..]) => {
-                rest.iter().take_while(|byte| byte.is_ascii_digit()).count() + 1
-            }
+            Some([b'.', rest @ ..]) => rest.iter().take_while(|byte| byte.is_ascii_digit()).count() + 1,
             _ => 0,
         };
         let length = PATTERN.len() + fraction;
@@ -238,19 +230,8 @@ impl Timestamp {
         // Six decimals, filled up with zeros: what lies beyond is cut off.
         let decimals = bytes.iter().take(length).skip(PATTERN.len() + 1);
         let micros = number_of(decimals.chain(std::iter::repeat(&b'0')).take(6));
-        let text = bytes
-            .iter()
-            .take(length)
-            .copied()
-            .map(char::from)
-            .collect::<String>();
-        Ok((
-            Timestamp {
-                text: text.into_boxed_str(),
-                unix: UnixTime(seconds * MICROS + micros),
-            },
-            length,
-        ))
+        let text = bytes.iter().take(length).copied().map(char::from).collect::<String>();
+        Ok((Timestamp { text: text.into_boxed_str(), unix: UnixTime(seconds * MICROS + micros) }, length))
     }
 
     /// A timestamp with the six decimals of `time` and then `extra_decimals` (anything in it but
@@ -259,14 +240,10 @@ impl Timestamp {
     #[must_use]
     pub fn from_unix(time: UnixTime, extra_decimals: &str) -> Self {
         let ((year, month, day), (hour, minute, second), micros) = civil(time);
-        let mut text =
-            format!("{year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02}.{micros:06}");
+        let mut text = format!("{year:04}/{month:02}/{day:02} {hour:02}:{minute:02}:{second:02}.{micros:06}");
         text.extend(extra_decimals.chars().filter(char::is_ascii_digit));
         let seconds = days_from_civil(year, month, day) * DAY + hour * 3_600 + minute * 60 + second;
-        Timestamp {
-            text: text.into_boxed_str(),
-            unix: UnixTime(seconds * MICROS + micros),
-        }
+        Timestamp { text: text.into_boxed_str(), unix: UnixTime(seconds * MICROS + micros) }
     }
 
     /// In microseconds; what lies beyond is cut off, so this is never later than the timestamp.
@@ -279,11 +256,7 @@ impl Timestamp {
     /// the timestamp.
     #[must_use]
     pub fn reached_at(&self) -> UnixTime {
-        let beyond = self
-            .text
-            .bytes()
-            .skip(PATTERN.len() + 1 + 6)
-            .any(|digit| digit != b'0');
+        let beyond = self.text.bytes().skip(PATTERN.len() + 1 + 6).any(|digit| digit != b'0');
         UnixTime(self.unix.0.saturating_add(i64::from(beyond)))
     }
 
@@ -313,28 +286,14 @@ impl Timestamp {
 
 /// The value of a few decimal digits.
 fn number_of<'a>(digits: impl Iterator<Item = &'a u8>) -> i64 {
-    digits.fold(0, |value, digit| {
-        value * 10 + i64::from(digit.wrapping_sub(b'0'))
-    })
+    digits.fold(0, |value, digit| value * 10 + i64::from(digit.wrapping_sub(b'0')))
 }
 
-fn within(
-    at: usize,
-    field: &'static str,
-    value: i64,
-    least: i64,
-    most: i64,
-) -> Result<i64, TimeError> {
+fn within(at: usize, field: &'static str, value: i64, least: i64, most: i64) -> Result<i64, TimeError> {
     if (least..=most).contains(&value) {
         Ok(value)
     } else {
-        Err(TimeError::Invalid {
-            at,
-            field,
-            value,
-            least,
-            most,
-        })
+        Err(TimeError::Invalid { at, field, value, least, most })
     }
 }
 

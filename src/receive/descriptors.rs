@@ -6,10 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// force; `None` is no limit. To be called once at start-up; on failure the old limit stays.
 pub fn raise_descriptor_limit() -> Option<u64> {
     let before = getrlimit(Resource::Nofile);
-    let wanted = Rlimit {
-        current: before.maximum,
-        maximum: before.maximum,
-    };
+    let wanted = Rlimit { current: before.maximum, maximum: before.maximum };
     match setrlimit(Resource::Nofile, wanted) {
         Ok(()) => before.maximum,
         Err(error) => {

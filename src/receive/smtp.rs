@@ -59,10 +59,7 @@ impl Options {
     /// The defaults. STARTTLS is offered exactly if `tls` is there.
     pub fn new(session: SessionConfig, tls: Option<TlsAcceptor>) -> Self {
         Options {
-            session: Arc::new(SessionConfig {
-                starttls: tls.is_some(),
-                ..session
-            }),
+            session: Arc::new(SessionConfig { starttls: tls.is_some(), ..session }),
             tls,
             max_connections: 1_000,
             max_connections_per_ip: 50,
@@ -166,10 +163,7 @@ impl<H: Handler> Door<H> {
         drop(self.listener);
         let finish = async { while connections.join_next().await.is_some() {} };
         if timeout(drain, finish).await.is_err() {
-            tracing::warn!(
-                left = connections.len(),
-                "connections cut off while stopping"
-            );
+            tracing::warn!(left = connections.len(), "connections cut off while stopping");
         }
     }
 
@@ -203,9 +197,7 @@ impl<H: Handler> Door<H> {
 fn is_the_clients(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
 }
 
@@ -213,9 +205,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 /// these few bytes, or they are lost.
 fn refuse(stream: TcpStream, reply: &Reply) {
     use std::io::Write as _;
-    let written = stream
-        .into_std()
-        .and_then(|mut stream| stream.write(&reply.to_bytes()));
+    let written = stream.into_std().and_then(|mut stream| stream.write(&reply.to_bytes()));
     if let Err(error) = written {
         tracing::debug!(%error, "refusal not sent");
     }

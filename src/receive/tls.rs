@@ -17,24 +17,15 @@ const TRIAL: Duration = Duration::from_secs(10);
 /// ourselves: a key that does not fit is found now and not by the first client. TLS 1.2 and
 /// newer are spoken.
 pub fn load_tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|source| TlsError::Read {
-            path: path.to_owned(),
-            source,
-        })
-    };
+    let read =
+        |path: &Path| std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source });
     let (certificate_pem, key_pem) = (read(certificate)?, read(key)?);
-    let unusable = |source| TlsError::Unusable {
-        certificate: certificate.to_owned(),
-        key: key.to_owned(),
-        source,
-    };
+    let unusable =
+        |source| TlsError::Unusable { certificate: certificate.to_owned(), key: key.to_owned(), source };
     // The library wants these words at the very start.
     let key_pem = key_pem.trim_ascii_start();
     if !key_pem.starts_with(b"-----BEGIN PRIVATE KEY-----") {
-        return Err(TlsError::NotPkcs8 {
-            path: key.to_owned(),
-        });
+        return Err(TlsError::NotPkcs8 { path: key.to_owned() });
     }
     let identity = Identity::from_pkcs8(&certificate_pem, key_pem).map_err(unusable)?;
     let acceptor = native_tls::TlsAcceptor::builder(identity)
@@ -42,10 +33,7 @@ pub fn load_tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError>
         .build()
         .map_err(unusable)?;
     if !shakes_hands(&acceptor) {
-        return Err(TlsError::Mismatch {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
-        });
+        return Err(TlsError::Mismatch { certificate: certificate.to_owned(), key: key.to_owned() });
     }
     Ok(acceptor.into())
 }

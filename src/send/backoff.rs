@@ -42,11 +42,7 @@ impl Schedule {
     #[must_use]
     pub fn wait(&self, delivery: i64, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1).min(31);
-        let mean = self
-            .first
-            .saturating_mul(1_u32 << doublings)
-            .min(self.max.max(self.first))
-            .min(A_YEAR);
+        let mean = self.first.saturating_mul(1_u32 << doublings).min(self.max.max(self.first)).min(A_YEAR);
         let share = unit_interval(delivery, attempts);
         mean.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * share)
     }
@@ -65,10 +61,8 @@ impl Schedule {
 
 /// A number in [0, 1) that depends on the delivery and the attempt only (splitmix64's mixing).
 fn unit_interval(delivery: i64, attempts: u32) -> f64 {
-    let mut x = delivery
-        .cast_unsigned()
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .wrapping_add(u64::from(attempts));
+    let mut x =
+        delivery.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(u64::from(attempts));
     x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -135,15 +129,8 @@ mod tests {
         let (lowest, highest) = (waits[0], waits[999]);
         assert!(lowest < schedule.max.mul_f64(0.81));
         assert!(highest > schedule.max.mul_f64(1.19));
-        let crowd = waits
-            .windows(100)
-            .map(|w| w[99] - w[0])
-            .min()
-            .expect("windows");
-        assert!(
-            crowd > schedule.max.mul_f64(0.02),
-            "spread evenly: {crowd:?}"
-        );
+        let crowd = waits.windows(100).map(|w| w[99] - w[0]).min().expect("windows");
+        assert!(crowd > schedule.max.mul_f64(0.02), "spread evenly: {crowd:?}");
     }
 
     #[test]
@@ -164,18 +151,8 @@ mod tests {
         assert!(schedule.wait(1, u32::MAX) >= Duration::from_secs(480));
         assert_eq!(schedule.next(1, 1, Duration::from_secs(700)), None);
         assert_eq!(schedule.next(1, 1, Duration::MAX), None);
-        assert_eq!(
-            schedule.next(1, 5, Duration::from_secs(699)),
-            Some(Duration::from_secs(1))
-        );
-        let huge = Schedule {
-            first: Duration::MAX,
-            max: Duration::MAX,
-            give_up: Duration::from_secs(5),
-        };
-        assert_eq!(
-            huge.next(1, 2, Duration::ZERO),
-            Some(Duration::from_secs(5))
-        );
+        assert_eq!(schedule.next(1, 5, Duration::from_secs(699)), Some(Duration::from_secs(1)));
+        let huge = Schedule { first: Duration::MAX, max: Duration::MAX, give_up: Duration::from_secs(5) };
+        assert_eq!(huge.next(1, 2, Duration::ZERO), Some(Duration::from_secs(5)));
     }
 }

@@ -7,3 +7,4 @@
 pub mod backoff;
 pub mod mailto;
 pub mod outcome;
+pub mod queue;

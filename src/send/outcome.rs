@@ -154,22 +154,14 @@ pub enum Outcome {
 pub fn judge(stage: Stage, reply: &Reply) -> Outcome {
     let reason = format!("{stage}: {reply}");
     match reply.code {
-        400..=499 => Outcome::Retry {
-            trouble: Trouble::Later,
-            reason,
-        },
-        500..=599 if speaks_about_us(stage, reply) => Outcome::Retry {
-            trouble: Trouble::Configuration,
-            reason,
-        },
-        500..=599 => Outcome::Fail {
-            reason,
-            reply: Some(reply.clone()),
-        },
-        _ => Outcome::Retry {
-            trouble: Trouble::Network,
-            reason: format!("{stage}: unexpected reply {reply}"),
-        },
+        400..=499 => Outcome::Retry { trouble: Trouble::Later, reason },
+        500..=599 if speaks_about_us(stage, reply) => {
+            Outcome::Retry { trouble: Trouble::Configuration, reason }
+        }
+        500..=599 => Outcome::Fail { reason, reply: Some(reply.clone()) },
+        _ => {
+            Outcome::Retry { trouble: Trouble::Network, reason: format!("{stage}: unexpected reply {reply}") }
+        }
     }
 }
 
@@ -184,9 +176,7 @@ fn speaks_about_us(stage: Stage, reply: &Reply) -> bool {
     }
     // RFC 3463 section 3.2 and 3.8: bad sender's mailbox or system address; security or policy.
     stage == Stage::Mail
-        && reply
-            .enhanced()
-            .is_some_and(|e| matches!((e.subject, e.detail), (1, 7 | 8)) || e.subject == 7)
+        && reply.enhanced().is_some_and(|e| matches!((e.subject, e.detail), (1, 7 | 8)) || e.subject == 7)
 }
 
 #[cfg(test)]
@@ -195,10 +185,7 @@ mod tests {
 
     fn reply(line: &str) -> Reply {
         let (code, text) = line.split_once(' ').expect("code and text");
-        Reply {
-            code: code.parse().expect("code"),
-            text: text.to_owned(),
-        }
+        Reply { code: code.parse().expect("code"), text: text.to_owned() }
     }
 
     #[test]
@@ -214,22 +201,10 @@ mod tests {
             (Stage::Tls, "502 5.5.1 what?", CONFIGURATION),
             (Stage::Auth, "535 5.7.8 wrong password", CONFIGURATION),
             (Stage::Auth, "454 4.7.0 try again", LATER),
-            (
-                Stage::Mail,
-                "530 5.7.0 authentication required",
-                CONFIGURATION,
-            ),
-            (
-                Stage::Mail,
-                "553 5.1.8 sender's domain unknown",
-                CONFIGURATION,
-            ),
+            (Stage::Mail, "530 5.7.0 authentication required", CONFIGURATION),
+            (Stage::Mail, "553 5.1.8 sender's domain unknown", CONFIGURATION),
             (Stage::Mail, "550 5.1.7 bad sender", CONFIGURATION),
-            (
-                Stage::Mail,
-                "550 5.7.1 sender not owned by user",
-                CONFIGURATION,
-            ),
+            (Stage::Mail, "550 5.7.1 sender not owned by user", CONFIGURATION),
             (Stage::Mail, "552 5.3.4 too big", FAIL),
             (Stage::Mail, "550 no", FAIL),
             (Stage::Mail, "451 4.3.0 trouble", LATER),

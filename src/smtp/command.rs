@@ -5,9 +5,8 @@
 //! there are none.
 
 use smtp_proto::{
-    Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_RET_FULL, MAIL_RET_HDRS, MAIL_SMTPUTF8,
-    MailFrom, RCPT_NOTIFY_DELAY, RCPT_NOTIFY_FAILURE, RCPT_NOTIFY_NEVER, RCPT_NOTIFY_SUCCESS,
-    Request,
+    Error, MAIL_BODY_7BIT, MAIL_BODY_8BITMIME, MAIL_RET_FULL, MAIL_RET_HDRS, MAIL_SMTPUTF8, MailFrom,
+    RCPT_NOTIFY_DELAY, RCPT_NOTIFY_FAILURE, RCPT_NOTIFY_NEVER, RCPT_NOTIFY_SUCCESS, Request,
 };
 
 use super::Reply;
@@ -67,9 +66,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Command, Reply> {
         "MAIL" => return mail(rest),
         "RCPT" => return rcpt(rest),
         "XFORWARD" => {
-            return Ok(Command::Xforward {
-                attributes: rest.to_owned(),
-            });
+            return Ok(Command::Xforward { attributes: rest.to_owned() });
         }
         "GET" | "POST" | "PUT" | "HEAD" | "OPTIONS" | "CONNECT" => return Ok(Command::Http),
         // What follows BDAT is no command, even when the number behind it is wrong.
@@ -111,17 +108,9 @@ pub(super) fn parse(line: &[u8]) -> Result<Command, Reply> {
 
 fn hello(kind: Hello, name: &str) -> Result<Command, Reply> {
     if name.is_empty() {
-        return Err(Reply::new(
-            501,
-            5,
-            4,
-            "Your name is missing behind the command",
-        ));
+        return Err(Reply::new(501, 5, 4, "Your name is missing behind the command"));
     }
-    Ok(Command::Hello {
-        kind,
-        name: name.to_owned(),
-    })
+    Ok(Command::Hello { kind, name: name.to_owned() })
 }
 
 fn mail(rest: &str) -> Result<Command, Reply> {
@@ -133,24 +122,14 @@ fn mail(rest: &str) -> Result<Command, Reply> {
     match Request::parse(&mut wire.as_bytes().iter()) {
         Ok(Request::Mail { from: parsed }) => {
             if has_foreign_mail_parameter(&parsed) {
-                return Err(Reply::new(
-                    555,
-                    5,
-                    4,
-                    "A parameter of MAIL is not offered here",
-                ));
+                return Err(Reply::new(555, 5, 4, "A parameter of MAIL is not offered here"));
             }
             let utf8 = parsed.flags & MAIL_SMTPUTF8 != 0;
             if let Path::Mailbox(mailbox) = &from
                 && mailbox.needs_utf8()
                 && !utf8
             {
-                return Err(Reply::new(
-                    553,
-                    6,
-                    7,
-                    "This sender needs SMTPUTF8 behind MAIL",
-                ));
+                return Err(Reply::new(553, 6, 7, "This sender needs SMTPUTF8 behind MAIL"));
             }
             Ok(Command::Mail { from, size, utf8 })
         }
@@ -166,15 +145,9 @@ fn rcpt(rest: &str) -> Result<Command, Reply> {
     let wire = format!("RCPT TO:<>{parameters}\r\n");
     match Request::parse(&mut wire.as_bytes().iter()) {
         Ok(Request::Rcpt { to: parsed }) => {
-            let notify =
-                RCPT_NOTIFY_SUCCESS | RCPT_NOTIFY_FAILURE | RCPT_NOTIFY_DELAY | RCPT_NOTIFY_NEVER;
+            let notify = RCPT_NOTIFY_SUCCESS | RCPT_NOTIFY_FAILURE | RCPT_NOTIFY_DELAY | RCPT_NOTIFY_NEVER;
             if parsed.flags & !notify != 0 || parsed.rrvs != 0 {
-                return Err(Reply::new(
-                    555,
-                    5,
-                    4,
-                    "A parameter of RCPT is not offered here",
-                ));
+                return Err(Reply::new(555, 5, 4, "A parameter of RCPT is not offered here"));
             }
             Ok(Command::Rcpt { to })
         }
@@ -185,17 +158,11 @@ fn rcpt(rest: &str) -> Result<Command, Reply> {
 
 /// `FROM : <x>` with any spaces about the colon.
 fn after_keyword<'a>(text: &'a str, keyword: &str) -> Option<&'a str> {
-    let (word, rest) = text
-        .trim_start_matches(' ')
-        .split_at_checked(keyword.len())?;
+    let (word, rest) = text.trim_start_matches(' ').split_at_checked(keyword.len())?;
     if !word.eq_ignore_ascii_case(keyword) {
         return None;
     }
-    Some(
-        rest.trim_start_matches(' ')
-            .strip_prefix(':')?
-            .trim_start_matches(' '),
-    )
+    Some(rest.trim_start_matches(' ').strip_prefix(':')?.trim_start_matches(' '))
 }
 
 /// The path and what stands behind it: nothing, or a space and parameters.
@@ -208,11 +175,7 @@ fn read_path(text: &str) -> Result<(Path, &str), PathError> {
 }
 
 fn bad_sender(error: PathError, text: &str) -> Reply {
-    let hint = if text.starts_with('<') {
-        ""
-    } else {
-        "; the empty sender is <>"
-    };
+    let hint = if text.starts_with('<') { "" } else { "; the empty sender is <>" };
     Reply::new(501, 1, 7, &format!("Bad sender address: {error}{hint}"))
 }
 
@@ -228,8 +191,8 @@ fn take_size(parameters: &str) -> Result<(u64, String), Reply> {
     for parameter in parameters.split(' ').filter(|text| !text.is_empty()) {
         match parameter.split_at_checked(5) {
             Some((name, digits)) if name.eq_ignore_ascii_case("SIZE=") => {
-                let sound = (1..=20).contains(&digits.len())
-                    && digits.bytes().all(|digit| digit.is_ascii_digit());
+                let sound =
+                    (1..=20).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
                 if !sound {
                     return Err(Reply::new(501, 5, 4, "SIZE is a number of 1 to 20 digits"));
                 }
@@ -267,12 +230,9 @@ fn unknown() -> Reply {
 fn refusal(error: &Error) -> Reply {
     match error {
         Error::UnknownCommand => unknown(),
-        Error::InvalidParameter { param } => Reply::new(
-            501,
-            5,
-            4,
-            &format!("The value of {param} is not well formed"),
-        ),
+        Error::InvalidParameter { param } => {
+            Reply::new(501, 5, 4, &format!("The value of {param} is not well formed"))
+        }
         Error::UnsupportedParameter { param } => {
             Reply::new(555, 5, 4, &format!("Parameter not recognised: {param}"))
         }
@@ -326,14 +286,8 @@ mod tests {
             ("NOOP \u{0}", "500 5.5.2"),
             ("EHLO a\tb", "500 5.5.2"),
             ("RS\rET", "500 5.5.2"),
-            (
-                "MAIL FROM:<> RET=HDRS ENVID=QQ314159",
-                "Mail { from: Null, size: 0, utf8: false }",
-            ),
-            (
-                "mail from: <> size=12",
-                "Mail { from: Null, size: 12, utf8: false }",
-            ),
+            ("MAIL FROM:<> RET=HDRS ENVID=QQ314159", "Mail { from: Null, size: 0, utf8: false }"),
+            ("mail from: <> size=12", "Mail { from: Null, size: 12, utf8: false }"),
             (
                 "MAIL FROM:<> SIZE=18446744073709551616",
                 "Mail { from: Null, size: 18446744073709551615, utf8: false }",
@@ -341,10 +295,7 @@ mod tests {
             ("MAIL FROM:<> SIZE=123456789012345678901", "501 5.5.4"),
             ("MAIL FROM:<> SIZE=", "501 5.5.4"),
             ("MAIL FROM:<> SIZE=1x", "501 5.5.4"),
-            (
-                "MAIL FROM:<> SMTPUTF8 BODY=8BITMIME",
-                "Mail { from: Null, size: 0, utf8: true }",
-            ),
+            ("MAIL FROM:<> SMTPUTF8 BODY=8BITMIME", "Mail { from: Null, size: 0, utf8: true }"),
             ("MAIL FROM:<> BODY=BINARYMIME", "555 5.5.4"),
             ("MAIL FROM:<> BODY=x", "501 5.5.4"),
             ("MAIL FROM:<> AUTH=<>", "555 5.5.4"),
@@ -358,10 +309,7 @@ mod tests {
             ("MAIL <a@b.c>", "501 5.5.4"),
             ("MAIL", "501 5.5.4"),
             ("RCPT TO:<Postmaster>", "Rcpt { to: Postmaster }"),
-            (
-                "RCPT TO : <> NOTIFY=NEVER ORCPT=rfc822;a@b.c",
-                "Rcpt { to: Null }",
-            ),
+            ("RCPT TO : <> NOTIFY=NEVER ORCPT=rfc822;a@b.c", "Rcpt { to: Null }"),
             ("RCPT TO:<> NOTIFY=x", "501 5.5.4"),
             ("RCPT TO:<> CONNEG", "555 5.5.4"),
             ("RCPT TO:<a@b.c", "501 5.1.3"),
@@ -371,13 +319,7 @@ mod tests {
             assert_eq!(code(line), want, "{line:?}");
         }
         let quoted = parse(b"MAIL FROM:<\"a b\"@c.d> SIZE=3").unwrap();
-        let Command::Mail {
-            from: Path::Mailbox(mailbox),
-            ..
-        } = quoted
-        else {
-            panic!()
-        };
+        let Command::Mail { from: Path::Mailbox(mailbox), .. } = quoted else { panic!() };
         assert_eq!(mailbox.to_string(), "\"a b\"@c.d");
     }
 

@@ -55,13 +55,7 @@ pub(super) struct Data {
 impl Data {
     /// `max`: bytes of a message.
     pub(super) fn new(max: usize) -> Self {
-        Data {
-            raw: Vec::new(),
-            at: At::LineStart,
-            max,
-            seen: 0,
-            lost: None,
-        }
+        Data { raw: Vec::new(), at: At::LineStart, max, seen: 0, lost: None }
     }
 
     /// Bytes of memory this holds.
@@ -80,10 +74,7 @@ impl Data {
         while let Some((&byte, tail)) = rest.split_first() {
             if self.at == At::Text && !matches!(byte, b'\r' | b'\n') {
                 // The common case, a run of text.
-                let run = rest
-                    .iter()
-                    .position(|byte| matches!(byte, b'\r' | b'\n'))
-                    .unwrap_or(rest.len());
+                let run = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
                 let (text, behind) = rest.split_at_checked(run).unwrap_or((rest, &[]));
                 self.keep(text);
                 rest = behind;
@@ -127,11 +118,7 @@ impl Data {
                 }
             };
         }
-        if self.count(input.len()) {
-            Progress::Overrun
-        } else {
-            Progress::More
-        }
+        if self.count(input.len()) { Progress::Overrun } else { Progress::More }
     }
 
     /// Counts bytes on the wire; true when they are past all sense: twice the limit and
@@ -194,19 +181,10 @@ mod tests {
         ];
         for (input, want) in rows {
             let bytes = input.as_bytes();
-            assert_eq!(
-                whole(bytes),
-                Progress::Ended(bytes.len(), want),
-                "{input:?}"
-            );
+            assert_eq!(whole(bytes), Progress::Ended(bytes.len(), want), "{input:?}");
         }
-        assert_eq!(
-            whole(b"a\r\n.\r\nQUIT\r\n"),
-            Progress::Ended(6, message("a\r\n"))
-        );
-        for open in [
-            "", "a", "\r\n", "a\r\n.", "a\r\n.\r", "a\n.\r\n", "a\n.\n", "a\r.\r\n",
-        ] {
+        assert_eq!(whole(b"a\r\n.\r\nQUIT\r\n"), Progress::Ended(6, message("a\r\n")));
+        for open in ["", "a", "\r\n", "a\r\n.", "a\r\n.\r", "a\n.\r\n", "a\n.\n", "a\r.\r\n"] {
             assert_eq!(whole(open.as_bytes()), Progress::More, "{open:?}");
         }
     }
@@ -214,9 +192,7 @@ mod tests {
     #[test]
     fn the_limit_is_exact_and_what_is_beyond_it_is_not_kept() {
         let exact = [vec![b'x'; 998], b"\r\n.\r\n".to_vec()].concat();
-        assert!(
-            matches!(whole(&exact), Progress::Ended(_, End::Message(raw)) if raw.len() == 1_000)
-        );
+        assert!(matches!(whole(&exact), Progress::Ended(_, End::Message(raw)) if raw.len() == 1_000));
         let more = [vec![b'x'; 999], b"\r\n.\r\n".to_vec()].concat();
         assert_eq!(whole(&more), Progress::Ended(1_004, End::TooBig));
         let mut data = Data::new(1_000);

@@ -69,10 +69,7 @@ impl Mailbox {
         if !is_domain(domain) {
             return Err(PathError::Domain);
         }
-        Ok(Mailbox {
-            local,
-            domain: domain.to_owned(),
-        })
+        Ok(Mailbox { local, domain: domain.to_owned() })
     }
 
     /// The part before the `@`, without quotes and backslashes.
@@ -132,10 +129,7 @@ pub(super) fn split(text: &str) -> Result<(&str, &str), PathError> {
 pub(super) fn parse(inner: &str) -> Result<Path, PathError> {
     let inner = inner.trim_matches(' ');
     let inner = match inner.strip_prefix('@') {
-        Some(route) => route
-            .split_once(':')
-            .map(|(_, path)| path)
-            .ok_or(PathError::Domain)?,
+        Some(route) => route.split_once(':').map(|(_, path)| path).ok_or(PathError::Domain)?,
         None => inner,
     };
     if inner.is_empty() {
@@ -178,14 +172,9 @@ fn is_dot_text(c: char) -> bool {
 }
 
 fn is_domain(text: &str) -> bool {
-    if let Some(literal) = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-    {
+    if let Some(literal) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         return !literal.is_empty()
-            && literal
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || ".:-".contains(c));
+            && literal.chars().all(|c| c.is_ascii_alphanumeric() || ".:-".contains(c));
     }
     text.len() <= 255
         && text.split('.').all(|label| {

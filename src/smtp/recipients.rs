@@ -27,15 +27,10 @@ pub struct RecipientsError {
 impl Recipients {
     /// `posting` are plain addresses, `cmr@example.org`; `hostname` is the receiver's name.
     pub fn new(posting: &[String], hostname: &str) -> Result<Self, RecipientsError> {
-        let mut recipients = Recipients {
-            posting: Vec::new(),
-            domains: vec![fold(hostname)],
-        };
+        let mut recipients = Recipients { posting: Vec::new(), domains: vec![fold(hostname)] };
         for address in posting {
-            let mailbox = Mailbox::parse(address).map_err(|reason| RecipientsError {
-                address: address.clone(),
-                reason,
-            })?;
+            let mailbox = Mailbox::parse(address)
+                .map_err(|reason| RecipientsError { address: address.clone(), reason })?;
             let (local, domain) = (fold(mailbox.local()), fold(mailbox.domain()));
             if !recipients.domains.contains(&domain) {
                 recipients.domains.push(domain.clone());
@@ -53,9 +48,7 @@ impl Recipients {
         }
         self.posting.iter().any(|(ours, at)| {
             *at == domain
-                && local
-                    .strip_prefix(ours.as_str())
-                    .is_some_and(|tag| tag.is_empty() || tag.starts_with('+'))
+                && local.strip_prefix(ours.as_str()).is_some_and(|tag| tag.is_empty() || tag.starts_with('+'))
         })
     }
 }
@@ -70,10 +63,7 @@ mod tests {
 
     #[test]
     fn only_our_own_addresses_are_accepted() {
-        let posting = [
-            "cmr@example.org".to_owned(),
-            "Grün@lists.example".to_owned(),
-        ];
+        let posting = ["cmr@example.org".to_owned(), "Grün@lists.example".to_owned()];
         let recipients = Recipients::new(&posting, "mx.example.org").unwrap();
         let rows = [
             ("cmr@example.org", true),

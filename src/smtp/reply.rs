@@ -44,11 +44,7 @@ impl Reply {
             200..=599 => (code, subject.min(999), detail.min(999)),
             _ => (451, 3, 0),
         };
-        Reply {
-            code,
-            status: Some((subject, detail)),
-            lines: wrap(text),
-        }
+        Reply { code, status: Some((subject, detail)), lines: wrap(text) }
     }
 
     /// A reply without an enhanced status code: the greeting, EHLO's and 354 (RFC 2034
@@ -58,11 +54,7 @@ impl Reply {
         if lines.is_empty() {
             lines.push(String::new());
         }
-        Reply {
-            code,
-            status: None,
-            lines,
-        }
+        Reply { code, status: None, lines }
     }
 
     /// 250 2.0.0: stored, or known already with the same bytes.

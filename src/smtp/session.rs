@@ -110,11 +110,7 @@ impl Session {
     /// A session for a client that has just connected; the greeting is its first action.
     ///
     /// `client` is the peer's address, `None` where there is none (a Unix socket).
-    pub fn new(
-        config: Arc<SessionConfig>,
-        client: impl Into<Option<IpAddr>>,
-        now: Duration,
-    ) -> Self {
+    pub fn new(config: Arc<SessionConfig>, client: impl Into<Option<IpAddr>>, now: Duration) -> Self {
         let client = client.into().map(|address: IpAddr| address.to_canonical());
         let relay = client.is_some_and(|address| config.is_relay(address));
         let protocol = match config.mode {
@@ -189,11 +185,7 @@ impl Session {
             return;
         };
         let trouble = [Reply::trouble("No verdict; try again later")];
-        let replies = if replies.is_empty() {
-            &trouble
-        } else {
-            replies
-        };
+        let replies = if replies.is_empty() { &trouble } else { replies };
         self.begin(Phase::Command, now);
         self.turn_since = now;
         if replies.iter().any(|reply| reply.code() < 300) {
@@ -324,12 +316,7 @@ impl Session {
         }
         let parsed = match waiting.get(..at).unwrap_or_default().strip_suffix(b"\r") {
             Some(line) => command::parse(line),
-            None => Err(Reply::new(
-                500,
-                5,
-                2,
-                "A command ends with CR LF, not with LF alone",
-            )),
+            None => Err(Reply::new(500, 5, 2, "A command ends with CR LF, not with LF alone")),
         };
         self.taken = self.taken.saturating_add(at).saturating_add(1);
         self.phase_since = now;
@@ -345,11 +332,7 @@ impl Session {
         let Phase::LongLine(gone) = self.phase else {
             return false;
         };
-        let end = self
-            .waiting()
-            .iter()
-            .position(|&byte| byte == b'\n')
-            .map(|at| at + 1);
+        let end = self.waiting().iter().position(|&byte| byte == b'\n').map(|at| at + 1);
         let length = end.unwrap_or(self.waiting().len());
         self.taken = self.taken.saturating_add(length);
         let gone = gone.saturating_add(length);
@@ -358,12 +341,7 @@ impl Session {
         } else if end.is_some() {
             self.begin(Phase::Command, now);
             let max = self.config.limits.max_command;
-            self.refuse(&Reply::new(
-                500,
-                5,
-                2,
-                &format!("Line too long: at most {max} octets"),
-            ));
+            self.refuse(&Reply::new(500, 5, 2, &format!("Line too long: at most {max} octets")));
         } else {
             self.phase = Phase::LongLine(gone);
             return false;
@@ -388,9 +366,7 @@ impl Session {
                 return true;
             }
             Progress::Overrun => {
-                self.end(&Reply::too_big(&format!(
-                    "The mail is bigger than {max} bytes"
-                )));
+                self.end(&Reply::too_big(&format!("The mail is bigger than {max} bytes")));
                 return true;
             }
             Progress::Ended(used, end) => (used, end),
@@ -401,13 +377,12 @@ impl Session {
         let refusal = match end {
             End::Message(raw) => {
                 self.begin(Phase::Answer(recipients), now);
-                self.actions
-                    .push_back(Action::Deliver(Transaction { raw, ..transaction }));
+                self.actions.push_back(Action::Deliver(Transaction { raw, ..transaction }));
                 return true;
             }
-            End::BareLf => Reply::malformed_mail(
-                "The mail has an LF without its CR; each line must end with CR LF",
-            ),
+            End::BareLf => {
+                Reply::malformed_mail("The mail has an LF without its CR; each line must end with CR LF")
+            }
             End::TooBig => Reply::too_big(&format!("The mail is bigger than {max} bytes")),
             End::NoRoom => Reply::no_room("No room for this mail at present; try again later"),
         };

@@ -25,15 +25,9 @@ impl Forwarded {
         let mut next = self.clone();
         let mut any = false;
         for attribute in attributes.split(' ').filter(|text| !text.is_empty()) {
-            let (name, value) = attribute
-                .split_once('=')
-                .ok_or("an XFORWARD attribute is NAME=value")?;
-            let value =
-                decode_xtext(value).ok_or("an XFORWARD value is xtext of 1 to 255 octets")?;
-            let known = !matches!(
-                value.to_ascii_uppercase().as_str(),
-                "[UNAVAILABLE]" | "[TEMPUNAVAIL]"
-            );
+            let (name, value) = attribute.split_once('=').ok_or("an XFORWARD attribute is NAME=value")?;
+            let value = decode_xtext(value).ok_or("an XFORWARD value is xtext of 1 to 255 octets")?;
+            let known = !matches!(value.to_ascii_uppercase().as_str(), "[UNAVAILABLE]" | "[TEMPUNAVAIL]");
             match name.to_ascii_uppercase().as_str() {
                 "ADDR" => next.client = if known { Some(address(&value)?) } else { None },
                 "HELO" => next.helo = known.then_some(value),
@@ -140,13 +134,7 @@ mod tests {
     fn unknown_replaces_what_was_known() {
         let mut forwarded = said("ADDR=192.0.2.7 HELO=a").unwrap();
         forwarded.take("ADDR=[UNAVAILABLE]").unwrap();
-        assert_eq!(
-            forwarded,
-            Forwarded {
-                client: None,
-                helo: Some("a".to_owned())
-            }
-        );
+        assert_eq!(forwarded, Forwarded { client: None, helo: Some("a".to_owned()) });
     }
 
     proptest! {

@@ -133,6 +133,8 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection, 
     conn.pragma_update(None, "journal_size_limit", options.wal_bytes)?;
     conn.pragma_update(None, "cache_size", -64 * 1024)?;
     conn.pragma_update(None, "trusted_schema", false)?;
+    // What a savepoint needs to undo a job would else go through a file in /tmp.
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(conn)
 }

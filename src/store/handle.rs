@@ -1,10 +1,11 @@
 //! The handle that everybody holds.
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
@@ -147,6 +148,10 @@ impl fmt::Debug for Store {
 
 struct Inner {
     path: PathBuf,
+    /// The database file, opened for looking at its bytes. Once open it stays so until all
+    /// connections are closed: POSIX drops a process's locks on a file, SQLite's too, when the
+    /// process closes any descriptor of it.
+    raw_file: OnceLock<File>,
     readers: Readers,
     requests: Mutex<Option<Sender<Request>>>,
     room: Arc<Semaphore>,
@@ -193,6 +198,7 @@ impl Store {
             .map_err(|error| StoreError::Io(format!("the writer thread can't be started: {error}")))?;
         Ok(Store(Arc::new(Inner {
             path,
+            raw_file: OnceLock::new(),
             readers,
             requests: Mutex::new(Some(sender)),
             room,
@@ -205,6 +211,20 @@ impl Store {
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.0.path
+    }
+
+    /// The database file for reading its bytes. Nothing in this program may open and close that
+    /// file while a store is open; see the field.
+    pub(super) fn raw_file(&self) -> Result<&File, StoreError> {
+        if self.0.raw_file.get().is_none() {
+            let file = File::open(&self.0.path)
+                .map_err(|error| StoreError::Io(format!("{}: {error}", self.0.path.display())))?;
+            // The loser of a race must not be closed either.
+            if let Err(file) = self.0.raw_file.set(file) {
+                std::mem::forget(file);
+            }
+        }
+        self.0.raw_file.get().ok_or(StoreError::Closed)
     }
 
     /// Runs `job` in a transaction and waits until it is durable. `Ok` means: committed, and
@@ -250,15 +270,24 @@ impl Store {
         block_on(self.submit(job, |job| Request::Job { job, scrub: true }))
     }
 
-    /// Rewrites the whole database file without its free space. Takes as long as copying it and
-    /// needs as much room again; writers wait meanwhile.
+    /// Rewrites the whole database file without its free space. Takes as long as copying it;
+    /// writers wait meanwhile. Up to 128 MiB it needs that much memory; a larger database needs
+    /// that much room in SQLite's directory for temporary files (SQLITE_TMPDIR, else /var/tmp)
+    /// and in data_dir.
     ///
     /// # Errors
     /// [`StoreError::Full`] above all.
     pub fn vacuum(&self) -> Result<(), StoreError> {
+        let size = std::fs::metadata(self.path()).map_or(u64::MAX, |meta| meta.len());
+        let in_file = size > super::traces::IN_MEMORY;
         block_on(self.submit(
-            |conn| {
-                conn.execute_batch("VACUUM")?;
+            move |conn| {
+                if in_file {
+                    conn.pragma_update(None, "temp_store", "FILE")?;
+                }
+                let done = conn.execute_batch("VACUUM");
+                conn.pragma_update(None, "temp_store", "MEMORY")?;
+                done?;
                 checkpoint(conn, "TRUNCATE", Duration::from_millis(250), Duration::from_secs(5))?;
                 Ok(())
             },
@@ -312,6 +341,11 @@ impl Store {
             Ok(result) => result,
             Err(error) => Err(StoreError::Panicked(error.to_string())),
         }
+    }
+
+    /// How many more jobs may be queued now.
+    pub fn free_room(&self) -> usize {
+        self.0.room.available_permits()
     }
 
     /// How much there is.

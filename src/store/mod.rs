@@ -16,6 +16,8 @@ mod handle;
 mod migrate;
 mod readers;
 mod sql;
+mod traces;
+mod verify;
 mod writer;
 
 pub mod asides;
@@ -34,5 +36,10 @@ pub use error::StoreError;
 pub use files::{FILE_NAME, prepare_dir};
 pub use handle::{Boundary, Options, Stats, Store};
 pub use migrate::latest as schema_version;
+pub use traces::{Erased, What};
+pub use verify::verify;
 
 pub(crate) use handle::Counters;
+
+#[cfg(test)]
+mod tests;

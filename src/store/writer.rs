@@ -207,15 +207,21 @@ impl Writer {
         let mut scrub = false;
         if let Err(error) = self.begin() {
             // Everybody who came while the lock was waited for has waited with us: telling them
-            // now is kinder than one busy timeout after the other.
-            first.finish(Err(error.clone()));
-            while let Ok(request) = self.requests.try_recv() {
+            // now is kinder than one busy timeout after the other. All are taken out before
+            // anyone is told: who comes after that gets a try of his own.
+            let mut together = vec![first];
+            while after.is_none()
+                && let Ok(request) = self.requests.try_recv()
+            {
                 match request {
-                    Request::Job { job, .. } => job.finish(Err(error.clone())),
-                    other => return Some(other),
+                    Request::Job { job, .. } => together.push(job),
+                    other => after = Some(other),
                 }
             }
-            return None;
+            for job in together {
+                job.finish(Err(error.clone()));
+            }
+            return after;
         }
         let mut next = Some((first, first_scrubs));
         while let Some((mut job, scrubs)) = next {

@@ -33,22 +33,11 @@ fn steps(mails: usize, end: &[&str]) -> Vec<String> {
 #[tokio::test]
 async fn an_idle_connection_says_goodbye_by_itself() {
     let server = Scripted::play(steps(1, &["C QUIT", "S 221 bye"]));
-    let reuse = Reuse {
-        idle: Duration::from_millis(50),
-        ..Reuse::default()
-    };
-    let mailto = Mailto::with(
-        Smarthost::at(server.address),
-        "gw.example",
-        Deadlines::default(),
-        reuse,
-    )
-    .expect("mailto");
+    let reuse = Reuse { idle: Duration::from_millis(50), ..Reuse::default() };
+    let mailto = Mailto::with(Smarthost::at(server.address), "gw.example", Deadlines::default(), reuse)
+        .expect("mailto");
     assert!(!mailto.submit(&submission()).await.expect("taken").reused);
-    tokio::task::spawn_blocking(|| server.finish())
-        .await
-        .expect("joined")
-        .expect("QUIT without being asked");
+    tokio::task::spawn_blocking(|| server.finish()).await.expect("joined").expect("QUIT without being asked");
 }
 
 #[tokio::test]
@@ -91,24 +80,12 @@ async fn forty_mails_leave_over_eight_connections_of_five() {
         script.extend(steps(5, &["C QUIT", "S 221 bye"]));
     }
     let server = Scripted::play(script);
-    let reuse = Reuse {
-        mails: 5,
-        connections: 1,
-        ..Reuse::default()
-    };
-    let mailto = Mailto::with(
-        Smarthost::at(server.address),
-        "gw.example",
-        Deadlines::default(),
-        reuse,
-    )
-    .expect("mailto");
+    let reuse = Reuse { mails: 5, connections: 1, ..Reuse::default() };
+    let mailto = Mailto::with(Smarthost::at(server.address), "gw.example", Deadlines::default(), reuse)
+        .expect("mailto");
     for _ in 0..40 {
         mailto.submit(&submission()).await.expect("taken");
     }
     mailto.close().await;
-    tokio::task::spawn_blocking(|| server.finish())
-        .await
-        .expect("joined")
-        .expect("script");
+    tokio::task::spawn_blocking(|| server.finish()).await.expect("joined").expect("script");
 }

@@ -12,6 +12,7 @@
 mod scripted;
 
 mod connections;
+mod queue;
 
 use cmr_mail::send::mailto::{Deadlines, Login, Mailto, Reuse, Security, Smarthost, Submission};
 use cmr_mail::send::outcome::Outcome;
@@ -62,20 +63,14 @@ impl Dialogue {
                     dialogue.deadline = Some(Duration::from_millis(rest.parse().expect("ms")));
                 }
                 "mails-per-connection" => {
-                    dialogue.reuse = Some(Reuse {
-                        mails: rest.parse().expect("a number"),
-                        ..Reuse::default()
-                    });
+                    dialogue.reuse =
+                        Some(Reuse { mails: rest.parse().expect("a number"), ..Reuse::default() });
                 }
                 "=" => dialogue.outcomes.push(rest.to_owned()),
                 _ => dialogue.steps.push(line.to_owned()),
             }
         }
-        assert!(
-            !dialogue.outcomes.is_empty(),
-            "{} expects nothing",
-            path.display()
-        );
+        assert!(!dialogue.outcomes.is_empty(), "{} expects nothing", path.display());
         dialogue
     }
 
@@ -96,14 +91,12 @@ impl Dialogue {
             let password = password.into();
             host = host.with_login(Login { user, password }).expect("login");
         }
-        let deadlines = self
-            .deadline
-            .map_or_else(Deadlines::default, |d| Deadlines {
-                connect: d * 10,
-                command: d,
-                dot: d,
-                block: d,
-            });
+        let deadlines = self.deadline.map_or_else(Deadlines::default, |d| Deadlines {
+            connect: d * 10,
+            command: d,
+            dot: d,
+            slowest: u32::MAX,
+        });
         let reuse = self.reuse.unwrap_or_default();
         let mailto = Mailto::with(host, "gw.example", deadlines, reuse).expect("mailto");
         let submission = Submission {
@@ -131,19 +124,15 @@ impl Dialogue {
         }
         mailto.close().await;
         drop(mailto);
-        tokio::task::spawn_blocking(|| server.finish())
-            .await
-            .expect("joined")
+        tokio::task::spawn_blocking(|| server.finish()).await.expect("joined")
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dialogues() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/send/dialogues");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .expect("the folder")
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("an entry").path()).collect();
     files.sort();
     let mut faults = Vec::new();
     let mut tasks = Vec::new();

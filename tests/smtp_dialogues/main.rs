@@ -2,12 +2,7 @@
 //! the test's own, and once more over a real socket where it needs no such clock; and what
 //! must hold for every dialogue. `tests/dialogues/README.md` explains the files.
 // In tests a panic is the report; the lint's own exception knows only `#[test]` functions.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 
 mod memory;
 mod properties;
@@ -41,12 +36,7 @@ fn play_all(play: impl Fn(&Script) -> Option<Result<(), String>>) -> usize {
             Some(Err(failure)) => failures.push(format!("{}: {failure}", path.display())),
         }
     }
-    assert!(
-        failures.is_empty(),
-        "{} dialogues fail:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} dialogues fail:\n{}", failures.len(), failures.join("\n"));
     played
 }
 
@@ -58,11 +48,7 @@ fn the_session_alone_keeps_every_dialogue() {
 
 #[test]
 fn a_real_socket_keeps_every_dialogue_without_a_clock() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let played = play_all(|script| {
         if script.needs_the_session_alone() {
             return None;

@@ -56,11 +56,7 @@ impl script::World for World {
     }
 
     fn line(&mut self) -> Result<String, String> {
-        let end = self
-            .said
-            .iter()
-            .position(|&byte| byte == b'\n')
-            .ok_or("the server is silent")?;
+        let end = self.said.iter().position(|&byte| byte == b'\n').ok_or("the server is silent")?;
         let line: Vec<u8> = self.said.drain(..=end).collect();
         let line = line.strip_suffix(b"\r\n").ok_or("a line without CR LF")?;
         Ok(String::from_utf8(line.to_vec()).unwrap())
@@ -88,11 +84,7 @@ impl script::World for World {
 
     fn pass(&mut self, time: Duration) {
         self.now += time;
-        while self
-            .session
-            .deadline()
-            .is_some_and(|deadline| deadline <= self.now)
-        {
+        while self.session.deadline().is_some_and(|deadline| deadline <= self.now) {
             self.session.expired(self.now);
             self.act();
         }
@@ -103,8 +95,7 @@ impl script::World for World {
     }
 
     fn stop(&mut self) {
-        self.session
-            .finish(Reply::unavailable("The service stops; try again later"));
+        self.session.finish(Reply::unavailable("The service stops; try again later"));
         self.act();
     }
 
@@ -118,11 +109,7 @@ impl script::World for World {
     }
 
     fn closed(&mut self) -> Result<(), String> {
-        if self.closed {
-            Ok(())
-        } else {
-            Err("the connection is open".to_owned())
-        }
+        if self.closed { Ok(()) } else { Err("the connection is open".to_owned()) }
     }
 
     fn end(&mut self) -> Result<(), String> {

@@ -22,11 +22,7 @@ fn config() -> Arc<SessionConfig> {
         ..Limits::default()
     };
     let relays = vec!["127.0.0.1/32".parse().unwrap()];
-    Arc::new(SessionConfig {
-        limits,
-        relays,
-        ..script::config()
-    })
+    Arc::new(SessionConfig { limits, relays, ..script::config() })
 }
 
 fn session() -> Session {

@@ -103,11 +103,7 @@ impl Script {
                 }
                 Step::Client(bytes)
             }
-            ("D", _) => Step::Mail(
-                text.split_whitespace()
-                    .map(fact)
-                    .collect::<Result<_, _>>()?,
-            ),
+            ("D", _) => Step::Mail(text.split_whitespace().map(fact).collect::<Result<_, _>>()?),
             ("B", _) => Step::Bytes(unescape(text)?),
             ("A", Some(Step::Answer(replies))) => {
                 replies.push(reply(text)?);
@@ -157,10 +153,7 @@ impl Script {
     /// True when the script has steps that only the session without a socket can take.
     pub(crate) fn needs_the_session_alone(&self) -> bool {
         self.memory
-            || self
-                .steps
-                .iter()
-                .any(|(_, step)| matches!(step, Step::Time(_) | Step::Full | Step::Stop))
+            || self.steps.iter().any(|(_, step)| matches!(step, Step::Time(_) | Step::Full | Step::Stop))
     }
 
     pub(crate) fn play(&self, world: &mut impl World) -> Result<(), String> {
@@ -176,10 +169,7 @@ impl Script {
                 }),
                 Step::Bytes(want) => match &mail {
                     Some(mail) if mail.raw == *want => Ok(()),
-                    Some(mail) => Err(format!(
-                        "the mail is {:?}",
-                        mail.raw.escape_ascii().to_string()
-                    )),
+                    Some(mail) => Err(format!("the mail is {:?}", mail.raw.escape_ascii().to_string())),
                     None => Err("no mail".to_owned()),
                 },
                 Step::Answer(replies) => world.answer(replies.clone()),
@@ -227,11 +217,7 @@ fn fits(want: &str, line: &str) -> Result<(), String> {
         Some(start) => line.starts_with(start),
         None => line == want,
     };
-    if fits {
-        Ok(())
-    } else {
-        Err(format!("expected {want:?}, the server said {line:?}"))
-    }
+    if fits { Ok(()) } else { Err(format!("expected {want:?}, the server said {line:?}")) }
 }
 
 fn check(facts: &[(String, String)], mail: &Mail) -> Result<(), String> {
@@ -241,9 +227,7 @@ fn check(facts: &[(String, String)], mail: &Mail) -> Result<(), String> {
         let got = match name.as_str() {
             "sender" => mail.sender.clone().unwrap_or_else(|| "<>".to_owned()),
             "recipients" => mail.recipients.join(","),
-            "peer" => mail
-                .peer
-                .map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
+            "peer" => mail.peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
             "relay" => yes(mail.relay),
             "helo" => text(&mail.helo),
             "tls" => yes(mail.tls),
@@ -262,10 +246,7 @@ fn time(text: &str) -> Option<Duration> {
     if let Some(number) = text.strip_suffix("ms") {
         return number.parse().ok().map(Duration::from_millis);
     }
-    text.strip_suffix('s')?
-        .parse()
-        .ok()
-        .map(Duration::from_secs)
+    text.strip_suffix('s')?.parse().ok().map(Duration::from_secs)
 }
 
 fn reply(text: &str) -> Result<Reply, String> {
@@ -273,10 +254,7 @@ fn reply(text: &str) -> Result<Reply, String> {
     let mut words = text.splitn(3, ' ');
     let mut word = || words.next().ok_or("A: code status text");
     let (code, status, text) = (word()?, word()?, word()?);
-    let numbers: Vec<u16> = status
-        .split('.')
-        .filter_map(|part| part.parse().ok())
-        .collect();
+    let numbers: Vec<u16> = status.split('.').filter_map(|part| part.parse().ok()).collect();
     let [_, subject, detail] = numbers[..] else {
         return Err("no status code".to_owned());
     };
@@ -298,10 +276,7 @@ fn unescape(text: &str) -> Result<Vec<u8>, String> {
             Some('\\') => (vec![b'\\'], 1),
             Some('x') => {
                 let digits = escape.get(1..3).ok_or("\\x needs two digits")?;
-                (
-                    vec![u8::from_str_radix(digits, 16).map_err(|error| error.to_string())?],
-                    3,
-                )
+                (vec![u8::from_str_radix(digits, 16).map_err(|error| error.to_string())?], 3)
             }
             Some('(') => {
                 let end = escape.find(')').ok_or("\\( has no )")?;

@@ -59,9 +59,7 @@ impl World {
 
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         let socket = socket.unwrap();
-        socket
-            .bind(&SocketAddr::new(script.client, 0).into())
-            .unwrap();
+        socket.bind(&SocketAddr::new(script.client, 0).into()).unwrap();
         socket.connect(&address.into()).unwrap();
         let plain = TcpStream::from(socket);
         plain.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -92,18 +90,13 @@ impl script::World for World {
 
     fn line(&mut self) -> Result<String, String> {
         let mut line = Vec::new();
-        self.stream()
-            .read_until(b'\n', &mut line)
-            .map_err(|error| error.to_string())?;
+        self.stream().read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
         let line = line.strip_suffix(b"\r\n").ok_or("the server closed")?;
         Ok(String::from_utf8(line.to_vec()).unwrap())
     }
 
     fn mail(&mut self) -> Result<Mail, String> {
-        let (arrival, verdict) = self
-            .mails
-            .recv_timeout(PATIENCE)
-            .map_err(|_| "no mail was handed over")?;
+        let (arrival, verdict) = self.mails.recv_timeout(PATIENCE).map_err(|_| "no mail was handed over")?;
         self.verdict = Some(verdict);
         Ok(Mail {
             sender: arrival.sender,
@@ -118,19 +111,15 @@ impl script::World for World {
 
     fn answer(&mut self, replies: Vec<Reply>) -> Result<(), String> {
         let verdict = self.verdict.take().ok_or("no mail to answer")?;
-        verdict
-            .send(replies[0].clone().into())
-            .map_err(|_| "nobody waits".to_owned())
+        verdict.send(replies[0].clone().into()).map_err(|_| "nobody waits".to_owned())
     }
 
     fn tls(&mut self) -> Result<(), String> {
         if !self.stream().buffer().is_empty() {
             return Err("the server spoke before the handshake".to_owned());
         }
-        let connector = native_tls::TlsConnector::builder()
-            .danger_accept_invalid_certs(true)
-            .build()
-            .unwrap();
+        let connector =
+            native_tls::TlsConnector::builder().danger_accept_invalid_certs(true).build().unwrap();
         let stream = connector
             .connect("mx.example.org", self.plain.try_clone().unwrap())
             .map_err(|error| error.to_string())?;
@@ -140,14 +129,8 @@ impl script::World for World {
 
     fn closed(&mut self) -> Result<(), String> {
         let mut rest = Vec::new();
-        self.stream()
-            .read_to_end(&mut rest)
-            .map_err(|error| error.to_string())?;
-        if rest.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("the server also said {rest:?}"))
-        }
+        self.stream().read_to_end(&mut rest).map_err(|error| error.to_string())?;
+        if rest.is_empty() { Ok(()) } else { Err(format!("the server also said {rest:?}")) }
     }
 
     fn end(&mut self) -> Result<(), String> {

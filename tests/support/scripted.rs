@@ -46,9 +46,7 @@ impl Scripted {
 }
 
 fn serve(stream: TcpStream, steps: &[String]) -> Result<(), String> {
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .expect("read timeout");
+    stream.set_read_timeout(Some(PATIENCE)).expect("read timeout");
     stream.set_nodelay(true).expect("nodelay");
     let mut stream: Option<Box<dyn Stream>> = Some(Box::new(stream));
     let mut plain = None;
@@ -59,9 +57,7 @@ fn serve(stream: TcpStream, steps: &[String]) -> Result<(), String> {
             return Err(fault("the connection is closed already".to_owned()));
         };
         match kind {
-            "S" => {
-                say(s, &[rest.as_bytes(), b"\r\n"].concat()).map_err(|e| fault(e.to_string()))?
-            }
+            "S" => say(s, &[rest.as_bytes(), b"\r\n"].concat()).map_err(|e| fault(e.to_string()))?,
             "R" => say(s, &unescape(rest)).map_err(|e| fault(e.to_string()))?,
             "C" => {
                 let line = hear(s, b"\r\n").map_err(|e| fault(e.to_string()))?;
@@ -130,8 +126,7 @@ fn hear(stream: &mut Box<dyn Stream>, end: &[u8]) -> io::Result<Vec<u8>> {
 fn acceptor(name: &str) -> native_tls::TlsAcceptor {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls");
     let read = |ending: &str| std::fs::read(folder.join(format!("{name}.{ending}"))).expect(name);
-    let identity =
-        native_tls::Identity::from_pkcs8(&read("pem"), &read("key")).expect("an identity");
+    let identity = native_tls::Identity::from_pkcs8(&read("pem"), &read("key")).expect("an identity");
     native_tls::TlsAcceptor::new(identity).expect("an acceptor")
 }
 

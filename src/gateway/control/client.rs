@@ -152,7 +152,6 @@ fn read(stream: &mut UnixStream, deadline: &Deadline) -> Result<Vec<u8>, CallErr
             Ok(0) => return Err(CallError::Closed),
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(CallError::Closed),
             Err(e) => return Err(name(e)),
         };
         let new = chunk.get(..n).unwrap_or_default();

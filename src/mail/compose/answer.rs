@@ -2,8 +2,7 @@
 
 use super::layout::{block, short, wrap};
 use super::{
-    ComposeError, Robot, begin, boundary, build_error, octets, plain, raw, robot_mailbox,
-    to_mailbox,
+    ComposeError, Robot, begin, boundary, build_error, octets, plain, raw, robot_mailbox, to_mailbox,
 };
 use crate::mail::header::is_message_id;
 use crate::mail::post::base_subject;
@@ -105,17 +104,9 @@ pub struct AnswerMail<'a> {
 pub fn answer(mail: &AnswerMail<'_>) -> Result<Vec<u8>, ComposeError> {
     let (base, _) = base_subject(mail.subject.unwrap_or_default());
     let base = short(base, 200);
-    let subject = if base.is_empty() {
-        "Re: (no subject)".to_owned()
-    } else {
-        format!("Re: {base}")
-    };
+    let subject = if base.is_empty() { "Re: (no subject)".to_owned() } else { format!("Re: {base}") };
     // RFC 3834, sections 3.1.7 and 5.2.
-    let automatic = if mail.occasion == Occasion::Later {
-        "auto-generated"
-    } else {
-        "auto-replied"
-    };
+    let automatic = if mail.occasion == Occasion::Later { "auto-generated" } else { "auto-replied" };
     let mut builder = begin(
         robot_mailbox(&mail.robot)?,
         to_mailbox(mail.to)?,
@@ -126,22 +117,14 @@ pub fn answer(mail: &AnswerMail<'_>) -> Result<Vec<u8>, ComposeError> {
     .subject(subject)
     .raw_header(raw("Auto-Submitted", automatic.to_owned()));
     if let Some(id) = mail.in_reply_to.filter(|id| is_message_id(id)) {
-        builder = builder
-            .in_reply_to(format!("<{id}>"))
-            .references(references(mail.references, id));
+        builder = builder.in_reply_to(format!("<{id}>")).references(references(mail.references, id));
     }
-    let text = plain(answer_text(mail))?;
-    let mut attached = mail
-        .matches
-        .iter()
-        .filter_map(|found| Some((found.id, found.message?)))
-        .peekable();
+    let text = plain(&answer_text(mail))?;
+    let mut attached = mail.matches.iter().filter_map(|found| Some((found.id, found.message?))).peekable();
     if attached.peek().is_none() {
         return Ok(builder.singlepart(text).map_err(build_error)?.formatted());
     }
-    let mut parts = MultiPart::mixed()
-        .boundary(boundary(mail.message_id))
-        .singlepart(text);
+    let mut parts = MultiPart::mixed().boundary(boundary(mail.message_id)).singlepart(text);
     for (id, message) in attached {
         let disposition = ContentDisposition::attachment(&format!("{id}.cmr"));
         parts = parts.singlepart(octets(SinglePart::builder().header(disposition), message)?);
@@ -152,25 +135,12 @@ pub fn answer(mail: &AnswerMail<'_>) -> Result<Vec<u8>, ComposeError> {
 /// RFC 5322, section 3.6.4: the References of the mail that is answered, then its Message-ID.
 /// Of a long thread the first ones and the last ones are kept, which is enough to find it.
 fn references(theirs: &[String], id: &str) -> String {
-    let known: Vec<&str> = theirs
-        .iter()
-        .map(String::as_str)
-        .filter(|other| is_message_id(other) && *other != id)
-        .collect();
+    let known: Vec<&str> =
+        theirs.iter().map(String::as_str).filter(|other| is_message_id(other) && *other != id).collect();
     let first = known.len().min(3);
-    let last = known
-        .len()
-        .saturating_sub(MAX_REFERENCES - 1 - first)
-        .max(first);
-    let kept = known
-        .iter()
-        .take(first)
-        .chain(known.iter().skip(last))
-        .copied()
-        .chain([id]);
-    kept.map(|id| format!("<{id}>"))
-        .collect::<Vec<_>>()
-        .join(" ")
+    let last = known.len().saturating_sub(MAX_REFERENCES - 1 - first).max(first);
+    let kept = known.iter().take(first).chain(known.iter().skip(last)).copied().chain([id]);
+    kept.map(|id| format!("<{id}>")).collect::<Vec<_>>().join(" ")
 }
 
 /// The text of an answer: LF line ends, at most 78 columns.
@@ -185,15 +155,7 @@ pub fn answer_text(mail: &AnswerMail<'_>) -> String {
     }
     if !mail.faults.is_empty() {
         let lines = mail.faults.iter().map(|fault| {
-            wrap(
-                &format!(
-                    "{}: {}.",
-                    short(&fault.place, 120),
-                    short(&fault.reason, 500)
-                ),
-                "- ",
-                "  ",
-            )
+            wrap(&format!("{}: {}.", short(&fault.place, 120), short(&fault.reason, 500)), "- ", "  ")
         });
         paragraphs.push(
             std::iter::once("This could not be read as a CMR message:".to_owned())
@@ -203,13 +165,10 @@ pub fn answer_text(mail: &AnswerMail<'_>) -> String {
         );
     }
     if !mail.ignored.is_empty() {
-        let lines = mail.ignored.iter().map(|ignored| {
-            wrap(
-                &format!("{}: {}.", short(&ignored.what, 200), ignored.why),
-                "- ",
-                "  ",
-            )
-        });
+        let lines = mail
+            .ignored
+            .iter()
+            .map(|ignored| wrap(&format!("{}: {}.", short(&ignored.what, 200), ignored.why), "- ", "  "));
         paragraphs.push(
             std::iter::once("Not taken from your mail:".to_owned())
                 .chain(lines)
@@ -221,9 +180,7 @@ pub fn answer_text(mail: &AnswerMail<'_>) -> String {
     if mail.later_days > 0 {
         let days = mail.later_days;
         paragraphs.push(wrap(
-            &format!(
-                "What is similar and arrives within {days} days will be sent to you in this thread."
-            ),
+            &format!("What is similar and arrives within {days} days will be sent to you in this thread."),
             "",
             "",
         ));
@@ -233,11 +190,7 @@ pub fn answer_text(mail: &AnswerMail<'_>) -> String {
 
 fn opening(mail: &AnswerMail<'_>) -> String {
     let some = !mail.matches.is_empty();
-    let closest = if some {
-        "Closest to it is:"
-    } else {
-        "Nothing similar to it is known here yet."
-    };
+    let closest = if some { "Closest to it is:" } else { "Nothing similar to it is known here yet." };
     match mail.occasion {
         Occasion::Posted => format!("Your message is stored. {closest}"),
         Occasion::Searched => {
@@ -246,11 +199,7 @@ fn opening(mail: &AnswerMail<'_>) -> String {
         Occasion::Taken(1) => format!("The CMR message in your mail is stored. {closest}"),
         Occasion::Taken(count) => format!(
             "The {count} CMR messages in your mail are stored. {}",
-            if some {
-                "Closest to them is:"
-            } else {
-                "Nothing similar to them is known here yet."
-            }
+            if some { "Closest to them is:" } else { "Nothing similar to them is known here yet." }
         ),
         Occasion::NotPosted(reason) => {
             format!("Nothing was stored, because {}.", short(reason, 400))
@@ -268,16 +217,9 @@ fn result(number: usize, found: &Match<'_>) -> String {
     let first = format!("{number}. ");
     let indent = " ".repeat(first.len());
     let mut lines = vec![
+        wrap(&format!("{}, {minute} UTC", short(found.author, 120)), &first, &indent),
         wrap(
-            &format!("{}, {minute} UTC", short(found.author, 120)),
-            &first,
-            &indent,
-        ),
-        wrap(
-            &format!(
-                "{percent} % of your text is known from it ({bits} bits), id {}",
-                found.id
-            ),
+            &format!("{percent} % of your text is known from it ({bits} bits), id {}", found.id),
             &indent,
             &indent,
         ),
@@ -287,20 +229,8 @@ fn result(number: usize, found: &Match<'_>) -> String {
         lines.extend([String::new(), excerpt]);
     }
     if !found.shared.is_empty() {
-        let shared: Vec<String> = found
-            .shared
-            .iter()
-            .take(20)
-            .map(|words| short(words, 60))
-            .collect();
-        lines.extend([
-            String::new(),
-            wrap(
-                &format!("In common: {}", shared.join(", ")),
-                &indent,
-                &indent,
-            ),
-        ]);
+        let shared: Vec<String> = found.shared.iter().take(20).map(|words| short(words, 60)).collect();
+        lines.extend([String::new(), wrap(&format!("In common: {}", shared.join(", ")), &indent, &indent)]);
     }
     lines.join("\n")
 }
@@ -330,26 +260,12 @@ fn publication(publication: Publication<'_>) -> Option<String> {
 fn footer(mail: &AnswerMail<'_>) -> String {
     [
         wrap(
-            &format!(
-                "Written by a program: the CMR gateway at {}.",
-                short(mail.robot.hostname, 120)
-            ),
+            &format!("Written by a program: the CMR gateway at {}.", short(mail.robot.hostname, 120)),
             "",
             "",
         ),
-        wrap(
-            &format!("It is run by {}.", short(mail.robot.operator, 200)),
-            "",
-            "",
-        ),
-        wrap(
-            &format!(
-                "To get no more mail from it, write to {}",
-                short(mail.stop, 200)
-            ),
-            "",
-            "",
-        ),
+        wrap(&format!("It is run by {}.", short(mail.robot.operator, 200)), "", ""),
+        wrap(&format!("To get no more mail from it, write to {}", short(mail.stop, 200)), "", ""),
     ]
     .join("\n")
 }

@@ -109,17 +109,10 @@ mod tests {
         let wrapped = wrap(&text, "1. ", "   ");
         assert_eq!(wrapped.lines().count(), 3);
         assert!(wrapped.lines().all(|line| {
-            line.len() <= WIDTH
-                && line
-                    .trim()
-                    .split(' ')
-                    .all(|word| word == "aaaa" || word == "1.")
+            line.len() <= WIDTH && line.trim().split(' ').all(|word| word == "aaaa" || word == "1.")
         }));
         let wrapped = wrap(&"x".repeat(200), "", "  ");
-        assert_eq!(
-            wrapped.lines().map(str::len).collect::<Vec<_>>(),
-            [78, 78, 48]
-        );
+        assert_eq!(wrapped.lines().map(str::len).collect::<Vec<_>>(), [78, 78, 48]);
         assert_eq!(wrap("", "- ", "  "), "- ");
     }
 
@@ -127,19 +120,13 @@ mod tests {
     fn a_mark_stays_with_its_letter() {
         let word = "e\u{301}".repeat(60);
         for line in wrap(&word, "", "").lines() {
-            assert!(
-                line.starts_with('e') && line.chars().count() <= WIDTH,
-                "{line}"
-            );
+            assert!(line.starts_with('e') && line.chars().count() <= WIDTH, "{line}");
         }
     }
 
     #[test]
     fn foreign_text_is_tame() {
-        assert_eq!(
-            block("a\u{1b}[2J\r\n\r\n\r\n\r\n\u{202e}b\0\n\n", "    "),
-            "    a[2J\n\n    b"
-        );
+        assert_eq!(block("a\u{1b}[2J\r\n\r\n\r\n\r\n\u{202e}b\0\n\n", "    "), "    a[2J\n\n    b");
         assert_eq!(short("one\r\ntwo three", 7), "one two...");
     }
 

@@ -89,9 +89,7 @@ pub fn forward(mail: &ForwardMail<'_>) -> Result<Vec<u8>, ComposeError> {
         mail.loop_marker,
     )?
     .subject("cmr");
-    let message = builder
-        .singlepart(octets(SinglePart::builder(), mail.message)?)
-        .map_err(build_error)?;
+    let message = builder.singlepart(octets(SinglePart::builder(), mail.message)?).map_err(build_error)?;
     Ok(message.formatted())
 }
 
@@ -101,23 +99,13 @@ pub fn forward(mail: &ForwardMail<'_>) -> Result<Vec<u8>, ComposeError> {
 /// An address or the Message-ID has no proper form.
 pub fn notice(mail: &NoticeMail<'_>) -> Result<Vec<u8>, ComposeError> {
     let operator = operator(mail.robot.operator)?;
-    let builder = begin(
-        robot_mailbox(&mail.robot)?,
-        operator,
-        mail.message_id,
-        mail.date,
-        mail.robot.loop_marker,
-    )?
-    .subject(layout::short(mail.subject, 200))
-    .raw_header(raw("Auto-Submitted", "auto-generated".to_owned()));
-    let paragraphs: Vec<String> = mail
-        .paragraphs
-        .iter()
-        .map(|paragraph| layout::wrap(&text::printable(paragraph), "", ""))
-        .collect();
-    let message = builder
-        .singlepart(plain(paragraphs.join("\n\n") + "\n")?)
-        .map_err(build_error)?;
+    let builder =
+        begin(robot_mailbox(&mail.robot)?, operator, mail.message_id, mail.date, mail.robot.loop_marker)?
+            .subject(layout::short(mail.subject, 200))
+            .raw_header(raw("Auto-Submitted", "auto-generated".to_owned()));
+    let paragraphs: Vec<String> =
+        mail.paragraphs.iter().map(|paragraph| layout::wrap(&text::printable(paragraph), "", "")).collect();
+    let message = builder.singlepart(plain(&paragraphs.join("\n\n"))?).map_err(build_error)?;
     Ok(message.formatted())
 }
 
@@ -146,9 +134,7 @@ fn raw(name: &'static str, value: String) -> HeaderValue {
 
 /// The time as lettre wants it, moved into the years that a Date can have there (1970 to 9999).
 fn system_time(date: UnixTime) -> SystemTime {
-    let seconds = u64::try_from(date.as_secs())
-        .unwrap_or(0)
-        .min(253_402_300_799);
+    let seconds = u64::try_from(date.as_secs()).unwrap_or(0).min(253_402_300_799);
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
@@ -161,19 +147,13 @@ fn mailbox(name: Option<&str>, address: &str) -> Result<LettreMailbox, ComposeEr
         return Err(wrong());
     }
     let address = address.parse().map_err(|_| wrong())?;
-    let name = name
-        .map(|name| layout::short(name, 100))
-        .filter(|name| !name.is_empty());
+    let name = name.map(|name| layout::short(name, 100)).filter(|name| !name.is_empty());
     Ok(LettreMailbox::new(name, address))
 }
 
 /// `The Operator <operator@example.org>` or a bare address.
 fn operator(text: &str) -> Result<LettreMailbox, ComposeError> {
-    match text
-        .trim()
-        .strip_suffix('>')
-        .and_then(|text| text.split_once('<'))
-    {
+    match text.trim().strip_suffix('>').and_then(|text| text.split_once('<')) {
         Some((name, address)) => mailbox(Some(name.trim().trim_matches('"')), address.trim()),
         None => mailbox(None, text.trim()),
     }
@@ -190,22 +170,19 @@ fn to_mailbox(to: &Mailbox) -> Result<LettreMailbox, ComposeError> {
     mailbox(to.name.as_deref(), &to.address)
 }
 
-fn octets(
-    builder: lettre::message::SinglePartBuilder,
-    bytes: &[u8],
-) -> Result<SinglePart, ComposeError> {
+fn octets(builder: lettre::message::SinglePartBuilder, bytes: &[u8]) -> Result<SinglePart, ComposeError> {
     let octet_stream = ContentType::parse("application/octet-stream").map_err(build_error)?;
     let body = Body::new_with_encoding(bytes.to_vec(), ContentTransferEncoding::Base64)
         .map_err(|_| ComposeError::Build("base64".to_owned()))?;
     Ok(builder.header(octet_stream).body(body))
 }
 
-fn plain(text: String) -> Result<SinglePart, ComposeError> {
+/// A text part. The line end after the last line comes with the end of the part.
+fn plain(text: &str) -> Result<SinglePart, ComposeError> {
+    let text = text.trim_end_matches('\n').to_owned();
     let body = Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable)
         .map_err(|_| ComposeError::Build("quoted-printable".to_owned()))?;
-    Ok(SinglePart::builder()
-        .header(ContentType::TEXT_PLAIN)
-        .body(body))
+    Ok(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(body))
 }
 
 fn build_error(error: impl std::fmt::Display) -> ComposeError {
@@ -215,10 +192,8 @@ fn build_error(error: impl std::fmt::Display) -> ComposeError {
 /// A boundary that stands in no part: neither quoted-printable nor base64 can hold `=_`.
 fn boundary(message_id: &str) -> String {
     let hash = Sha256::digest(message_id.as_bytes());
-    hash.iter()
-        .take(12)
-        .fold("=_cmr_".to_owned(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    hash.iter().take(12).fold("=_cmr_".to_owned(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

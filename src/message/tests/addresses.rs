@@ -8,14 +8,8 @@ fn only_one_plain_addr_spec_is_a_mail_address() {
     let good = [
         ("mailto:cmr@example.org", "cmr@example.org"),
         ("MailTo:Cmr@Example.ORG", "Cmr@Example.ORG"),
-        (
-            "mailto:cmr+ann.k3f9@a-b.example",
-            "cmr+ann.k3f9@a-b.example",
-        ),
-        (
-            "mailto:o'neil_#$&*/=^`{|}~@example.org",
-            "o'neil_#$&*/=^`{|}~@example.org",
-        ),
+        ("mailto:cmr+ann.k3f9@a-b.example", "cmr+ann.k3f9@a-b.example"),
+        ("mailto:o'neil_#$&*/=^`{|}~@example.org", "o'neil_#$&*/=^`{|}~@example.org"),
         ("mailto:bob@localhost", "bob@localhost"),
         ("mailto:a@1.2.3.4.example", "a@1.2.3.4.example"),
         ("mailto:a@xn--bcher-kva.example", "a@xn--bcher-kva.example"),
@@ -88,18 +82,10 @@ fn scheme_and_host_are_found_where_all_readers_agree() {
         ("http://alice.com?x", Some("http"), Some("alice.com")),
         ("http://alice.com#x", Some("http"), Some("alice.com")),
         ("http://alice.com:/", Some("http"), Some("alice.com")),
-        (
-            "udp://192.168.0.102:53/dns-tunnel",
-            Some("udp"),
-            Some("192.168.0.102"),
-        ),
+        ("udp://192.168.0.102:53/dns-tunnel", Some("udp"), Some("192.168.0.102")),
         ("udp://[2001:db8::1]:53/x", Some("udp"), Some("2001:db8::1")),
         ("http://[::1]/", Some("http"), Some("::1")),
-        (
-            "ssh://cmr@host.example:22/run",
-            Some("ssh"),
-            Some("host.example"),
-        ),
+        ("ssh://cmr@host.example:22/run", Some("ssh"), Some("host.example")),
         ("mailto:bob@b.example", Some("mailto"), Some("b.example")),
         ("mailto:bob@b.example?x=y", Some("mailto"), None),
         ("svn+ssh://h/", Some("svn+ssh"), Some("h")),
@@ -176,8 +162,5 @@ fn what_is_shown_cannot_move_a_terminal() {
         "a\\u{9b}31m\\u{202e}b\\u{2028}\\u{200b}"
     );
     assert_eq!(shown(b"a\xff\xc3"), "a\\xff\\xc3");
-    assert_eq!(
-        serde_json::to_string(&address("a\x1b\"")).unwrap(),
-        r#""a\\u{1b}\"""#
-    );
+    assert_eq!(serde_json::to_string(&address("a\x1b\"")).unwrap(), r#""a\\u{1b}\"""#);
 }

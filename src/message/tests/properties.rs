@@ -2,37 +2,26 @@
 
 use super::EXAMPLE;
 use crate::message::{Address, Hops};
-use crate::message::{
-    Hop, Limits, Message, Signature, Timestamp, UnixTime, parse, parse_and_write_agree,
-};
+use crate::message::{Hop, Limits, Message, Signature, Timestamp, UnixTime, parse, parse_and_write_agree};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use std::cmp::Ordering;
 
 fn any_signature() -> impl Strategy<Value = Signature> {
-    any::<Option<[u8; 32]>>()
-        .prop_map(|digest| digest.map_or(Signature::Unsigned, Signature::Signed))
+    any::<Option<[u8; 32]>>().prop_map(|digest| digest.map_or(Signature::Unsigned, Signature::Signed))
 }
 
 /// A timestamp of any spelling that the format allows, near enough to others to be equal at times.
 fn any_time() -> impl Strategy<Value = String> {
-    (
-        0..10_000_i64,
-        0..3_u8,
-        "(\\.[0-9]{0,3}0{0,3})?|\\.[0-9]{0,30}",
-    )
+    (0..10_000_i64, 0..3_u8, "(\\.[0-9]{0,3}0{0,3})?|\\.[0-9]{0,30}")
         .prop_map(|(year, second, fraction)| format!("{year:04}/02/28 23:59:0{second}{fraction}"))
 }
 
 fn any_address() -> impl Strategy<Value = Vec<u8>> {
-    let bytes = vec(
-        any::<u8>().prop_filter("no line end", |b| !matches!(b, b'\r' | b'\n')),
-        1..40,
-    );
+    let bytes = vec(any::<u8>().prop_filter("no line end", |b| !matches!(b, b'\r' | b'\n')), 1..40);
     prop_oneof![
         bytes,
-        "(http|https|udp|mailto):(//)?[a-z]{1,5}(@[a-z]{1,5}\\.example)?/?"
-            .prop_map(String::into_bytes),
+        "(http|https|udp|mailto):(//)?[a-z]{1,5}(@[a-z]{1,5}\\.example)?/?".prop_map(String::into_bytes),
     ]
 }
 
@@ -41,10 +30,8 @@ fn any_message() -> impl Strategy<Value = Message> {
     let times = vec(any_time(), 8);
     (any_signature(), addresses, times, vec(any::<u8>(), 0..200)).prop_map(
         |(signature, addresses, times, body)| {
-            let mut times: Vec<Timestamp> = times
-                .iter()
-                .map(|time| Timestamp::parse(time.as_bytes()).unwrap())
-                .collect();
+            let mut times: Vec<Timestamp> =
+                times.iter().map(|time| Timestamp::parse(time.as_bytes()).unwrap()).collect();
             times.sort_by(|a, b| b.cmp(a));
             times.dedup();
             let hops = times
@@ -52,11 +39,7 @@ fn any_message() -> impl Strategy<Value = Message> {
                 .zip(addresses)
                 .map(|(time, address)| Hop::new(time, Address::new(address).unwrap()))
                 .collect();
-            Message {
-                signature,
-                hops: Hops::new(hops).unwrap(),
-                body,
-            }
+            Message { signature, hops: Hops::new(hops).unwrap(), body }
         },
     )
 }

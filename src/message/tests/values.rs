@@ -2,8 +2,7 @@
 
 use super::{EXAMPLE, address, read};
 use crate::message::{
-    Hop, Hops, IdError, Message, MessageId, Signature, Timestamp, UnixTime, declared_end,
-    looks_like,
+    Hop, Hops, IdError, Message, MessageId, Signature, Timestamp, UnixTime, declared_end, looks_like,
 };
 use sha2::{Digest, Sha256};
 use std::time::{Duration, SystemTime};
@@ -47,26 +46,17 @@ fn other_texts_are_no_ids() {
     for (text, error) in rows {
         assert_eq!(text.parse::<MessageId>(), Err(error), "{text}");
     }
-    assert_eq!(
-        MessageId::try_from([0; 7].as_slice()),
-        Err(IdError::Length(7))
-    );
+    assert_eq!(MessageId::try_from([0; 7].as_slice()), Err(IdError::Length(7)));
 }
 
 #[test]
 fn a_header_line_is_known_by_the_value_of_its_time() {
     let key = hop("2008/09/01 00:00:53.1", "http://a/").key();
     assert_eq!(key.0, sha256(b"2008/09/01 00:00:53.1 http://a/"));
-    for same in [
-        "2008/09/01 00:00:53.10",
-        "2008/09/01 00:00:53.1000000000000000000",
-    ] {
+    for same in ["2008/09/01 00:00:53.10", "2008/09/01 00:00:53.1000000000000000000"] {
         assert_eq!(hop(same, "http://a/").key(), key, "{same}");
     }
-    assert_ne!(
-        hop("2008/09/01 00:00:53.10000000001", "http://a/").key(),
-        key
-    );
+    assert_ne!(hop("2008/09/01 00:00:53.10000000001", "http://a/").key(), key);
     assert_ne!(hop("2008/09/01 00:00:53.1", "http://a").key(), key);
     let whole = hop("2008/09/01 00:00:50", "a").key();
     assert_eq!(whole.0, sha256(b"2008/09/01 00:00:50 a"));
@@ -126,11 +116,7 @@ fn stamping_is_steps_one_and_three_of_forwarding() {
     assert_eq!(stamped.home_router(), message.home_router());
     assert_eq!(stamped.sender().address, address("mailto:cmr@d.example"));
     let signed = stamped.with_signature(Signature::Signed([0xa5; 32]));
-    assert!(
-        signed
-            .write()
-            .starts_with(format!("1{}\r\n", "a5".repeat(32)).as_bytes())
-    );
+    assert!(signed.write().starts_with(format!("1{}\r\n", "a5".repeat(32)).as_bytes()));
     assert!(!format!("{signed:?}").contains("a5a5"));
 }
 
@@ -143,10 +129,7 @@ fn a_header_of_one_line_is_its_own_sender_and_home() {
     assert_eq!(message.hops.len(), 1);
     assert!(message.hops.contains(&address("a")) && !message.hops.contains(&address("b")));
     assert_eq!(Hops::new(Vec::new()), None);
-    assert_eq!(
-        Hops::new(vec![message.origin().clone()]).unwrap(),
-        message.hops
-    );
+    assert_eq!(Hops::new(vec![message.origin().clone()]).unwrap(), message.hops);
 }
 
 #[test]
@@ -160,20 +143,11 @@ fn the_end_of_a_message_is_where_its_length_says() {
     let head = "0\r\n2008/09/01 00:00:53 a\r\n\r\n";
     let end = |rest: &str| declared_end(format!("{head}{rest}").as_bytes());
     assert_eq!(end("0\r\n"), Some(head.len() + 3));
-    assert_eq!(
-        end("99999999999\r\nx"),
-        Some(head.len() + 13 + 99_999_999_999)
-    );
+    assert_eq!(end("99999999999\r\nx"), Some(head.len() + 13 + 99_999_999_999));
     // An order that is wrong is for `parse` to say.
     let disorder = "0\r\n2008/09/01 00:00:53 a\r\n2009/09/01 00:00:53 a\r\n\r\n1\r\nx";
     assert_eq!(declared_end(disorder.as_bytes()), Some(disorder.len()));
-    for none in [
-        "",
-        "x",
-        "07\r\n",
-        "18446744073709551615\r\n",
-        "18446744073709551616\r\n",
-    ] {
+    for none in ["", "x", "07\r\n", "18446744073709551615\r\n", "18446744073709551616\r\n"] {
         assert_eq!(end(none), None, "{none}");
     }
     assert_eq!(declared_end(b""), None);
@@ -223,45 +197,18 @@ fn times_are_plain_microseconds() {
     assert_eq!(UnixTime(i64::MIN).rfc3339(), "0000-01-01T00:00:00.000000Z");
     assert_eq!(UnixTime(i64::MAX).rfc3339(), "9999-12-31T23:59:59.999999Z");
     let second = Duration::from_secs(1);
-    assert_eq!(
-        UnixTime::from_secs(7).saturating_add(second),
-        UnixTime::from_secs(8)
-    );
-    assert_eq!(
-        UnixTime::from_secs(7).saturating_sub(second),
-        UnixTime::from_secs(6)
-    );
-    assert_eq!(
-        UnixTime::from_secs(7).checked_add(second),
-        Some(UnixTime(8_000_000))
-    );
+    assert_eq!(UnixTime::from_secs(7).saturating_add(second), UnixTime::from_secs(8));
+    assert_eq!(UnixTime::from_secs(7).saturating_sub(second), UnixTime::from_secs(6));
+    assert_eq!(UnixTime::from_secs(7).checked_add(second), Some(UnixTime(8_000_000)));
     assert_eq!(UnixTime(i64::MAX).checked_add(second), None);
     assert_eq!(UnixTime(0).checked_add(Duration::MAX), None);
-    assert_eq!(
-        UnixTime(0).saturating_add(Duration::MAX),
-        UnixTime(i64::MAX)
-    );
+    assert_eq!(UnixTime(0).saturating_add(Duration::MAX), UnixTime(i64::MAX));
     assert_eq!(UnixTime::from_secs(i64::MAX), UnixTime(i64::MAX));
-    assert_eq!(
-        UnixTime::from_secs(9).since(UnixTime::from_secs(7)),
-        2 * second
-    );
-    assert_eq!(
-        UnixTime::from_secs(7).since(UnixTime::from_secs(9)),
-        Duration::ZERO
-    );
-    assert_eq!(
-        UnixTime(i64::MAX).since(UnixTime(i64::MIN)),
-        Duration::from_micros(u64::MAX)
-    );
-    assert_eq!(
-        UnixTime::from(SystemTime::UNIX_EPOCH + second),
-        UnixTime::from_secs(1)
-    );
-    assert_eq!(
-        UnixTime::from(SystemTime::UNIX_EPOCH - second),
-        UnixTime::from_secs(-1)
-    );
+    assert_eq!(UnixTime::from_secs(9).since(UnixTime::from_secs(7)), 2 * second);
+    assert_eq!(UnixTime::from_secs(7).since(UnixTime::from_secs(9)), Duration::ZERO);
+    assert_eq!(UnixTime(i64::MAX).since(UnixTime(i64::MIN)), Duration::from_micros(u64::MAX));
+    assert_eq!(UnixTime::from(SystemTime::UNIX_EPOCH + second), UnixTime::from_secs(1));
+    assert_eq!(UnixTime::from(SystemTime::UNIX_EPOCH - second), UnixTime::from_secs(-1));
     assert_eq!(serde_json::to_string(&time).unwrap(), "1220227253420000");
 }
 
@@ -321,11 +268,7 @@ fn timestamps_are_compared_exactly() {
     // Each is earlier than the next; those of one row are equal.
     let rows: [&[&str]; 8] = [
         &["1999/12/31 23:59:59.99999999999999999999999999"],
-        &[
-            "2000/01/01 00:00:00",
-            "2000/01/01 00:00:00.",
-            "2000/01/01 00:00:00.000",
-        ],
+        &["2000/01/01 00:00:00", "2000/01/01 00:00:00.", "2000/01/01 00:00:00.000"],
         &["2000/01/01 00:00:00.0000000000000000001"],
         &["2000/01/01 00:00:00.09"],
         &["2000/01/01 00:00:00.1", "2000/01/01 00:00:00.10"],
@@ -345,9 +288,7 @@ fn timestamps_are_compared_exactly() {
         assert!(row.iter().all(|text| parse(text).canonical() == canonical));
         assert!(row.iter().all(|text| parse(text).as_str() == *text));
     }
-    let set: std::collections::HashSet<Timestamp> = rows
-        .iter()
-        .flat_map(|row| row.iter().map(|text| parse(text)))
-        .collect();
+    let set: std::collections::HashSet<Timestamp> =
+        rows.iter().flat_map(|row| row.iter().map(|text| parse(text))).collect();
     assert_eq!(set.len(), rows.len());
 }

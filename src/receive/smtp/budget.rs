@@ -21,10 +21,7 @@ pub(super) struct Share {
 
 impl Budget {
     pub(super) fn share(self: &Arc<Self>) -> Share {
-        Share {
-            budget: Arc::clone(self),
-            mine: 0,
-        }
+        Share { budget: Arc::clone(self), mine: 0 }
     }
 }
 

@@ -63,19 +63,13 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    async fn run_tls(
-        &mut self,
-        stream: TcpStream,
-        session: &mut Session,
-        start: Instant,
-    ) -> io::Result<()> {
+    async fn run_tls(&mut self, stream: TcpStream, session: &mut Session, start: Instant) -> io::Result<()> {
         let Some(acceptor) = self.options.tls.clone() else {
             return Ok(());
         };
         let deadline = session.deadline().unwrap_or_default();
-        let mut stream = timeout_at(start + deadline, acceptor.accept(stream))
-            .await?
-            .map_err(io::Error::other)?;
+        let mut stream =
+            timeout_at(start + deadline, acceptor.accept(stream)).await?.map_err(io::Error::other)?;
         session.tls_started(start.elapsed());
         if let End::Close = self.converse(&mut stream, session, start).await? {
             linger(&mut stream).await?;
@@ -84,12 +78,7 @@ impl<H: Handler> Connection<H> {
     }
 
     /// The dialogue, until it ends or TLS begins.
-    async fn converse<S>(
-        &mut self,
-        stream: &mut S,
-        session: &mut Session,
-        start: Instant,
-    ) -> io::Result<End>
+    async fn converse<S>(&mut self, stream: &mut S, session: &mut Session, start: Instant) -> io::Result<End>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -125,8 +114,7 @@ impl<H: Handler> Connection<H> {
             if gone && pending.is_none() {
                 return Ok(End::Gone);
             }
-            self.place
-                .idle_since(session.idle_since().map(|since| start + since));
+            self.place.idle_since(session.idle_since().map(|since| start + since));
             let deadline = session.deadline();
             tokio::select! {
                 read = stream.read(&mut chunk), if !gone && session.wants_read() => {
@@ -157,13 +145,9 @@ impl<H: Handler> Connection<H> {
     /// Counts the memory held, and lets go of a mail that there is no room for.
     fn account(&mut self, session: &mut Session, delivering: usize) {
         let max = self.options.max_buffered;
-        if !self
-            .share
-            .hold(session.buffered().saturating_add(delivering), max)
-        {
+        if !self.share.hold(session.buffered().saturating_add(delivering), max) {
             session.no_room();
-            self.share
-                .hold(session.buffered().saturating_add(delivering), max);
+            self.share.hold(session.buffered().saturating_add(delivering), max);
         }
     }
 

@@ -48,20 +48,13 @@ pub(super) struct Place {
 
 impl Default for Places {
     fn default() -> Self {
-        Places {
-            start: Instant::now(),
-            taken: Mutex::default(),
-        }
+        Places { start: Instant::now(), taken: Mutex::default() }
     }
 }
 
 impl Places {
     /// A place for a client at `address`, or the reply that refuses it.
-    pub(super) fn enter(
-        self: &Arc<Self>,
-        address: IpAddr,
-        options: &Options,
-    ) -> Result<Place, Reply> {
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, options: &Options) -> Result<Place, Reply> {
         let network = network_of(address);
         let mut taken = self.lock();
         let from_there = taken.per_network.get(&network).copied().unwrap_or(0);
@@ -78,18 +71,10 @@ impl Places {
         }
         let id = taken.next;
         taken.next = id.wrapping_add(1);
-        let seat = Arc::new(Seat {
-            idle_since: AtomicU64::new(BUSY),
-            give_way: Notify::new(),
-        });
+        let seat = Arc::new(Seat { idle_since: AtomicU64::new(BUSY), give_way: Notify::new() });
         taken.seats.insert(id, Arc::clone(&seat));
         *taken.per_network.entry(network).or_insert(0) += 1;
-        Ok(Place {
-            places: Arc::clone(self),
-            seat,
-            id,
-            network,
-        })
+        Ok(Place { places: Arc::clone(self), seat, id, network })
     }
 
     fn ask_one_to_leave(&self, taken: &Taken, give_way: Duration) -> bool {
@@ -119,9 +104,7 @@ impl Places {
 impl Place {
     /// Notes since when the client is idle; `None`: it has a mail under way.
     pub(super) fn idle_since(&self, since: Option<Instant>) {
-        let since = since.map_or(BUSY, |since| {
-            millis(since.saturating_duration_since(self.places.start))
-        });
+        let since = since.map_or(BUSY, |since| millis(since.saturating_duration_since(self.places.start)));
         self.seat.idle_since.store(since, Ordering::Relaxed);
     }
 
@@ -147,16 +130,12 @@ impl Drop for Place {
 /// One IPv4 address; of IPv6 the /64, which one customer has whole.
 fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
-            address.to_bits() & !u128::from(u64::MAX),
-        )),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address => address,
     }
 }
 
 fn millis(span: Duration) -> u64 {
     // One less than BUSY, in half a billion years.
-    u64::try_from(span.as_millis())
-        .unwrap_or(BUSY)
-        .min(BUSY - 1)
+    u64::try_from(span.as_millis()).unwrap_or(BUSY).min(BUSY - 1)
 }

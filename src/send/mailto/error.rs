@@ -94,15 +94,9 @@ impl SendError {
     /// What becomes of the delivery.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        let retry = |trouble| Outcome::Retry {
-            trouble,
-            reason: self.chain(),
-        };
+        let retry = |trouble| Outcome::Retry { trouble, reason: self.chain() };
         match self {
-            SendError::BadAddress { .. } => Outcome::Fail {
-                reason: self.chain(),
-                reply: None,
-            },
+            SendError::BadAddress { .. } => Outcome::Fail { reason: self.chain(), reply: None },
             SendError::Connect { .. }
             | SendError::Timeout { .. }
             | SendError::Broken { .. }
@@ -144,9 +138,7 @@ impl SendError {
     /// yet, so a fresh connection may try at once.
     pub(super) fn may_be_stale(&self) -> bool {
         match self {
-            SendError::Broken { stage, .. } | SendError::Garbled { stage, .. } => {
-                *stage < Stage::Body
-            }
+            SendError::Broken { stage, .. } | SendError::Garbled { stage, .. } => *stage < Stage::Body,
             SendError::Timeout { stage, .. } => *stage == Stage::Mail,
             SendError::Refused { stage, reply } => reply.code == 421 && *stage < Stage::Body,
             _ => false,
@@ -158,44 +150,22 @@ impl SendError {
 pub(super) fn from_client(stage: Stage, error: &lettre::transport::smtp::Error) -> SendError {
     let said = error.source().map(ToString::to_string).unwrap_or_default();
     if let Some(code) = error.status() {
-        return SendError::Refused {
-            stage,
-            reply: Reply {
-                code: code.into(),
-                text: said,
-            },
-        };
+        return SendError::Refused { stage, reply: Reply { code: code.into(), text: said } };
     }
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(io) = inner.downcast_ref::<std::io::Error>() {
             return if io.kind() == std::io::ErrorKind::InvalidData {
-                SendError::Garbled {
-                    stage,
-                    reason: io.to_string(),
-                }
+                SendError::Garbled { stage, reason: io.to_string() }
             } else {
-                SendError::Broken {
-                    stage,
-                    reason: io.to_string(),
-                }
+                SendError::Broken { stage, reason: io.to_string() }
             };
         }
         cause = inner.source();
     }
     // The library's word for an end of stream where a reply was due.
     if said == "incomplete response" {
-        return SendError::Broken {
-            stage,
-            reason: "closed by the server".to_owned(),
-        };
+        return SendError::Broken { stage, reason: "closed by the server".to_owned() };
     }
-    SendError::Garbled {
-        stage,
-        reason: if said.is_empty() {
-            error.to_string()
-        } else {
-            said
-        },
-    }
+    SendError::Garbled { stage, reason: if said.is_empty() { error.to_string() } else { said } }
 }

@@ -45,12 +45,7 @@ mod tests {
             (b"a\n.\nMAIL FROM:<x>\n", b"a\r\n.\r\nMAIL FROM:<x>"),
             (b"a\r\n.\rb", b"a\r\n.\r\nb"),
         ] {
-            assert_eq!(
-                canonical(mail),
-                expected,
-                "{:?}",
-                String::from_utf8_lossy(mail)
-            );
+            assert_eq!(canonical(mail), expected, "{:?}", String::from_utf8_lossy(mail));
         }
     }
 

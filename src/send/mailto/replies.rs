@@ -92,14 +92,8 @@ impl Replies {
 /// is right, for nobody can know what was meant.
 fn in_order(raw: &[u8]) -> (Vec<u8>, bool) {
     let text = String::from_utf8_lossy(raw);
-    let clean: String = text
-        .trim_end()
-        .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect();
-    let coded = clean
-        .split_at_checked(3)
-        .filter(|(code, _)| code.bytes().all(|b| b.is_ascii_digit()));
+    let clean: String = text.trim_end().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let coded = clean.split_at_checked(3).filter(|(code, _)| code.bytes().all(|b| b.is_ascii_digit()));
     let (line, last) = match coded {
         Some((code, rest)) => match rest.strip_prefix('-') {
             Some(text) => (format!("{code}-{}\r\n", text.trim()), false),
@@ -118,9 +112,7 @@ mod tests {
     fn lines(bytes: &[u8]) -> Vec<String> {
         let mut replies = Replies::default();
         replies.push(bytes).expect("within bounds");
-        std::iter::from_fn(|| replies.pop())
-            .map(|l| String::from_utf8(l).expect("utf-8"))
-            .collect()
+        std::iter::from_fn(|| replies.pop()).map(|l| String::from_utf8(l).expect("utf-8")).collect()
     }
 
     #[test]
@@ -140,12 +132,7 @@ mod tests {
             (b"2\xc3\xaf5\r\n", &["2\u{ef}5\r\n"]),
             (b"250 unfinished", &[]),
         ] {
-            assert_eq!(
-                lines(bytes),
-                expected,
-                "{:?}",
-                String::from_utf8_lossy(bytes)
-            );
+            assert_eq!(lines(bytes), expected, "{:?}", String::from_utf8_lossy(bytes));
         }
     }
 

@@ -51,22 +51,14 @@ impl Session {
                 let limit = deadlines.command;
                 let stream = within(Stage::Tls, limit, ask_for_tls(stream, &host, hello)).await?;
                 let tls = handshake(smarthost, connector, stream, deadlines.connect).await?;
-                Wire::greeted(tls).map_err(|fault| SendError::Garbled {
-                    stage: Stage::Tls,
-                    reason: fault.to_string(),
-                })?
+                Wire::greeted(tls)
+                    .map_err(|fault| SendError::Garbled { stage: Stage::Tls, reason: fault.to_string() })?
             }
         };
         let greeting = AsyncSmtpConnection::connect_with_transport(Box::new(wire), hello);
         let client = client_step(Stage::Hello, deadlines.command, greeting).await?;
-        let mut session = Self {
-            client,
-            host,
-            deadlines,
-            mails: 0,
-            needs_reset: false,
-            last_used: Instant::now(),
-        };
+        let mut session =
+            Self { client, host, deadlines, mails: 0, needs_reset: false, last_used: Instant::now() };
         if let Some(login) = smarthost.login() {
             let credentials = Credentials::new(login.user.clone(), login.password.to_string());
             session.authenticate(&credentials).await?;
@@ -78,9 +70,7 @@ impl Session {
         let mechanisms = [Mechanism::Plain, Mechanism::Login];
         let offered = self.client.server_info();
         if offered.get_auth_mechanism(&mechanisms).is_none() {
-            return Err(SendError::NoAuth {
-                host: self.host.clone(),
-            });
+            return Err(SendError::NoAuth { host: self.host.clone() });
         }
         let auth = self.client.auth(&mechanisms, credentials);
         let reply = client_step(Stage::Auth, self.deadlines.command, auth).await?;
@@ -88,11 +78,7 @@ impl Session {
     }
 
     /// One mail to one recipient. The mail is canonical (`lines::canonical`).
-    pub(super) async fn submit(
-        &mut self,
-        envelope: &Envelope,
-        mail: &[u8],
-    ) -> Result<Reply, SendError> {
+    pub(super) async fn submit(&mut self, envelope: &Envelope, mail: &[u8]) -> Result<Reply, SendError> {
         let limit = self.deadlines.command;
         let parameters = self.parameters(envelope, mail)?;
         let command = Mail::new(envelope.sender.clone(), parameters);
@@ -140,19 +126,12 @@ impl Session {
         let _ = timeout(QUIT_WITHIN, farewell).await;
     }
 
-    fn parameters(
-        &self,
-        envelope: &Envelope,
-        mail: &[u8],
-    ) -> Result<Vec<MailParameter>, SendError> {
+    fn parameters(&self, envelope: &Envelope, mail: &[u8]) -> Result<Vec<MailParameter>, SendError> {
         let needs = |extension, keyword| {
             if self.client.server_info().supports_feature(extension) {
                 Ok(())
             } else {
-                Err(SendError::NeedsExtension {
-                    host: self.host.clone(),
-                    extension: keyword,
-                })
+                Err(SendError::NeedsExtension { host: self.host.clone(), extension: keyword })
             }
         };
         let mut parameters = Vec::new();
@@ -168,22 +147,12 @@ impl Session {
     }
 }
 
-async fn connect(
-    smarthost: &Smarthost,
-    host: &str,
-    limit: Duration,
-) -> Result<TcpStream, SendError> {
-    let failed = |source| SendError::Connect {
-        host: host.to_owned(),
-        source,
-    };
+async fn connect(smarthost: &Smarthost, host: &str, limit: Duration) -> Result<TcpStream, SendError> {
+    let failed = |source| SendError::Connect { host: host.to_owned(), source };
     let connecting = TcpStream::connect((smarthost.host(), smarthost.port()));
     let stream = timeout(limit, connecting)
         .await
-        .map_err(|_| SendError::Timeout {
-            stage: Stage::Connect,
-            after: limit,
-        })?
+        .map_err(|_| SendError::Timeout { stage: Stage::Connect, after: limit })?
         .map_err(failed)?;
     // The final dot is a write of its own: with Nagle's algorithm it waits for the peer's
     // delayed acknowledgement, 40 ms for each mail.
@@ -200,14 +169,8 @@ async fn handshake(
     let connector = tokio_native_tls::TlsConnector::from(connector.clone());
     let stream = timeout(limit, connector.connect(smarthost.host(), stream))
         .await
-        .map_err(|_| SendError::Timeout {
-            stage: Stage::Tls,
-            after: limit,
-        })?
-        .map_err(|source| SendError::Tls {
-            host: smarthost.to_string(),
-            source,
-        })?;
+        .map_err(|_| SendError::Timeout { stage: Stage::Tls, after: limit })?
+        .map_err(|source| SendError::Tls { host: smarthost.to_string(), source })?;
     Ok(Carrier::Tls(Box::new(stream)))
 }
 
@@ -215,11 +178,7 @@ async fn handshake(
 ///
 /// Not left to the client library: it would keep what was sent behind the answer to STARTTLS
 /// in its buffer and believe it after the handshake.
-async fn ask_for_tls(
-    stream: TcpStream,
-    host: &str,
-    hello: &ClientId,
-) -> Result<TcpStream, SendError> {
+async fn ask_for_tls(stream: TcpStream, host: &str, hello: &ClientId) -> Result<TcpStream, SendError> {
     let mut wire = Wire::new(Carrier::Plain(stream));
     let (greeting, _) = read_reply(&mut wire, Stage::Hello).await?;
     positive(Stage::Hello, greeting)?;
@@ -228,16 +187,12 @@ async fn ask_for_tls(
     positive(Stage::Hello, offer)?;
     let offered = |line: &String| line.trim().eq_ignore_ascii_case("STARTTLS");
     if !lines.iter().skip(1).any(offered) {
-        return Err(SendError::NoStartTls {
-            host: host.to_owned(),
-        });
+        return Err(SendError::NoStartTls { host: host.to_owned() });
     }
     write(&mut wire, Stage::Tls, "STARTTLS\r\n").await?;
     let (go, _) = read_reply(&mut wire, Stage::Tls).await?;
     positive(Stage::Tls, go)?;
-    let injected = || SendError::Injected {
-        host: host.to_owned(),
-    };
+    let injected = || SendError::Injected { host: host.to_owned() };
     if !wire.is_drained() {
         return Err(injected());
     }
@@ -245,9 +200,7 @@ async fn ask_for_tls(
 }
 
 async fn write(wire: &mut Wire, stage: Stage, line: &str) -> Result<(), SendError> {
-    wire.write_all(line.as_bytes())
-        .await
-        .map_err(|e| broken(stage, &e))
+    wire.write_all(line.as_bytes()).await.map_err(|e| broken(stage, &e))
 }
 
 async fn read_reply(wire: &mut Wire, stage: Stage) -> Result<(Reply, Vec<String>), SendError> {
@@ -257,19 +210,12 @@ async fn read_reply(wire: &mut Wire, stage: Stage) -> Result<(Reply, Vec<String>
             .line()
             .await
             .map_err(|e| broken(stage, &e))?
-            .ok_or_else(|| SendError::Broken {
-                stage,
-                reason: "closed by the server".to_owned(),
-            })?;
+            .ok_or_else(|| SendError::Broken { stage, reason: "closed by the server".to_owned() })?;
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-        let parsed = line
-            .split_at_checked(3)
-            .and_then(|(code, rest)| Some((code.parse::<u16>().ok()?, rest)));
+        let parsed =
+            line.split_at_checked(3).and_then(|(code, rest)| Some((code.parse::<u16>().ok()?, rest)));
         let Some((code, rest)) = parsed else {
-            return Err(SendError::Garbled {
-                stage,
-                reason: format!("{line:?}"),
-            });
+            return Err(SendError::Garbled { stage, reason: format!("{line:?}") });
         };
         let text = rest.strip_prefix(['-', ' ']).unwrap_or(rest);
         texts.push(text.to_owned());
@@ -290,11 +236,7 @@ fn broken(stage: Stage, error: &io::Error) -> SendError {
 }
 
 fn positive(stage: Stage, reply: Reply) -> Result<(), SendError> {
-    if (200..=299).contains(&reply.code) {
-        Ok(())
-    } else {
-        Err(SendError::Refused { stage, reply })
-    }
+    if (200..=299).contains(&reply.code) { Ok(()) } else { Err(SendError::Refused { stage, reply }) }
 }
 
 async fn within<T>(
@@ -302,12 +244,7 @@ async fn within<T>(
     limit: Duration,
     step: impl Future<Output = Result<T, SendError>>,
 ) -> Result<T, SendError> {
-    timeout(limit, step)
-        .await
-        .unwrap_or(Err(SendError::Timeout {
-            stage,
-            after: limit,
-        }))
+    timeout(limit, step).await.unwrap_or(Err(SendError::Timeout { stage, after: limit }))
 }
 
 async fn client_step<T>(
@@ -315,10 +252,7 @@ async fn client_step<T>(
     limit: Duration,
     step: impl Future<Output = Result<T, lettre::transport::smtp::Error>>,
 ) -> Result<T, SendError> {
-    within(stage, limit, async {
-        step.await.map_err(|e| from_client(stage, &e))
-    })
-    .await
+    within(stage, limit, async { step.await.map_err(|e| from_client(stage, &e)) }).await
 }
 
 /// The client library takes any 2xx or 3xx for success; only one class is it at each stage.
@@ -328,13 +262,6 @@ fn wanted(
     codes: std::ops::RangeInclusive<u16>,
 ) -> Result<Reply, SendError> {
     let lines: Vec<&str> = response.message().collect();
-    let reply = Reply {
-        code: response.code().into(),
-        text: lines.join(" "),
-    };
-    if codes.contains(&reply.code) {
-        Ok(reply)
-    } else {
-        Err(SendError::Refused { stage, reply })
-    }
+    let reply = Reply { code: response.code().into(), text: lines.join(" ") };
+    if codes.contains(&reply.code) { Ok(reply) } else { Err(SendError::Refused { stage, reply }) }
 }

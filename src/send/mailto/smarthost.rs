@@ -68,9 +68,7 @@ pub enum SmarthostError {
     #[error("the smarthost {0:?} must begin with smtp://, smtp+starttls:// or smtps://")]
     Scheme(String),
     /// A user in the URL, where it would end up in logs and process lists.
-    #[error(
-        "the smarthost's user and password have settings of their own, the URL holds only host and port"
-    )]
+    #[error("the smarthost's user and password have settings of their own, the URL holds only host and port")]
     LoginInUrl,
     /// No host, or one with characters that no host has.
     #[error("the smarthost {0:?} names no usable host")]
@@ -96,9 +94,7 @@ impl Smarthost {
     /// # Errors
     /// When it is nothing of that form.
     pub fn parse(url: &str) -> Result<Self, SmarthostError> {
-        let (scheme, rest) = url
-            .split_once("://")
-            .ok_or_else(|| SmarthostError::Scheme(url.to_owned()))?;
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| SmarthostError::Scheme(url.to_owned()))?;
         let security = match scheme.to_ascii_lowercase().as_str() {
             "smtp" => Security::Plain,
             "smtp+starttls" => Security::StartTls,
@@ -138,13 +134,7 @@ impl Smarthost {
                 .filter(|port| *port != 0)
                 .ok_or_else(|| SmarthostError::Port(text.to_owned()))?,
         };
-        Ok(Self {
-            security,
-            host: host.to_owned(),
-            port,
-            login: None,
-            authorities: Vec::new(),
-        })
+        Ok(Self { security, host: host.to_owned(), port, login: None, authorities: Vec::new() })
     }
 
     /// A server at this very address, unencrypted.
@@ -176,15 +166,11 @@ impl Smarthost {
     /// # Errors
     /// When the text holds no certificate that can be read.
     pub fn with_authorities(mut self, pem: &[u8]) -> Result<Self, SmarthostError> {
-        let read =
-            Certificate::stack_from_pem(pem).map_err(|e| SmarthostError::Authority(Some(e)))?;
+        let read = Certificate::stack_from_pem(pem).map_err(|e| SmarthostError::Authority(Some(e)))?;
         if read.is_empty() {
             return Err(SmarthostError::Authority(None));
         }
-        self.authorities = read
-            .iter()
-            .map(Certificate::to_der)
-            .collect::<Result<_, _>>()?;
+        self.authorities = read.iter().map(Certificate::to_der).collect::<Result<_, _>>()?;
         Ok(self)
     }
 
@@ -261,11 +247,7 @@ mod tests {
             ("smtp://127.0.0.1:25", Security::Plain, "127.0.0.1:25"),
             ("smtp://mx.example", Security::Plain, "mx.example:25"),
             ("SMTP://mx.example/", Security::Plain, "mx.example:25"),
-            (
-                "smtp+starttls://mx.example",
-                Security::StartTls,
-                "mx.example:587",
-            ),
+            ("smtp+starttls://mx.example", Security::StartTls, "mx.example:587"),
             ("smtps://mx.example", Security::Tls, "mx.example:465"),
             ("smtps://[::1]:4650", Security::Tls, "[::1]:4650"),
             ("smtp://[2001:db8::1]", Security::Plain, "[2001:db8::1]:25"),
@@ -300,21 +282,10 @@ mod tests {
 
     #[test]
     fn a_password_is_not_sent_in_clear_and_not_printed() {
-        let login = Login {
-            user: "cmr".to_owned(),
-            password: Zeroizing::new("open sesame".to_owned()),
-        };
+        let login = Login { user: "cmr".to_owned(), password: Zeroizing::new("open sesame".to_owned()) };
         let at = |url: &str| Smarthost::parse(url).expect(url).with_login(login.clone());
-        assert!(matches!(
-            at("smtp://mx.example"),
-            Err(SmarthostError::PasswordInClear(_))
-        ));
-        for url in [
-            "smtp://127.0.0.1",
-            "smtp://localhost",
-            "smtp://[::1]",
-            "smtps://mx.example",
-        ] {
+        assert!(matches!(at("smtp://mx.example"), Err(SmarthostError::PasswordInClear(_))));
+        for url in ["smtp://127.0.0.1", "smtp://localhost", "smtp://[::1]", "smtps://mx.example"] {
             let host = at(url).expect(url);
             let shown = format!("{host:?} {host}");
             assert!(!shown.contains("sesame"), "{shown}");
@@ -325,16 +296,9 @@ mod tests {
     #[test]
     fn a_file_without_certificates_is_refused() {
         let host = Smarthost::parse("smtps://mx.example").expect("url");
-        for pem in [
-            "",
-            "no certificate",
-            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        ] {
+        for pem in ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
             assert!(
-                matches!(
-                    host.clone().with_authorities(pem.as_bytes()),
-                    Err(SmarthostError::Authority(_))
-                ),
+                matches!(host.clone().with_authorities(pem.as_bytes()), Err(SmarthostError::Authority(_))),
                 "{pem}"
             );
         }

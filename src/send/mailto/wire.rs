@@ -28,11 +28,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(carrier: Carrier) -> Self {
-        Self {
-            carrier,
-            replies: Replies::default(),
-            rest: Vec::new(),
-        }
+        Self { carrier, replies: Replies::default(), rest: Vec::new() }
     }
 
     /// A connection whose greeting was read already: it greets once more.
@@ -117,11 +113,7 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.carrier {
             Carrier::Plain(s) => Pin::new(s).poll_write(cx, bytes),
             Carrier::Tls(s) => Pin::new(s.as_mut()).poll_write(cx, bytes),

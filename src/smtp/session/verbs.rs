@@ -30,19 +30,11 @@ impl Session {
                 self.send(&Reply::new(250, 0, 0, "Reset"));
             }
             Command::Noop => self.send(&Reply::new(250, 0, 0, "Done nothing")),
-            Command::Help => self.send(&Reply::new(
-                214,
-                0,
-                0,
-                "RFC 5321 is spoken here; postmaster reaches a person",
-            )),
+            Command::Help => {
+                self.send(&Reply::new(214, 0, 0, "RFC 5321 is spoken here; postmaster reaches a person"))
+            }
             Command::Vrfy => {
-                self.send(&Reply::new(
-                    252,
-                    0,
-                    0,
-                    "Send the mail and see; nobody is looked up",
-                ));
+                self.send(&Reply::new(252, 0, 0, "Send the mail and see; nobody is looked up"));
             }
             Command::NotOffered => self.refuse(&Reply::new(502, 5, 1, "Not offered here")),
             Command::Bdat => {
@@ -56,11 +48,7 @@ impl Session {
 
     fn hello(&mut self, kind: Hello, name: String) {
         if (kind == Hello::Lhlo) != (self.config.mode == Mode::Lmtp) {
-            let right = if self.config.mode == Mode::Lmtp {
-                "LHLO"
-            } else {
-                "EHLO"
-            };
+            let right = if self.config.mode == Mode::Lmtp { "LHLO" } else { "EHLO" };
             return self.refuse(&Reply::new(500, 5, 1, &format!("Say {right} here")));
         }
         self.reset();
@@ -84,11 +72,7 @@ impl Session {
 
     fn mail(&mut self, from: Path, size: u64, utf8: bool) {
         if self.hello.is_none() {
-            let right = if self.config.mode == Mode::Lmtp {
-                "LHLO"
-            } else {
-                "EHLO"
-            };
+            let right = if self.config.mode == Mode::Lmtp { "LHLO" } else { "EHLO" };
             return self.refuse(&Reply::new(503, 5, 1, &format!("Say {right} first")));
         }
         if self.envelope.is_some() {
@@ -104,11 +88,7 @@ impl Session {
             Path::Postmaster => Some(self.own_postmaster()),
             Path::Mailbox(mailbox) => Some(mailbox.to_string()),
         };
-        self.envelope = Some(Envelope {
-            sender,
-            utf8,
-            recipients: Vec::new(),
-        });
+        self.envelope = Some(Envelope { sender, utf8, recipients: Vec::new() });
         self.send(&Reply::new(250, 1, 0, "Sender ok"));
     }
 
@@ -207,10 +187,7 @@ impl Session {
             (true, _) => (client, helo),
             // What hands mail over by LMTP is a neighbour on this machine, not its author.
             (false, Mode::Lmtp) => (None, None),
-            (false, Mode::Smtp) => (
-                self.client,
-                self.hello.as_ref().map(|(_, name)| name.clone()),
-            ),
+            (false, Mode::Smtp) => (self.client, self.hello.as_ref().map(|(_, name)| name.clone())),
         };
         let envelope = self.envelope.take();
         let (sender, recipients, utf8) = match envelope {

@@ -18,8 +18,8 @@ use crate::policy::{Authenticity, Scope};
 pub use admit::{Admitted, NewMessage, admit, known};
 pub use evict::{evict, forget_beyond, forget_expired};
 pub use progress::{
-    Counts, FAILURES_MAX, Waiting, counts, mark_routed, next_held, next_unrouted, publish, publish_posts_of, record_failure,
-    route_again,
+    Counts, FAILURES_MAX, Waiting, counts, mark_routed, next_held, next_unrouted, publish, publish_posts_of,
+    record_failure, route_again,
 };
 
 words! {

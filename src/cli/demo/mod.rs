@@ -1,0 +1,3 @@
+//! The small world that `demo` plays in.
+
+pub mod host;

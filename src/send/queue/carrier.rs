@@ -1,0 +1,66 @@
+//! Deliveries by mail: composed when they leave, and submitted.
+
+use super::Delivery;
+use crate::send::mailto::{Mailto, Submission};
+use crate::send::outcome::{Outcome, Trouble};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why a delivery could not be made into a mail.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ComposeFault {
+    /// What it was about is gone, or may not be sent any more.
+    #[error("{0}")]
+    Never(String),
+    /// Something is missing now: a key that is being exchanged, the database.
+    #[error("{0}")]
+    Later(String),
+}
+
+/// Makes mails with the house's composer and submits them.
+///
+/// The composer runs on a thread for blocking work, because it reads the database; it is called
+/// for each attempt anew, because only then the signature is made.
+pub struct MailCarrier<C> {
+    mailto: Mailto,
+    compose: Arc<C>,
+}
+
+impl<C> MailCarrier<C>
+where
+    C: Fn(&Delivery) -> Result<Submission, ComposeFault> + Send + Sync + 'static,
+{
+    /// Puts a composer and a smarthost together.
+    pub fn new(mailto: Mailto, compose: C) -> Self {
+        Self { mailto, compose: Arc::new(compose) }
+    }
+
+    /// The smarthost's client, to close its connections at the end.
+    #[must_use]
+    pub fn mailto(&self) -> &Mailto {
+        &self.mailto
+    }
+
+    /// One attempt.
+    pub async fn carry(&self, delivery: &Delivery) -> Outcome {
+        let compose = Arc::clone(&self.compose);
+        let subject = delivery.clone();
+        let composed = tokio::task::spawn_blocking(move || compose(&subject)).await;
+        let submission = match composed {
+            Ok(Ok(submission)) => submission,
+            Ok(Err(ComposeFault::Never(reason))) => return Outcome::Fail { reason, reply: None },
+            Ok(Err(ComposeFault::Later(reason))) => return later(reason),
+            // A fault of this program about one mail: it must not end the worker, and an update
+            // may mend it before the delivery is given up.
+            Err(error) => return later(format!("an error in the program while composing: {error}")),
+        };
+        match self.mailto.submit(&submission).await {
+            Ok(receipt) => Outcome::Done(receipt.reply),
+            Err(error) => error.outcome(),
+        }
+    }
+}
+
+fn later(reason: String) -> Outcome {
+    Outcome::Retry { trouble: Trouble::Later, reason }
+}

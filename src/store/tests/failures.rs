@@ -1,0 +1,178 @@
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::store::{FILE_NAME, verify};
+
+fn sound(store: &Store) {
+    assert_eq!(store.read(|conn| verify(conn, true)).unwrap(), Vec::<String>::new());
+}
+
+fn big(n: usize, bytes: usize) -> NewMessage {
+    let time = format!("13:00:00.{n}");
+    new(&[(&time, "mailto:big@example.org")], &format!("{n} {}", "b".repeat(bytes)))
+}
+
+#[test]
+fn a_full_disk_is_told_and_passes() {
+    let temp = temp();
+    let kept = put(&temp.store, nth(1));
+    let pages: i64 = number(&temp.store, "PRAGMA page_count");
+    temp.store
+        .write(move |tx| Ok(tx.query_row(&format!("PRAGMA max_page_count = {}", pages + 5), [], |_| Ok(()))?))
+        .unwrap();
+    // Several at once: the one that is too big fails, and whoever shares its transaction hears
+    // the truth about his own job.
+    let threads: Vec<_> = (0..8)
+        .map(|n| {
+            let store = temp.store.clone();
+            thread::spawn(move || {
+                let new = if n % 2 == 0 { big(n, 1 << 20) } else { nth(100 + n) };
+                (n, store.write(move |tx| admit(tx, &new)))
+            })
+        })
+        .collect();
+    let mut stored = 0;
+    for t in threads {
+        match t.join().unwrap() {
+            (_, Err(StoreError::Full(text))) => assert!(text.contains("full"), "{text}"),
+            (n, Ok(Admitted::New(_))) if n % 2 == 1 => stored += 1,
+            (n, other) => panic!("{n}: {other:?}"),
+        }
+    }
+    assert_eq!(number(&temp.store, "SELECT count(*) FROM message"), 1 + stored);
+    let error = temp.store.write(|tx| admit(tx, &big(50, 1 << 20))).unwrap_err();
+    assert!(error.is_transient());
+    // Reading goes on, and with room everything works again, without a restart.
+    assert!(temp.store.read(|conn| crate::store::messages::get(conn, kept)).unwrap().is_some());
+    temp.store.write(|tx| Ok(tx.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(()))?)).unwrap();
+    put(&temp.store, big(51, 1 << 20));
+    sound(&temp.store);
+    sound(&temp.reopen().store);
+}
+
+#[test]
+fn a_lock_held_by_another_process_is_told_and_passes() {
+    let busy_timeout = Duration::from_millis(100);
+    let temp = temp_with(Options { busy_timeout, ..Options::default() });
+    put(&temp.store, nth(0));
+    let other = rusqlite::Connection::open(temp.data().join(FILE_NAME)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let started = Instant::now();
+    let threads: Vec<_> = (1..9)
+        .map(|n| {
+            let store = temp.store.clone();
+            thread::spawn(move || store.write(move |tx| admit(tx, &nth(n))))
+        })
+        .collect();
+    for t in threads {
+        let error = t.join().unwrap().unwrap_err();
+        assert!(matches!(error, StoreError::Busy(_)), "{error:?}");
+        assert!(error.is_transient());
+    }
+    // They waited together, not one after the other.
+    assert!(started.elapsed() < 8 * busy_timeout, "{:?}", started.elapsed());
+    // Reading does not need the lock.
+    assert_eq!(number(&temp.store, "SELECT count(*) FROM message"), 1);
+    other.execute_batch("ROLLBACK").unwrap();
+    for n in 1..9 {
+        put(&temp.store, nth(n));
+    }
+    sound(&temp.store);
+}
+
+/// The name under which the test below runs itself again.
+const CHILD: &str = "store::tests::failures::child_whose_disk_refuses_writes";
+
+#[test]
+fn a_disk_that_refuses_writes_is_told_and_passes() {
+    // A limit on the size of files makes write(2) fail for real, in the middle of a COMMIT. It
+    // holds for a whole process, and its signal has to be ignored, which a shell can arrange
+    // without unsafe code.
+    let status = Command::new("sh")
+        .args(["-c", r#"trap "" XFSZ; exec "$0" --exact "$1" --ignored --test-threads=1"#])
+        .arg(std::env::current_exe().unwrap())
+        .arg(CHILD)
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.status.success(), "{output}");
+    assert!(output.contains("1 passed"), "{output}");
+}
+
+#[test]
+#[ignore = "run by the test above in a process of its own"]
+fn child_whose_disk_refuses_writes() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let hard = getrlimit(Resource::Fsize).maximum;
+    let limit = |bytes| setrlimit(Resource::Fsize, Rlimit { current: bytes, maximum: hard }).unwrap();
+    let temp = temp();
+    for n in 0..5 {
+        put(&temp.store, nth(n));
+    }
+    let mut lost = 0;
+    for round in 0..10u64 {
+        let length = temp.store.stats().unwrap().log_bytes;
+        // Room for some pages of the log and not for all, at another place each time.
+        limit(Some(length + round * 5_000));
+        let n = 100 + usize::try_from(round).unwrap();
+        let result = temp.store.write(move |tx| admit(tx, &big(n, 100_000)));
+        limit(None);
+        let error = result.unwrap_err();
+        assert!(matches!(error, StoreError::Io(_)), "{error:?}");
+        assert!(error.is_transient());
+        lost += 1;
+        // The very next one works, and nothing of the lost one is there.
+        put(&temp.store, nth(1000 + n));
+        assert_eq!(number(&temp.store, "SELECT count(*) FROM message"), 5 + lost);
+        sound(&temp.store);
+    }
+    assert_eq!(temp.store.stats().unwrap().lost, 10);
+    sound(&temp.reopen().store);
+}
+
+#[test]
+fn a_damaged_file_is_told() {
+    let temp = temp();
+    for n in 0..200 {
+        put(&temp.store, nth(n));
+    }
+    temp.store.close();
+    let file = temp.data().join(FILE_NAME);
+    let mut bytes = std::fs::read(&file).unwrap();
+    // Everything behind the schema's pages.
+    let from = bytes.len() / 2;
+    bytes[from..].fill(0xa5);
+    std::fs::write(&file, bytes).unwrap();
+    let outcome = Store::open(&temp.data()).and_then(|store| {
+        let wrong = store.read(|conn| verify(conn, true))?;
+        assert!(!wrong.is_empty());
+        store.write(|tx| Ok(tx.execute("UPDATE message SET last_error = 'x'", [])?)).map(|_| ())
+    });
+    assert!(matches!(outcome, Err(StoreError::Corrupt(_) | StoreError::Row(_))), "{outcome:?}");
+}
+
+#[test]
+fn what_the_schema_forbids_is_a_constraint() {
+    let temp = temp();
+    let seq = put(&temp.store, nth(1));
+    let wrong = [
+        "UPDATE message SET state = 'lost'",
+        "UPDATE message SET scope = 'secret'",
+        "UPDATE message SET state = 'held'",
+        "UPDATE message SET public_id = x'00'",
+        "UPDATE message SET received = 'yesterday'",
+        "UPDATE message SET authenticity = '{'",
+        "INSERT INTO hop (seq, position, hop_key, tail, time, address)
+            SELECT seq, 9, hop_key, tail, time, address FROM hop",
+        "INSERT INTO text (seq, header, body) VALUES (77, x'', x'')",
+    ];
+    for sql in wrong {
+        let result = temp.store.write(move |tx| Ok(tx.execute(sql, [])?));
+        assert!(matches!(result, Err(StoreError::Constraint(_))), "{sql}: {result:?}");
+        assert!(!result.unwrap_err().is_transient());
+    }
+    assert!(seq > 0);
+    sound(&temp.store);
+}
