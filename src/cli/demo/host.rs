@@ -10,10 +10,10 @@
 //! are a fixed pool; the listener can't be stopped (a dropped host answers 421 until the process
 //! ends).
 
-use crate::send::backoff::Schedule;
-use crate::send::mailto::{Deadlines, Mailto, Reuse, Smarthost, SmarthostError, Submission};
-use crate::send::outcome::Outcome;
+mod relay;
+
 use mailin_embedded::{Handler, Response, Server, response};
+use relay::Waiting;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -22,18 +22,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
 /// Recipients of one mail; RFC 5321 section 4.5.3.1.8 asks for a hundred.
 const MOST_RECIPIENTS: usize = 100;
 /// What a mail is counted with beside its bytes.
 const OVERHEAD: usize = 1024;
-/// How long and how often a host tries to relay: an impatient one, for demos and tests.
-const RELAY_SCHEDULE: Schedule = Schedule {
-    first: Duration::from_millis(100),
-    max: Duration::from_secs(2),
-    give_up: Duration::from_secs(20),
-};
 
 /// What a host serves and how much of it.
 #[derive(Clone, Debug)]
@@ -177,15 +171,6 @@ struct Shared {
     serial: AtomicU64,
 }
 
-/// A mail that has to go on.
-struct Waiting {
-    from: String,
-    to: String,
-    mail: Arc<[u8]>,
-    next: SocketAddr,
-    _room: OwnedSemaphorePermit,
-}
-
 impl MailHost {
     /// Listens and serves, on threads of its own.
     ///
@@ -218,7 +203,7 @@ impl MailHost {
             serial: AtomicU64::new(0),
             config,
         });
-        spawn_relay(&shared, receiver)?;
+        relay::spawn(&shared, receiver)?;
         spawn_server(&shared, listener)?;
         Ok(Self { address, shared })
     }
@@ -255,6 +240,27 @@ impl MailHost {
         }
     }
 
+    /// How many events there are so far.
+    #[must_use]
+    pub fn happened(&self) -> usize {
+        lock(&self.shared.state).events.len()
+    }
+
+    /// How many mails wait to go on to another host, or are being handed over. Each of them
+    /// becomes an [`Event`] before it is not counted any more.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.config.max_waiting.saturating_sub(self.shared.room.available_permits())
+    }
+
+    /// From now on it takes nothing any more.
+    pub fn close(&self) {
+        // Under the lock that a waiting reader holds until it sleeps, or it would miss this.
+        let _state = lock(&self.shared.state);
+        lock(&self.shared.relay).take();
+        self.shared.changed.notify_all();
+    }
+
     /// All that happens to mails at this host, from its start on.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -264,14 +270,12 @@ impl MailHost {
 
 impl Drop for MailHost {
     fn drop(&mut self) {
-        // Under the lock that a waiting reader holds until it sleeps, or it would miss this.
-        let _state = lock(&self.shared.state);
-        lock(&self.shared.relay).take();
-        self.shared.changed.notify_all();
+        self.close();
     }
 }
 
-/// A reader of a host's events; see [`MailHost::traffic`].
+/// A reader of a host's events; see [`MailHost::traffic`]. As an iterator it waits for each, and
+/// ends when the host is closed.
 pub struct Traffic {
     shared: Arc<Shared>,
     next: usize,
@@ -280,7 +284,11 @@ pub struct Traffic {
 impl Traffic {
     /// The next event, waiting for it so long. `None` also as soon as the host is closed.
     pub fn next_within(&mut self, timeout: Duration) -> Option<Event> {
-        let end = Instant::now() + timeout;
+        self.next_until(Instant::now().checked_add(timeout))
+    }
+
+    /// `None` for `end`: without end.
+    fn next_until(&mut self, end: Option<Instant>) -> Option<Event> {
         let mut state = lock(&self.shared.state);
         loop {
             if let Some(event) = state.events.get(self.next) {
@@ -290,9 +298,23 @@ impl Traffic {
             if lock(&self.shared.relay).is_none() {
                 return None;
             }
-            let left = end.checked_duration_since(Instant::now())?;
-            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            let changed = &self.shared.changed;
+            state = match end {
+                None => changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(end) => {
+                    let left = end.checked_duration_since(Instant::now())?;
+                    changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
+    }
+}
+
+impl Iterator for Traffic {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.next_until(None)
     }
 }
 
@@ -340,7 +362,7 @@ impl Shared {
                 to: to.clone(),
                 mail: Arc::clone(mail),
                 next,
-                _room: Arc::clone(&self.room)
+                room: Arc::clone(&self.room)
                     .try_acquire_owned()
                     .map_err(|_| reply(421, "4.3.1 too many mails wait here already"))?,
             });
@@ -491,84 +513,6 @@ fn spawn_server(shared: &Arc<Shared>, listener: TcpListener) -> Result<(), HostE
         }
     };
     std::thread::Builder::new().name("mail-host".to_owned()).spawn(serve).map(drop).map_err(HostError::Thread)
-}
-
-/// The relay has a thread of its own: a session must never wait for another host's session,
-/// which may be waiting for ours.
-fn spawn_relay(
-    shared: &Arc<Shared>,
-    mut receiver: mpsc::UnboundedReceiver<Waiting>,
-) -> Result<(), HostError> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HostError::Thread)?;
-    let shared = Arc::clone(shared);
-    let relay = async move {
-        let mut clients: HashMap<SocketAddr, (Mailto, Arc<Semaphore>)> = HashMap::new();
-        while let Some(waiting) = receiver.recv().await {
-            let (client, turn) = match clients.get(&waiting.next) {
-                Some(known) => known.clone(),
-                None => match client(&shared.config.name, waiting.next) {
-                    Ok(client) => {
-                        clients.entry(waiting.next).or_insert((client, Arc::new(Semaphore::new(2)))).clone()
-                    }
-                    Err(error) => {
-                        let reason = error.to_string();
-                        shared.note(&waiting, Step::Undelivered { reason });
-                        continue;
-                    }
-                },
-            };
-            let shared = Arc::clone(&shared);
-            tokio::spawn(async move {
-                let Ok(_turn) = turn.acquire_owned().await else {
-                    return;
-                };
-                let step = pass_on(&client, &waiting).await;
-                shared.note(&waiting, step);
-            });
-        }
-    };
-    std::thread::Builder::new()
-        .name("mail-host-relay".to_owned())
-        .spawn(move || runtime.block_on(relay))
-        .map(drop)
-        .map_err(HostError::Thread)
-}
-
-/// Few connections, kept for a moment only: the next host has few sessions to give.
-fn client(name: &str, next: SocketAddr) -> Result<Mailto, SmarthostError> {
-    let reuse = Reuse { idle: Duration::from_millis(500), connections: 1, ..Reuse::default() };
-    let deadlines =
-        Deadlines { command: Duration::from_secs(10), dot: Duration::from_secs(20), ..Deadlines::default() };
-    Mailto::with(Smarthost::at(next), name, deadlines, reuse)
-}
-
-async fn pass_on(client: &Mailto, waiting: &Waiting) -> Step {
-    let submission = Submission {
-        envelope_sender: Some(waiting.from.clone()).filter(|from| !from.is_empty()),
-        recipient: waiting.to.clone(),
-        mail: waiting.mail.to_vec(),
-    };
-    let started = Instant::now();
-    for attempts in 1.. {
-        let reason = match client.submit(&submission).await {
-            Ok(receipt) => {
-                return Step::Relayed { next: waiting.next, reply: receipt.reply.to_string() };
-            }
-            Err(error) => match error.outcome() {
-                Outcome::Retry { reason, .. } => reason,
-                _ => {
-                    let reason = error.chain();
-                    return Step::Undelivered { reason };
-                }
-            },
-        };
-        match RELAY_SCHEDULE.next(0, attempts, started.elapsed()) {
-            Some(wait) => tokio::time::sleep(wait).await,
-            None => return Step::Undelivered { reason },
-        }
-    }
-    Step::Undelivered { reason: "tried too often".to_owned() }
 }
 
 fn make_maildir(maildir: &Path) -> Result<(), HostError> {
