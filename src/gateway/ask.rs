@@ -95,9 +95,11 @@ impl Gateway {
             Request::Status => json(&self.status()?),
             Request::Deliver { sender, recipient, mail } => {
                 let raw = crlf(&decode(&mail)?);
-                self.take(Via::Pipe, sender, recipient, raw)
+                self.take(Via::Pipe, None, sender, recipient, raw)
             }
-            Request::Receive { transport: _, message } => self.take(Via::Bare, None, None, decode(&message)?),
+            Request::Receive { transport, message } => {
+                self.take(Via::Bare, Some(transport), None, None, decode(&message)?)
+            }
         }
     }
 
@@ -284,20 +286,28 @@ impl Gateway {
             QueueAction::Retry { delivery } => {
                 let changed = self.store().write(move |tx| queue::retry_now(tx, delivery, now))?;
                 self.0.queued.notify_one();
+                if let Some(delivery) = delivery {
+                    waits(changed > 0, delivery)?;
+                }
                 done(count(changed), format!("{changed} deliveries are tried now"))
             }
             QueueAction::Hold { delivery } => {
                 let changed = self.store().write(move |tx| queue::hold(tx, delivery))?;
-                done(u64::from(changed), format!("delivery {delivery} is held back"))
+                waits(changed, delivery)?;
+                done(1, format!("delivery {delivery} is held back"))
             }
             QueueAction::Release { delivery } => {
                 let changed = self.store().write(move |tx| queue::release(tx, delivery, now))?;
                 self.0.queued.notify_one();
+                if let Some(delivery) = delivery {
+                    waits(changed > 0, delivery)?;
+                }
                 done(count(changed), format!("{changed} deliveries are released"))
             }
             QueueAction::Drop { delivery } => {
                 let changed = self.store().write(move |tx| queue::drop_delivery(tx, delivery, now))?;
-                done(u64::from(changed), format!("delivery {delivery} is given up"))
+                waits(changed, delivery)?;
+                done(1, format!("delivery {delivery} is given up"))
             }
         }
     }
@@ -396,7 +406,14 @@ impl Gateway {
     }
 
     /// A mail or message by another door than a socket: the same admission.
-    fn take(&self, via: Via, sender: Option<String>, recipient: Option<String>, raw: Vec<u8>) -> Response {
+    fn take(
+        &self,
+        via: Via,
+        transport: Option<String>,
+        sender: Option<String>,
+        recipient: Option<String>,
+        raw: Vec<u8>,
+    ) -> Response {
         let arrival = Arrival {
             via,
             peer: None,
@@ -409,11 +426,11 @@ impl Gateway {
             received: clock::now(),
         };
         let admitted = match runtime::Handle::try_current() {
-            Ok(handle) => handle.block_on(self.admit_counted(arrival)),
+            Ok(handle) => handle.block_on(self.admit_counted(arrival, transport)),
             Err(_) => runtime::Builder::new_current_thread()
                 .build()
                 .map_err(|error| fail(TRY_LATER, format!("no runtime: {error}")))?
-                .block_on(self.admit_counted(arrival)),
+                .block_on(self.admit_counted(arrival, transport)),
         };
         let (verdict, ids) = admitted;
         if self.0.started.is_none() && verdict.reply.severity() == Severity::Success {
@@ -448,6 +465,17 @@ fn done(changed: u64, done: String) -> Response {
 
 fn fail(exit: u8, sentence: impl Into<String>) -> Failure {
     Failure { exit, sentence: sentence.into() }
+}
+
+/// A delivery that was named has to be there for something to be done with it.
+fn waits(changed: bool, delivery: i64) -> Outcome<()> {
+    if changed {
+        return Ok(());
+    }
+    Err(fail(
+        UNAVAILABLE,
+        format!("no delivery {delivery} waits; cmr-mail queue list --all shows all that are known"),
+    ))
 }
 
 fn unknown(id: MessageId) -> Failure {

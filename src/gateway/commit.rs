@@ -56,11 +56,16 @@ impl Plan {
     ///
     /// # Errors
     /// Those of any write.
-    pub(super) fn commit(self, config: &Config, tx: &Connection) -> Result<Outcome, StoreError> {
+    pub(super) fn commit(
+        self,
+        config: &Config,
+        transport: Option<&str>,
+        tx: &Connection,
+    ) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
         let in_dialogue = self.is_in_dialogue();
         let Plan { arrival, now, header, authenticity, content } = self;
-        let via = arrival.via.as_str();
+        let via = transport.unwrap_or(arrival.via.as_str());
         let forget_after = now.saturating_add(config.pool.keep_raw);
         let whole = &arrival.raw;
         let mut seqs = Vec::new();
@@ -199,6 +204,7 @@ fn admit_message(
             .mail_address()
             .is_some_and(|mailbox| came.author.is_some_and(|author| policy::same_mailbox(author, mailbox)));
     new.scope = policy::scope_of(Provenance::Peer, false, policy::FirstPost::Ask);
+    new.via = came.via.to_owned();
     new.verified = verified;
     new.held_until = held_until;
     new.authenticity = if verified {

@@ -154,7 +154,8 @@ mod tests {
     #[test]
     fn everything_fits_and_nothing_reaches_the_terminal_as_it_came() {
         let long = "many words of somebody \u{1b}[31m ".repeat(8);
-        let candidate = |chosen| Candidate { name: "Dave's gateway".into(), bits: 144.4, chosen, why: long.clone() };
+        let candidate =
+            |chosen| Candidate { name: "Dave's gateway".into(), bits: 144.4, chosen, why: long.clone() };
         let told = Told {
             number: 12,
             from: "Alice".into(),
@@ -169,7 +170,12 @@ mod tests {
             subject: long.clone(),
             in_reply_to: vec!["q@x".into()],
             text: format!("{}\r\n\u{1b}[2Jend\r\n", "x".repeat(78)),
-            attachments: vec![Attachment { name: "a\nb".into(), kind: "x/y".into(), bytes: 5, message: None }],
+            attachments: vec![Attachment {
+                name: "a\nb".into(),
+                kind: "x/y".into(),
+                bytes: 5,
+                message: None,
+            }],
             ..Letter::default()
         };
         let asked = Letter { message_id: "q@x".into(), subject: "asked".into(), ..Letter::default() };

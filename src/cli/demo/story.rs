@@ -136,7 +136,9 @@ const ANSWER: &str = "Jupiter is the largest planet";
 pub(super) fn play(stay: bool) -> Result<(), DemoError> {
     let paint = out::paint();
     let started = Instant::now();
-    say(&show::words("Starting three gateways and the mail servers of four people, all on this machine ..."))?;
+    say(&show::words(
+        "Starting three gateways and the mail servers of four people, all on this machine ...",
+    ))?;
     let mailboxes: Vec<&str> = PEOPLE.iter().map(|(_, mailbox)| *mailbox).collect();
     let cast: Vec<Settings<'_>> = GATEWAYS.iter().map(|(_, settings)| *settings).collect();
     let mut world = World::start(POST, &mailboxes, &cast)?;
@@ -184,13 +186,14 @@ fn prologue(paint: Paint) -> Result<(), DemoError> {
 /// Shows the answer as Alice's mail client does and looks at it.
 fn epilogue(world: &World, question: &Letter, id: &str, paint: Paint) -> Result<(), DemoError> {
     let mailbox: Vec<Letter> = world.mailbox(ASKER).iter().map(|raw| letter::read(raw)).collect();
-    let mut thread: Vec<Letter> = mailbox
-        .into_iter()
-        .filter(|letter| letter.references.contains(&question.message_id))
-        .collect();
+    let mut thread: Vec<Letter> =
+        mailbox.into_iter().filter(|letter| letter.references.contains(&question.message_id)).collect();
     let Some(answer) = thread.pop() else {
         let what = "Alice got no answer in the thread of her question".to_owned();
-        return Err(DemoError::Wrong { what: format!("{what}{}", reasons(world, id)), logs: world.last_words() });
+        return Err(DemoError::Wrong {
+            what: format!("{what}{}", reasons(world, id)),
+            logs: world.last_words(),
+        });
     };
     say(&show::heading("The answer, as Alice's mail client shows it", paint))?;
     thread.insert(0, question.clone());
@@ -309,7 +312,8 @@ impl Teller {
             Some(message) => {
                 let id = message.id().to_string();
                 self.gists.insert(id.clone(), gist(message));
-                told.what = format!("{} wrote: {}", author(&message.origin().address.to_string()), gist(message));
+                told.what =
+                    format!("{} wrote: {}", author(&message.origin().address.to_string()), gist(message));
                 self.forward(world, &id, &event.from, &event.to, &mut told);
             }
             None => {
@@ -357,14 +361,22 @@ impl Teller {
         }
         let attached: Vec<String> = letter.messages().map(|message| message.id().to_string()).collect();
         for message in letter.messages() {
-            told.what.push_str(&format!(" {} wrote: {}", author(&message.origin().address.to_string()), gist(message)));
+            told.what.push_str(&format!(
+                " {} wrote: {}",
+                author(&message.origin().address.to_string()),
+                gist(message)
+            ));
         }
         // What an answer is about is the question, or what came later and is like it.
         for id in attached.iter().chain(asked) {
             let Some(explained) = explained(world, from, id) else { continue };
             let Some(forward) = explained.forwards.iter().find(|forward| forward.to == to) else { continue };
-            let close = explained.matches.iter().filter(|found| Some(&found.id) == asked || attached.contains(&found.id));
-            let close: String = close.map(|found| format!("; they share {:.0} bits", found.gain_bits)).collect();
+            let close = explained
+                .matches
+                .iter()
+                .filter(|found| Some(&found.id) == asked || attached.contains(&found.id));
+            let close: String =
+                close.map(|found| format!("; they share {:.0} bits", found.gain_bits)).collect();
             told.why = Some(format!("{}{close}", self.readable(&forward.why)));
             return;
         }

@@ -69,7 +69,11 @@ pub(super) struct World {
 impl World {
     /// Starts the mail server of the people's domain with these mailboxes, and the gateways,
     /// and waits until all of them take mail.
-    pub(super) fn start(post_domain: &str, mailboxes: &[&str], cast: &[Settings<'_>]) -> Result<World, DemoError> {
+    pub(super) fn start(
+        post_domain: &str,
+        mailboxes: &[&str],
+        cast: &[Settings<'_>],
+    ) -> Result<World, DemoError> {
         let (tell, news) = mpsc::channel();
         heed_signals(tell.clone())?;
         let runtime =
@@ -82,17 +86,30 @@ impl World {
             ..MailHostConfig::new(post_domain, mailboxes)
         })?;
         watch(&post, &tell)?;
-        let mut world =
-            World { gateways: Vec::new(), post, outgoing: Vec::new(), news, heard: 0, runtime, dir: Some(dir) };
+        let mut world = World {
+            gateways: Vec::new(),
+            post,
+            outgoing: Vec::new(),
+            news,
+            heard: 0,
+            runtime,
+            dir: Some(dir),
+        };
         world.start_gateways(post_domain, cast, &tell)?;
         Ok(world)
     }
 
-    fn start_gateways(&mut self, post_domain: &str, cast: &[Settings<'_>], tell: &Sender<News>) -> Result<(), DemoError> {
+    fn start_gateways(
+        &mut self,
+        post_domain: &str,
+        cast: &[Settings<'_>],
+        tell: &Sender<News>,
+    ) -> Result<(), DemoError> {
         let program = std::env::current_exe().map_err(DemoError::Runtime)?;
         for (number, settings) in cast.iter().enumerate() {
             let name = format!("mail.{}", settings.domain);
-            let host = MailHost::start(MailHostConfig { sessions: SESSIONS, ..MailHostConfig::new(&name, &[]) })?;
+            let host =
+                MailHost::start(MailHostConfig { sessions: SESSIONS, ..MailHostConfig::new(&name, &[]) })?;
             watch(&host, tell)?;
             let tell = tell.clone();
             let said = move |sign| {
@@ -192,9 +209,8 @@ impl World {
             }
             Ok(News::Gateway(number, Sign::Ended)) => {
                 let gateway = self.gateways.get(number);
-                let (domain, log) = gateway
-                    .map(|gateway| (gateway.domain.clone(), gateway.last_words()))
-                    .unwrap_or_default();
+                let (domain, log) =
+                    gateway.map(|gateway| (gateway.domain.clone(), gateway.last_words())).unwrap_or_default();
                 Err(DemoError::Ended { domain, log })
             }
             Ok(News::Stop) => Err(DemoError::Interrupted),
