@@ -105,9 +105,12 @@ pub(super) fn opened(letter: &Letter, thread: &[Letter], paint: Paint) -> String
     let rule = format!("  {}\n", "-".repeat(WIDTH - PAGE));
     let mut text = rule.clone();
     let answers = thread.iter().rev().find(|earlier| letter.in_reply_to.contains(&earlier.message_id));
+    let ids: Vec<String> = letter.in_reply_to.iter().map(|id| format!("<{id}>")).collect();
     let in_thread = match answers {
-        Some(earlier) => format!("answers \"{}\" of {}", earlier.subject, earlier.date),
-        None => "answers a mail that is not here".to_owned(),
+        Some(earlier) => {
+            format!("in reply to {}: \"{}\" of {}", ids.join(" "), earlier.subject, earlier.date)
+        }
+        None => format!("in reply to {}, which is not here", ids.join(" ")),
     };
     let fields = [
         ("From", letter.from.as_str()),
@@ -154,7 +157,8 @@ mod tests {
     #[test]
     fn everything_fits_and_nothing_reaches_the_terminal_as_it_came() {
         let long = "many words of somebody \u{1b}[31m ".repeat(8);
-        let candidate = |chosen| Candidate { name: "Dave's gateway".into(), bits: 144.4, chosen, why: long.clone() };
+        let candidate =
+            |chosen| Candidate { name: "Dave's gateway".into(), bits: 144.4, chosen, why: long.clone() };
         let told = Told {
             number: 12,
             from: "Alice".into(),
@@ -169,7 +173,12 @@ mod tests {
             subject: long.clone(),
             in_reply_to: vec!["q@x".into()],
             text: format!("{}\r\n\u{1b}[2Jend\r\n", "x".repeat(78)),
-            attachments: vec![Attachment { name: "a\nb".into(), kind: "x/y".into(), bytes: 5, message: None }],
+            attachments: vec![Attachment {
+                name: "a\nb".into(),
+                kind: "x/y".into(),
+                bytes: 5,
+                message: None,
+            }],
             ..Letter::default()
         };
         let asked = Letter { message_id: "q@x".into(), subject: "asked".into(), ..Letter::default() };
@@ -190,8 +199,8 @@ mod tests {
             "  12.  Alice -> Bob's gateway  (known there)\n       many words",
             "\n       Why: many words",
             "          144 bits  -> Dave's gateway\n          144 bits     Dave's gateway: many",
-            "Thread    answers \"asked\" of",
-            "Thread    answers a mail that is not here",
+            "Thread    in reply to <q@x>: \"asked\" of",
+            "Thread    in reply to <q@x>, which is not here",
             "\n  Attached  a b (x/y, 5 bytes)\n",
             "  yes  many words",
             "  NO   many words",

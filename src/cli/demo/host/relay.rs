@@ -107,4 +107,3 @@ async fn pass_on(client: &Mailto, waiting: &Waiting) -> Step {
     }
     Step::Undelivered { reason: "tried too often".to_owned() }
 }
-
