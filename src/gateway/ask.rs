@@ -24,7 +24,7 @@ use crate::smtp::Severity;
 use crate::store::blocks::BlockKind;
 use crate::store::messages::{self, Admitted, Kind, NewMessage, Stored};
 use crate::store::queue::{self, DeliveryState};
-use crate::store::{StoreError, asides, blocks, keys, peers, people, removal};
+use crate::store::{Erased, StoreError, What, asides, blocks, keys, peers, people};
 
 /// Most rows in one result.
 const ROWS: usize = 10_000;
@@ -314,31 +314,28 @@ impl Gateway {
 
     fn remove(&self, id: &str) -> Response {
         let id = message_id(id)?;
-        let now = clock::now();
-        let removal = self.store().erase(move |tx| removal::remove_by_id(tx, id, now))?;
-        self.forget(&removal.seqs);
-        if removal.seqs.is_empty() && removal.asides == 0 {
-            return done(0, format!("{id} was not here; it is refused from now on"));
-        }
-        done(
-            u64::try_from(removal.seqs.len()).unwrap_or(u64::MAX),
-            format!("{id} is erased here, and refused from now on"),
-        )
+        let erased = self.store().remove(What::Message(id), clock::now())?;
+        let n = erased.removal.seqs.len();
+        self.forget(&erased.removal.seqs);
+        let done_text = if n == 0 && erased.removal.asides == 0 {
+            format!("{id} was not here; it is refused from now on")
+        } else {
+            format!("{id} is erased here, and refused from now on{}", left(&erased))
+        };
+        done(u64::try_from(n).unwrap_or(u64::MAX), done_text)
     }
 
     fn remove_author(&self, author: &str) -> Response {
         let author = address(author)?;
-        let now = clock::now();
-        let shown = author.to_string();
-        let erased = author.clone();
-        let removal = self.store().erase(move |tx| removal::remove_by_author(tx, &erased, now))?;
-        self.forget(&removal.seqs);
+        let erased = self.store().remove(What::Author(author.clone()), clock::now())?;
+        let n = erased.removal.seqs.len();
+        self.forget(&erased.removal.seqs);
         self.0.pool_mut().erase_author(&author);
-        let n = removal.seqs.len();
-        done(
-            u64::try_from(n).unwrap_or(u64::MAX),
-            format!("{n} messages of {shown} are erased here; to refuse new ones: cmr-mail block {shown}"),
-        )
+        let text = format!(
+            "{n} messages of {author} are erased here{}; to refuse new ones: cmr-mail block {author}",
+            left(&erased)
+        );
+        done(u64::try_from(n).unwrap_or(u64::MAX), text)
     }
 
     fn forget(&self, seqs: &[i64]) {
@@ -465,6 +462,17 @@ fn done(changed: u64, done: String) -> Response {
 
 fn fail(exit: u8, sentence: impl Into<String>) -> Failure {
     Failure { exit, sentence: sentence.into() }
+}
+
+/// What the operator has to know after a removal whose words were looked for in the files.
+fn left(erased: &Erased) -> &'static str {
+    match (erased.still_found, erased.rewritten) {
+        (false, _) => "",
+        (true, true) => " (the same words stand in other messages)",
+        (true, false) => {
+            " (a trace may be left in the free space of the database, which is too large to be rewritten at once)"
+        }
+    }
 }
 
 /// A delivery that was named has to be there for something to be done with it.

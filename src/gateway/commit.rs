@@ -104,10 +104,14 @@ impl Plan {
                 match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
                     Ok(Some(seq)) => seqs.push(seq),
                     Ok(None) => {}
-                    Err(why) => not_taken.push(NotTaken { place: "the mail".to_owned(), why, bytes: None }),
+                    Err(why) => {
+                        not_taken.push(NotTaken { place: "the mail".to_owned(), why, bytes: None, id: None })
+                    }
                 }
             }
         }
+        let author = header.from.as_ref().map(|from| people::canonical(&from.address));
+        let author = author.and_then(|author| Address::new(format!("mailto:{author}")).ok());
         let raw = NewRaw { raw: whole, received: arrival.received, via, forget_after };
         asides::keep_raw(tx, &seqs, &raw, RAW_MAX)?;
         let took_something = !outcome.taken.is_empty() || !outcome.known.is_empty();
@@ -126,8 +130,8 @@ impl Plan {
                     reason: &reason,
                     place: &it.place,
                     raw: it.bytes.as_deref().unwrap_or(whole),
-                    author: None,
-                    id: None,
+                    author: author.as_ref(),
+                    id: it.id,
                     received: arrival.received,
                     via,
                     forget_after,
@@ -166,7 +170,7 @@ fn admit_message(
     let Candidate { place, new, alternatives, held_until } = candidate;
     let neighbour = new.message().sender().address.clone();
     let refuse = |place: String, why: Refused, message: &Message| {
-        Ok(Err(NotTaken { place, why, bytes: Some(message.write()) }))
+        Ok(Err(NotTaken { place, why, bytes: Some(message.write()), id: Some(message.id()) }))
     };
     let keys = stored_keys::for_verifying(tx, &neighbour)?;
     let (mut new, verified) = if keys.is_empty() {

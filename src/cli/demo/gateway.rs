@@ -114,7 +114,7 @@ impl GatewayProcess {
             ready: false,
             child,
             ended,
-            data_dir: home.join("data"),
+            data_dir: data_dir(&home),
             log,
         })
     }
@@ -182,6 +182,11 @@ impl Drop for GatewayProcess {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Where a gateway keeps its data, as its configuration says.
+pub(super) fn data_dir(home: &Path) -> PathBuf {
+    home.join("data")
 }
 
 fn listen(out: impl Read, tell: &impl Fn(Sign)) {

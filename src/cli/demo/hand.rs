@@ -30,10 +30,10 @@ pub(super) struct Places<'a> {
 pub(super) fn by_hand(places: &Places<'_>, paint: Paint) -> String {
     let Places { program, post, maildirs, person, gateways, id } = places;
     let mut text = show::heading("Try it by hand, until Ctrl-C", paint);
-    let _ = writeln!(text, "  {:<36} {post}", "the people's mail server");
+    let _ = writeln!(text, "  {:<40} {post}", "the people's mail server");
     for (whose, address, smtp, _) in gateways {
         if let Some(smtp) = smtp {
-            let _ = writeln!(text, "  {:<36} {smtp}", format!("{whose}'s gateway, {address}"));
+            let _ = writeln!(text, "  {:<40} {smtp}", format!("{whose}'s gateway, {address}"));
         }
     }
     let mut lines = |words: &str, lines: &[String]| {
@@ -49,8 +49,8 @@ pub(super) fn by_hand(places: &Places<'_>, paint: Paint) -> String {
         "Write to a gateway (what follows is shown here):",
         &[
             format!("swaks --server {ip} --port {port} --from {person} \\"),
-            format!("  --to {to} --header 'Subject: Sowing' \\"),
-            "  --body 'When are tomatoes sown?'".to_owned(),
+            format!("  --to {to} --header 'Subject: Sowing tomatoes' \\"),
+            "  --body 'When are tomatoes sown indoors?'".to_owned(),
         ],
     );
     lines(
@@ -58,14 +58,13 @@ pub(super) fn by_hand(places: &Places<'_>, paint: Paint) -> String {
         &[format!("tail -n +1 {}/new/*", word(&maildirs.join(person)))],
     );
     if let Some((_, _, _, config)) = gateways.first() {
-        let ask = format!("{} --config {}", word(program), word(config));
         lines(
-            "Ask a gateway itself:",
+            "Ask a gateway itself (the last line says why Alice's question went where it went):",
             &[
-                format!("{ask} search largest planet"),
-                format!("{ask} explain {id}"),
-                format!("{ask} peers"),
-                format!("{ask} status"),
+                format!("ask() {{ {} --config {} \"$@\"; }}", word(program), word(config)),
+                "ask search largest planet".to_owned(),
+                "ask peers".to_owned(),
+                format!("ask explain {id}"),
             ],
         );
     }
@@ -75,9 +74,9 @@ pub(super) fn by_hand(places: &Places<'_>, paint: Paint) -> String {
 
 /// A path as one word of a shell.
 fn word(path: &Path) -> String {
-    let path = path.to_string_lossy();
     let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
-    if path.chars().all(plain) { path.into_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+    let escape = |c: char| if plain(c) { c.to_string() } else { format!("\\{c}") };
+    path.to_string_lossy().chars().map(escape).collect()
 }
 
 #[cfg(test)]
@@ -101,10 +100,11 @@ mod tests {
         };
         let text = by_hand(&places, Paint::default());
         for part in [
-            "Bob's gateway, cmr@bob.example       127.0.0.1:26\n",
+            "Bob's gateway, cmr@bob.example           127.0.0.1:26\n",
             "    swaks --server 127.0.0.1 --port 25 --from alice@post.example \\\n      --to cmr@bob.example ",
             "    tail -n +1 /tmp/x/mail/alice@post.example/new/*\n",
-            r"'/it'\''s here/cmr-mail' --config /tmp/x/cmr-mail.toml explain 0123456789abcdef",
+            r#"    ask() { /it\'s\ here/cmr-mail --config /tmp/x/cmr-mail.toml "$@"; }"#,
+            "    ask explain 0123456789abcdef\n",
         ] {
             assert!(text.contains(part), "{part:?} in\n{text}");
         }

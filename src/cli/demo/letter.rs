@@ -139,7 +139,7 @@ mod tests {
         let (mail, id) = write(paper).unwrap();
         let letter = read(&mail);
         assert_eq!((letter.from.as_str(), letter.to.as_str()), ("Ann <ann@a.example>", "bob@b.example"));
-        assert_eq!((letter.subject.as_str(), letter.message_id), ("Größe", id));
+        assert_eq!((letter.subject.as_str(), letter.message_id.as_str()), ("Größe", id.as_str()));
         assert_eq!(letter.text.replace("\r\n", "\n"), "Ä\nö\n");
         assert!(letter.carries().is_none() && letter.in_reply_to.is_empty());
         assert_ne!(write(paper).unwrap().1, write(paper).unwrap().1);

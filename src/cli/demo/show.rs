@@ -105,9 +105,12 @@ pub(super) fn opened(letter: &Letter, thread: &[Letter], paint: Paint) -> String
     let rule = format!("  {}\n", "-".repeat(WIDTH - PAGE));
     let mut text = rule.clone();
     let answers = thread.iter().rev().find(|earlier| letter.in_reply_to.contains(&earlier.message_id));
+    let ids: Vec<String> = letter.in_reply_to.iter().map(|id| format!("<{id}>")).collect();
     let in_thread = match answers {
-        Some(earlier) => format!("answers \"{}\" of {}", earlier.subject, earlier.date),
-        None => "answers a mail that is not here".to_owned(),
+        Some(earlier) => {
+            format!("in reply to {}: \"{}\" of {}", ids.join(" "), earlier.subject, earlier.date)
+        }
+        None => format!("in reply to {}, which is not here", ids.join(" ")),
     };
     let fields = [
         ("From", letter.from.as_str()),
@@ -196,8 +199,8 @@ mod tests {
             "  12.  Alice -> Bob's gateway  (known there)\n       many words",
             "\n       Why: many words",
             "          144 bits  -> Dave's gateway\n          144 bits     Dave's gateway: many",
-            "Thread    answers \"asked\" of",
-            "Thread    answers a mail that is not here",
+            "Thread    in reply to <q@x>: \"asked\" of",
+            "Thread    in reply to <q@x>, which is not here",
             "\n  Attached  a b (x/y, 5 bytes)\n",
             "  yes  many words",
             "  NO   many words",

@@ -13,7 +13,7 @@ use super::hand::{self, Places};
 use super::host::Step;
 use super::letter::{self, Letter, Paper};
 use super::show::{self, Candidate, Told};
-use super::world::{Passage, World};
+use super::world::{Ears, Passage, World};
 use crate::cli::layout::Paint;
 use crate::cli::out;
 use crate::gateway::api::Explained;
@@ -71,9 +71,9 @@ struct Scene {
 /// What happened before the question.
 const BEFORE: [Scene; 4] = [
     Scene {
-        heading: "Last year: Dave writes about tomatoes",
-        words: "Dave mails his gateway. It keeps the mail, answers Dave with what is similar, and passes \
-                the mail on to a gateway that it knows: so far only Bob's, which Dave has put on its list.",
+        heading: "1. Dave writes about tomatoes",
+        words: "Dave mails his gateway. It keeps the mail, answers Dave with what is similar, and passes the \
+                mail on to a gateway that it knows: so far only Bob's, which Dave has put on its list.",
         mail: Paper {
             from: "Dave <dave@post.example>",
             to: "cmr@dave.example",
@@ -82,7 +82,7 @@ const BEFORE: [Scene; 4] = [
         },
     },
     Scene {
-        heading: "Then: Charlie writes about Mercury",
+        heading: "2. Charlie writes about Mercury",
         words: "Charlie has put both others on the list of his gateway, and lets it ask two at a time.",
         mail: Paper {
             from: "Charlie <charlie@post.example>",
@@ -92,10 +92,10 @@ const BEFORE: [Scene; 4] = [
         },
     },
     Scene {
-        heading: "Then: Dave writes about Jupiter",
-        words: "By now Dave's gateway knows two others and picks one: the one whose mails make Dave's mail \
-                compress best. The fewer bits it takes for somebody who has read them all, the more they \
-                are about the same things. Nothing else counts: no topics, no lists, no keywords.",
+        heading: "3. Dave writes about Jupiter",
+        words: "By now Dave's gateway knows two others, and it picks one: the one whose mails make Dave's \
+                mail compress best. The fewer bits it takes for somebody who has read all of them, the \
+                more they are about the same things. Nothing else counts: no topics, no keywords.",
         mail: Paper {
             from: "Dave <dave@post.example>",
             to: "cmr@dave.example",
@@ -104,7 +104,7 @@ const BEFORE: [Scene; 4] = [
         },
     },
     Scene {
-        heading: "Last week: Bob says hello to Alice",
+        heading: "4. Bob says hello to Alice",
         words: "An ordinary mail from person to person. This is how Alice knows Bob.",
         mail: Paper {
             from: "Bob <bob@post.example>",
@@ -116,7 +116,7 @@ const BEFORE: [Scene; 4] = [
 ];
 
 const QUESTION: Scene = Scene {
-    heading: "Today: Alice wants to know",
+    heading: "5. Alice wants to know",
     words: "Alice has a mail client and nothing else. She does not know who could know, so she asks Bob's \
             gateway.",
     mail: Paper {
@@ -136,12 +136,13 @@ const ANSWER: &str = "Jupiter is the largest planet";
 pub(super) fn play(stay: bool) -> Result<(), DemoError> {
     let paint = out::paint();
     let started = Instant::now();
+    let ears = Ears::open()?;
     say(&show::words(
         "Starting three gateways and the mail servers of four people, all on this machine ...",
     ))?;
     let mailboxes: Vec<&str> = PEOPLE.iter().map(|(_, mailbox)| *mailbox).collect();
     let cast: Vec<Settings<'_>> = GATEWAYS.iter().map(|(_, settings)| *settings).collect();
-    let mut world = World::start(POST, &mailboxes, &cast)?;
+    let mut world = World::start(ears, POST, &mailboxes, &cast)?;
     say(&show::words(&format!("They are ready after {}.", seconds(started.elapsed()))))?;
     prologue(paint)?;
     let mut teller = Teller { paint, ..Teller::default() };

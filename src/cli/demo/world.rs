@@ -15,8 +15,9 @@ use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::DemoError;
-use super::gateway::{GatewayProcess, Settings, Sign};
+use super::gateway::{GatewayProcess, Settings, Sign, data_dir};
 use super::host::{Event, MailHost, MailHostConfig, Step};
+use crate::gateway::control::{MAX_SOCKET_PATH, control_path};
 use crate::send::mailto::{Deadlines, Mailto, Reuse, Smarthost, Submission};
 
 /// How long the gateways may take to start, and the mail of one scene to settle.
@@ -51,6 +52,21 @@ enum News {
     Stop,
 }
 
+/// Where all news come in.
+pub(super) struct Ears {
+    tell: Sender<News>,
+    news: Receiver<News>,
+}
+
+impl Ears {
+    /// From now on being told to end is news, and no end without tidying up.
+    pub(super) fn open() -> Result<Ears, DemoError> {
+        let (tell, news) = mpsc::channel();
+        heed_signals(tell.clone())?;
+        Ok(Ears { tell, news })
+    }
+}
+
 /// All of it. Dropping it stops and removes everything.
 pub(super) struct World {
     // Dropped from top to bottom: gateways may still want to send while they end.
@@ -70,16 +86,15 @@ impl World {
     /// Starts the mail server of the people's domain with these mailboxes, and the gateways,
     /// and waits until all of them take mail.
     pub(super) fn start(
+        ears: Ears,
         post_domain: &str,
         mailboxes: &[&str],
         cast: &[Settings<'_>],
     ) -> Result<World, DemoError> {
-        let (tell, news) = mpsc::channel();
-        heed_signals(tell.clone())?;
+        let Ears { tell, news } = ears;
         let runtime =
             runtime::Builder::new_current_thread().enable_all().build().map_err(DemoError::Runtime)?;
-        let dir = tempfile::Builder::new().prefix("cmr-mail-demo-").tempdir();
-        let dir = dir.map_err(|source| DemoError::Place { path: std::env::temp_dir(), source })?;
+        let dir = directory(cast)?;
         let post = MailHost::start(MailHostConfig {
             maildirs: Some(dir.path().join("mail")),
             sessions: SESSIONS,
@@ -306,6 +321,22 @@ impl Drop for World {
     }
 }
 
+/// A new directory for all files: in the system's place for such (TMPDIR), or, if the paths of the
+/// gateways' sockets would become too long there, in `/tmp`.
+fn directory(cast: &[Settings<'_>]) -> Result<TempDir, DemoError> {
+    const PREFIX: &str = "cmr-demo-";
+    let mut place = std::env::temp_dir();
+    let too_long = cast.iter().any(|settings| {
+        let home = place.join(format!("{PREFIX}xxxxxx")).join(settings.domain);
+        control_path(&data_dir(&home)).as_os_str().len() > MAX_SOCKET_PATH
+    });
+    if too_long {
+        place = PathBuf::from("/tmp");
+    }
+    let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&place);
+    made.map_err(|source| DemoError::Place { path: place, source })
+}
+
 /// Sends what happens at a mail server to the news, on a thread of its own.
 fn watch(host: &MailHost, tell: &Sender<News>) -> Result<(), DemoError> {
     let (traffic, tell) = (host.traffic(), tell.clone());
@@ -319,7 +350,7 @@ fn watch(host: &MailHost, tell: &Sender<News>) -> Result<(), DemoError> {
     thread::Builder::new().name("traffic".to_owned()).spawn(watch).map(drop).map_err(DemoError::Runtime)
 }
 
-/// From now on being told to end is news, and no end without tidying up.
+/// Sends the first signal that asks us to end to the news.
 fn heed_signals(tell: Sender<News>) -> Result<(), DemoError> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(DemoError::Runtime)?;
     let entered = runtime.enter();
