@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::daemon::PATIENCE;
 
@@ -56,6 +56,8 @@ struct State {
     mails: Vec<Mail>,
     /// Replies to give to a recipient instead of 250, until they are used up.
     refusals: HashMap<String, Vec<&'static str>>,
+    /// How long a mail that was taken waits for its reply.
+    hesitation: Duration,
 }
 
 /// A running sink; its threads end with the process.
@@ -100,6 +102,11 @@ impl Sink {
     /// Answers the next mails to this recipient so, one after the other, before it is taken.
     pub(crate) fn refuse(&self, recipient: &str, replies: &[&'static str]) {
         self.state.0.lock().unwrap().refusals.insert(recipient.to_owned(), replies.to_vec());
+    }
+
+    /// Takes mails at once, but says so only after this time: for senders to be killed meanwhile.
+    pub(crate) fn hesitate(&self, time: Duration) {
+        self.state.0.lock().unwrap().hesitation = time;
     }
 
     /// Waits for a mail to this recipient that also pleases `pick`.
@@ -154,8 +161,12 @@ impl Sink {
                 stream.write_all(b"354 go on\r\n")?;
                 let raw = data(&mut reader)?;
                 let mail = Mail { from: from.clone(), to: std::mem::take(&mut to), raw };
-                self.state.0.lock().unwrap().mails.push(mail);
+                let mut state = self.state.0.lock().unwrap();
+                state.mails.push(mail);
+                let hesitation = state.hesitation;
+                drop(state);
                 self.state.1.notify_all();
+                std::thread::sleep(hesitation);
                 "250 2.0.0 taken"
             } else if upper == "QUIT" {
                 stream.write_all(b"221 2.0.0 bye\r\n")?;
