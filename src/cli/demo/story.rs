@@ -189,6 +189,9 @@ fn epilogue(world: &World, question: &Letter, id: &str, paint: Paint) -> Result<
     let mailbox: Vec<Letter> = world.mailbox(ASKER).iter().map(|raw| letter::read(raw)).collect();
     let mut thread: Vec<Letter> =
         mailbox.into_iter().filter(|letter| letter.references.contains(&question.message_id)).collect();
+    // The last one that brings something; if there is none, the last one.
+    let last = thread.iter().rposition(|letter| !letter.attachments.is_empty());
+    thread.truncate(last.map_or(thread.len(), |last| last.saturating_add(1)));
     let Some(answer) = thread.pop() else {
         let what = "Alice got no answer in the thread of her question".to_owned();
         return Err(DemoError::Wrong {
