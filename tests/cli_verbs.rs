@@ -201,11 +201,11 @@ fn nothing_found_is_said_so() {
         ("queue", json!([]), 0, "Nothing waits"),
         ("show --aside", json!([]), 0, "Nothing is kept aside"),
         ("search x", json!({"query_bytes": 1, "candidates": 0, "micros": 1, "matches": []}), 0, "nothing"),
-        ("show 0123456789abcdef", json!([]), 65, "no message"),
-        ("show --aside 9", json!([]), 65, "no number 9"),
-        ("show --aside 9 --raw", json!([aside(false)]), 65, "not kept any more"),
-        ("peers show a@b", json!([]), 65, "no such peer"),
-        ("queue show 9", json!([]), 65, "no delivery 9"),
+        ("show 0123456789abcdef", json!([]), 69, "no message"),
+        ("show --aside 9", json!([]), 69, "no number 9"),
+        ("show --aside 9 --raw", json!([aside(false)]), 69, "not kept any more"),
+        ("peers show a@b", json!([]), 69, "no such peer"),
+        ("queue show 9", json!([]), 69, "no delivery 9"),
     ] {
         let ended = asked(args, b"", Ok(answer)).1.code(code);
         let said = if code == 0 { &ended.out } else { &ended.err };
@@ -287,12 +287,4 @@ fn input_that_is_no_text_or_too_long_is_65_and_not_asked() {
     }
     let (question, ended) = asked("post -", b" \n", changed());
     assert_eq!((question, ended.code), (Value::Null, 64));
-}
-
-#[test]
-fn a_short_key_is_taken_with_a_warning() {
-    let (_, ended) = asked("keys set a@b --text foo", b"", changed());
-    assert!(ended.code(0).err.contains("short"));
-    let (_, ended) = asked("keys set a@b --hex -", "ab".repeat(32).as_bytes(), changed());
-    assert_eq!(ended.code(0).err, "");
 }

@@ -212,9 +212,11 @@ fn what_was_acknowledged_survives_and_what_was_queued_leaves_under_one_name() {
         .text("log", "level", "warn")
         .set("routing", "pinned", format!("{PEERS:?}"));
     let house = House::new(&config);
+    let daemon = house.start();
     for neighbour in [FEEDER, PEERS[0]] {
         house.verb(&["keys", "set", neighbour, "--text", KEY, "--scheme", "hmac"]);
     }
+    assert!(daemon.stop().success());
 
     let load = Load { seed, start: in_seconds(0) };
     let shared = Mutex::new(Shared::default());

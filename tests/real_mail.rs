@@ -191,7 +191,7 @@ fn rows(by: &str) -> Vec<Row> {
             .field("Subject", "Planets")
             .text(&format!("{question}?\n")),
         STORED,
-        Then::Post { scope: "public", body: format!("Planets\n\n{question}?\n") },
+        Then::Post { scope: "public", body: format!("Planets\n\n{question}?") },
     ));
     // The same mail again, after a lost reply for example.
     let again = rows.last().unwrap().mail.clone();
@@ -216,7 +216,9 @@ fn rows(by: &str) -> Vec<Row> {
     let mut other = crlf;
     other.body = tell("Other words under the same id").into_bytes();
     rows.push(
-        Row::new("a conflicting message", attached(&other), MALFORMED, Then::Nothing).says("id").asides(1),
+        Row::new("a conflicting message", attached(&other), STORED, Then::Nothing)
+            .says("kept aside")
+            .asides(1),
     );
 
     let bytes: Vec<u8> = (0..=255).chain(by.bytes()).collect();
@@ -367,9 +369,9 @@ fn open_house() -> Config {
 fn every_mail_gets_its_reply_and_leaves_what_it_should() {
     let sink = Sink::start();
     let house = House::new(&open_house().smarthost(sink.address()));
+    let daemon = house.start();
     house.verb(&["keys", "set", PEER, "--text", KEY, "--scheme", "hmac"]);
     house.verb(&["keys", "set", OLD_PEER, "--text", KEY, "--scheme", "sha256"]);
-    let daemon = house.start();
     for program in Program::ALL {
         play(&house, &daemon, program, rows(program.name()));
     }
@@ -396,7 +398,7 @@ fn who_may_not_post_is_told_so() {
     };
     let post = |by: &str, number: u32| Then::Post {
         scope: "public",
-        body: format!("Post number {number} by {by}.\n"),
+        body: format!("Post number {number} by {by}."),
     };
     // Nobody is believed.
     let house = House::new(&Config::new());
@@ -445,8 +447,8 @@ fn who_may_not_post_is_told_so() {
 #[test]
 fn faults_of_content_that_a_relay_brings_are_kept_aside() {
     let house = House::new(&open_house().set("smtp", "relays", r#"["127.0.0.0/8"]"#));
-    house.verb(&["keys", "set", PEER, "--text", KEY]);
     let daemon = house.start();
+    house.verb(&["keys", "set", PEER, "--text", KEY]);
     for program in Program::ALL {
         let by = program.name();
         let wire = from_peer("mailto:several@peer.test", 69, format!("cut, by {by}")).write();
@@ -541,11 +543,10 @@ fn the_answer_arrives_in_the_thread_of_the_question() {
         assert_eq!(field("References"), format!("<first-{by}@people.test> <question-{by}@people.test>"));
         assert_eq!(field("Subject"), "Re: Planets");
         assert_eq!(field("Auto-Submitted"), "auto-replied");
-        assert!(
-            field("From").contains("Olga Operator") && field("From").contains("<cmr@home.test>"),
-            "{}",
-            field("From")
-        );
+        let parsed = answer.parsed();
+        let from = parsed.from().and_then(|from| from.first()).unwrap();
+        assert!(from.name().unwrap().contains("Olga Operator"), "{from:?}");
+        assert_eq!(from.address(), Some("cmr@home.test"));
         assert!(field("To").contains(&person) && field("Cc").is_empty());
         // What cannot be delivered comes back to an address that is never answered.
         assert!(answer.from.is_empty() || answer.from.starts_with("cmr+bounce-"), "{}", answer.from);
@@ -583,13 +584,13 @@ fn forwards_are_signed_for_who_shares_a_key_and_the_reference_verifies_them() {
         "first_walks",
         "3",
     );
-    let house = House::new(&config);
-    house.verb(&["keys", "set", peers[0], "--text", KEY, "--scheme", "hmac"]);
-    house.verb(&["keys", "set", peers[1], "--text", KEY, "--scheme", "sha256"]);
-    let daemon = house.start();
     for program in Program::ALL {
+        let house = House::new(&config);
+        let daemon = house.start();
+        house.verb(&["keys", "set", peers[0], "--text", KEY, "--scheme", "hmac"]);
+        house.verb(&["keys", "set", peers[1], "--text", KEY, "--scheme", "sha256"]);
         let by = program.name();
-        let body = format!("Is there life on Europa? asks {by}\n");
+        let body = format!("Is there life on Europa? asks {by}");
         let question = Mail::from("Alice <alice@people.test>")
             .field("Message-ID", &format!("<europa-{by}@people.test>"))
             .text(&body);
@@ -648,8 +649,8 @@ fn forwards_are_signed_for_who_shares_a_key_and_the_reference_verifies_them() {
             .filter(|to| *to != "mailto:alice@people.test")
             .collect();
         assert_eq!(told, BTreeSet::from(peers), "{explained}");
+        assert!(daemon.stop().success());
     }
-    assert!(daemon.stop().success());
 }
 
 #[test]
@@ -660,9 +661,9 @@ fn a_first_post_is_nobodys_before_it_is_confirmed() {
         "pinned",
         r#"["mailto:cmr@peer.test"]"#,
     );
-    let house = House::new(&config);
-    let daemon = house.start();
     for program in Program::ALL {
+        let house = House::new(&config);
+        let daemon = house.start();
         let by = program.name();
         let text = format!("The {by} telescope of Arcetri saw four comets near Ganymede last winter");
         let alice = format!("alice-{by}@people.test");
@@ -752,6 +753,6 @@ fn a_first_post_is_nobodys_before_it_is_confirmed() {
         let new = ids(&house).split_off(count);
         assert_eq!(new.len(), 1);
         assert_eq!(house.show(&new[0]).unwrap()["scope"], "public");
+        assert!(daemon.stop().success());
     }
-    assert!(daemon.stop().success());
 }

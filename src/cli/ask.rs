@@ -98,8 +98,8 @@ pub(super) fn not_as_root(dir: &Path) -> Outcome {
     fail(
         TRY_LATER,
         format!(
-            "no daemon runs, and {dir} belongs to user {owner}: run this as that user \
-             (sudo -u '#{owner}' cmr-mail ...), or start the daemon"
+            "{dir} belongs to user {owner}; what root creates there the daemon could not open any \
+             more: run this as that user (sudo -u '#{owner}' cmr-mail ...)"
         ),
     )
 }

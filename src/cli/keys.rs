@@ -92,9 +92,6 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
         Action::Forget { address } => KeyAction::Forget { address: words::address(address) },
         Action::Set(set) => {
             let key = read(set.key)?;
-            if key.is_short() {
-                out::note("warning: this key is short; 32 random bytes are a good one");
-            }
             KeyAction::Set {
                 address: words::address(set.address),
                 hex: hex(&key),

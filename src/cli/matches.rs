@@ -14,9 +14,10 @@ pub(super) fn render(matches: &[MatchView], paint: Paint) -> String {
             found.gain_bits,
             found.gain_bits + found.one_sided_bits,
         ));
-        let by = format!("{}, {}", escape::line(&found.from), escape::line(&found.time));
-        text.push_str(&paint.dim(paragraph(&by, 5).trim_end()));
-        text.push('\n');
+        // The decimals tell messages apart for programs; they tell people nothing.
+        let time = found.time.split('.').next().unwrap_or_default();
+        let by = format!("     {}  {}\n", escape::line(time), escape::line(&found.from));
+        text.push_str(&paint.dim(&by));
         text.push_str(&paragraph(&escape::flat(&found.excerpt), 5));
     }
     text
@@ -30,7 +31,7 @@ pub(super) fn sample() -> MatchView {
         one_sided_bits: 54.75,
         distance_raw: 130.0,
         from: "mailto:b@example.org".into(),
-        time: "2026/11/21 09:00:00".into(),
+        time: "2026/11/21 09:00:00.0123456789012345".into(),
         excerpt: "Jupiter is the\nlargest \u{1b}[31mplanet".into(),
     }
 }
@@ -44,7 +45,7 @@ mod tests {
         assert_eq!(
             render(&[sample()], Paint::default()),
             "  1. fedcba9876543210  saves 45.2 bits of 100.0\n     \
-             mailto:b@example.org, 2026/11/21 09:00:00\n     \
+             2026/11/21 09:00:00  mailto:b@example.org\n     \
              Jupiter is the largest \\x1b[31mplanet\n"
         );
     }

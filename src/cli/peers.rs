@@ -1,6 +1,6 @@
 //! `cmr-mail peers`: who is known, and what we make of them.
 
-use super::exit::{BAD_DATA, Outcome, fail};
+use super::exit::{Outcome, UNAVAILABLE, fail};
 use super::layout::{Paint, bytes, count};
 use super::{Context, OneOrMany, change, escape, out, words};
 use crate::gateway::api::{PeerAction, PeerView, Request};
@@ -62,7 +62,7 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
     let peers: OneOrMany<PeerView> = context.ask(Request::Peers { action })?;
     let peers = peers.into_vec();
     let text = match (single, peers.first()) {
-        (true, None) => return fail(BAD_DATA, "there is no such peer"),
+        (true, None) => return fail(UNAVAILABLE, "there is no such peer"),
         (true, Some(peer)) if args.json => return out::json(peer),
         (false, _) if args.json => return out::json(&peers),
         (false, None) => "No peers yet: `cmr-mail peers pin ADDRESS` chooses one.\n".to_owned(),

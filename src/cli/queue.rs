@@ -1,6 +1,6 @@
 //! `cmr-mail queue`: what waits to leave.
 
-use super::exit::{BAD_DATA, Outcome, fail};
+use super::exit::{Outcome, UNAVAILABLE, fail};
 use super::layout::{Paint, count, paragraph};
 use super::{Context, change, escape, out};
 use crate::gateway::api::{DeliveryView, QueueAction, Request};
@@ -95,7 +95,7 @@ fn show(context: &Context, delivery: i64, json: bool) -> Outcome {
     match queue.iter().find(|d| d.delivery == delivery) {
         Some(found) if json => out::json(found),
         Some(found) => out::text(&render(found, out::paint())),
-        None => fail(BAD_DATA, format!("there is no delivery {delivery}")),
+        None => fail(UNAVAILABLE, format!("there is no delivery {delivery}")),
     }
 }
 

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::exit::{BAD_DATA, Outcome, SOFTWARE, fail};
+use super::exit::{Outcome, SOFTWARE, UNAVAILABLE, fail};
 use super::layout::{Paint, bytes, indented, pairs, paragraph};
 use super::{Context, escape, out, words};
 use crate::gateway::api::{AsideView, RawMessage, Request, Shown};
@@ -54,7 +54,7 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
         (None, Some(id)) => {
             let shown: Vec<Shown> = context.ask(Request::Show { id: id.clone() })?;
             let Some((first, others)) = shown.split_first() else {
-                return fail(BAD_DATA, format!("there is no message {id}"));
+                return fail(UNAVAILABLE, format!("there is no message {id}"));
             };
             if args.format.json {
                 out::json(&Document { first, others })
@@ -72,11 +72,11 @@ fn asides(context: &Context, id: Option<i64>, raw: bool, json: bool, paint: Pain
     }
     let asides: Vec<AsideView> = context.ask(Request::Asides { id })?;
     if let (Some(id), []) = (id, asides.as_slice()) {
-        return fail(BAD_DATA, format!("there is no number {id} kept aside"));
+        return fail(UNAVAILABLE, format!("there is no number {id} kept aside"));
     }
     if raw {
         let Some(text) = asides.first().and_then(|aside| aside.raw.as_deref()) else {
-            return fail(BAD_DATA, "its bytes are not kept any more");
+            return fail(UNAVAILABLE, "its bytes are not kept any more");
         };
         return out::bytes(&decode(text)?);
     }

@@ -245,7 +245,7 @@ keys! {
     ROUTING_CONTACTS: "routing" "contacts" Integer { min: 1, max: 10_000 }, Default("48"), "", false,
         "Gateways to remember as possible contacts.";
     ROUTING_POLICY: "routing" "policy" Choice(&[
-            ("walk", "the competitive walk described in docs/protocol.md"),
+            ("walk", "the competitive walk: to a few peers first, and from each to one more"),
             ("literal", "section 3.2 of the specification as written: the best peer alone"),
         ]), Default(r#""walk""#), "", false,
         "How peers are chosen.";

@@ -16,6 +16,7 @@ use crate::message::{
 use crate::policy::{self, Authenticity, Block, Refusal};
 use crate::receive::{Arrival, Via};
 use crate::smtp::Reply;
+use crate::store::messages::NewMessage;
 
 /// Why something was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +96,8 @@ impl Refused {
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) place: String,
-    pub(super) message: Message,
+    /// With its hashes, which are computed here: the thread that writes is shared by all.
+    pub(super) new: NewMessage,
     /// Other readings of the same part; the signature may choose among them.
     pub(super) alternatives: Vec<Message>,
     pub(super) held_until: Option<UnixTime>,
@@ -120,6 +122,8 @@ pub(super) struct NotTaken {
     pub(super) why: Refused,
     /// The bytes to keep aside; `None`: the whole mail.
     pub(super) bytes: Option<Vec<u8>>,
+    /// The public id that it bears, if it could be read: what is removed goes from the asides, too.
+    pub(super) id: Option<MessageId>,
 }
 
 /// What an arrival is, as far as it can be said without the database.
@@ -207,7 +211,7 @@ fn content(
         return Content::Absorbed("a report about a mail of ours");
     }
     let refuse = |place: &str, why: Refused| {
-        Content::Messages(Vec::new(), vec![NotTaken { place: place.to_owned(), why, bytes: None }])
+        Content::Messages(Vec::new(), vec![NotTaken { place: place.to_owned(), why, bytes: None, id: None }])
     };
     let stop = tags.iter().find_map(|tag| tag.strip_prefix(super::people::STOP_TAG));
     match stop.map(|rest| (rest, rest.strip_prefix('-'))) {
@@ -234,13 +238,14 @@ fn content(
             place: fault.place.clone(),
             why: Refused::Unreadable(fault.reason.clone()),
             bytes: None,
+            id: None,
         })
         .collect();
     for found in messages {
         match candidate(&found.bytes, limits, &recipient, blocks) {
             Ok((message, held_until)) => candidates.push(Candidate {
                 place: found.place.clone(),
-                message,
+                new: NewMessage::new(message, arrival.received, arrival.via.as_str()),
                 alternatives: found
                     .alternatives
                     .iter()
@@ -250,11 +255,9 @@ fn content(
                 held_until,
             }),
             Err(why) => {
-                not_taken.push(NotTaken {
-                    place: found.place.clone(),
-                    why,
-                    bytes: Some(found.bytes.clone()),
-                });
+                let id = message::parse(&found.bytes, limits).ok().map(|message| message.id());
+                let (place, bytes) = (found.place.clone(), Some(found.bytes.clone()));
+                not_taken.push(NotTaken { place, why, bytes, id });
             }
         }
     }

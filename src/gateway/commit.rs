@@ -56,11 +56,16 @@ impl Plan {
     ///
     /// # Errors
     /// Those of any write.
-    pub(super) fn commit(self, config: &Config, tx: &Connection) -> Result<Outcome, StoreError> {
+    pub(super) fn commit(
+        self,
+        config: &Config,
+        transport: Option<&str>,
+        tx: &Connection,
+    ) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
         let in_dialogue = self.is_in_dialogue();
         let Plan { arrival, now, header, authenticity, content } = self;
-        let via = arrival.via.as_str();
+        let via = transport.unwrap_or(arrival.via.as_str());
         let forget_after = now.saturating_add(config.pool.keep_raw);
         let whole = &arrival.raw;
         let mut seqs = Vec::new();
@@ -99,17 +104,24 @@ impl Plan {
                 match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
                     Ok(Some(seq)) => seqs.push(seq),
                     Ok(None) => {}
-                    Err(why) => not_taken.push(NotTaken { place: "the mail".to_owned(), why, bytes: None }),
+                    Err(why) => {
+                        not_taken.push(NotTaken { place: "the mail".to_owned(), why, bytes: None, id: None })
+                    }
                 }
             }
         }
+        let author = header.from.as_ref().map(|from| people::canonical(&from.address));
+        let author = author.and_then(|author| Address::new(format!("mailto:{author}")).ok());
         let raw = NewRaw { raw: whole, received: arrival.received, via, forget_after };
         asides::keep_raw(tx, &seqs, &raw, RAW_MAX)?;
         let took_something = !outcome.taken.is_empty() || !outcome.known.is_empty();
         for it in not_taken {
             // What is refused in the dialogue leaves no trace here. Beside something good, from a
             // relay, or in conflict with what is here, it is kept for the operator to look at.
-            let keep = (took_something || !in_dialogue || matches!(it.why, Refused::Conflict(_)))
+            // The mail as it is may be all there is to keep; not with what looks like a key in it.
+            let holds_key = it.bytes.is_none() && contains(whole, b"key exchange");
+            let keep = !holds_key
+                && (took_something || !in_dialogue || matches!(it.why, Refused::Conflict(_)))
                 && !it.why.is_temporary()
                 && !matches!(it.why, Refused::KeyExchange);
             if keep {
@@ -118,8 +130,8 @@ impl Plan {
                     reason: &reason,
                     place: &it.place,
                     raw: it.bytes.as_deref().unwrap_or(whole),
-                    author: None,
-                    id: None,
+                    author: author.as_ref(),
+                    id: it.id,
                     received: arrival.received,
                     via,
                     forget_after,
@@ -132,6 +144,10 @@ impl Plan {
         }
         Ok(outcome)
     }
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|window| window == word)
 }
 
 /// The facts of an arrival that every message in it shares.
@@ -151,25 +167,26 @@ fn admit_message(
     came: &Came<'_>,
     outcome: &mut Outcome,
 ) -> Result<Result<Option<i64>, NotTaken>, StoreError> {
-    let Candidate { place, message, alternatives, held_until } = candidate;
-    let neighbour = message.sender().address.clone();
+    let Candidate { place, new, alternatives, held_until } = candidate;
+    let neighbour = new.message().sender().address.clone();
     let refuse = |place: String, why: Refused, message: &Message| {
-        Ok(Err(NotTaken { place, why, bytes: Some(message.write()) }))
+        Ok(Err(NotTaken { place, why, bytes: Some(message.write()), id: Some(message.id()) }))
     };
     let keys = stored_keys::for_verifying(tx, &neighbour)?;
-    let (message, verified) = if keys.is_empty() {
-        if message.signature.is_signed() {
-            return refuse(place, Refused::NoKey(neighbour), &message);
+    let (mut new, verified) = if keys.is_empty() {
+        if new.message().signature.is_signed() {
+            return refuse(place, Refused::NoKey(neighbour), new.message());
         }
-        (message, false)
+        (new, false)
     } else {
         let mut first_error = None;
         let mut found = None;
-        'readings: for reading in std::iter::once(&message).chain(&alternatives) {
+        'readings: for reading in std::iter::once(None).chain(alternatives.iter().map(Some)) {
             for key in &keys {
-                match keys::verify(&key.key, reading, key.scheme, key.scheme_pinned) {
+                match keys::verify(&key.key, reading.unwrap_or(new.message()), key.scheme, key.scheme_pinned)
+                {
                     Ok(scheme) => {
-                        found = Some((reading.clone(), key.id, scheme));
+                        found = Some((reading.cloned(), key.id, scheme));
                         break 'readings;
                     }
                     Err(error) => first_error = first_error.or(Some(error)),
@@ -179,9 +196,10 @@ fn admit_message(
         match found {
             Some((reading, key, scheme)) => {
                 stored_keys::verified(tx, key, scheme, came.now)?;
-                (reading, true)
+                // `None`: the first reading, whose hashes are there already.
+                (reading.map_or(new, |other| NewMessage::new(other, came.received, came.via)), true)
             }
-            None => return refuse(place, first_error.unwrap_or(SignatureError::Wrong).into(), &message),
+            None => return refuse(place, first_error.unwrap_or(SignatureError::Wrong).into(), new.message()),
         }
     };
     // The mail's author is the neighbour itself, and is known for sure.
@@ -189,8 +207,8 @@ fn admit_message(
         && neighbour
             .mail_address()
             .is_some_and(|mailbox| came.author.is_some_and(|author| policy::same_mailbox(author, mailbox)));
-    let mut new = NewMessage::new(message, came.received, came.via);
     new.scope = policy::scope_of(Provenance::Peer, false, policy::FirstPost::Ask);
+    new.via = came.via.to_owned();
     new.verified = verified;
     new.held_until = held_until;
     new.authenticity = if verified {
@@ -377,7 +395,9 @@ fn for_postmaster(
         ));
     };
     let why = format!("a mail for the postmaster is kept aside as number {id}");
-    notice(tx, config, &format!("postmaster-{id}"), &why, serde_json::json!({ "aside": id }), now)?;
+    // One notice an hour, whatever comes: else anybody could make us send mail.
+    let hour = now.as_secs().div_euclid(3600);
+    notice(tx, config, &format!("postmaster-{hour}"), &why, serde_json::json!({ "aside": id }), now)?;
     outcome.note = Some("kept for the postmaster".to_owned());
     outcome.wakes_sender = true;
     Ok(())

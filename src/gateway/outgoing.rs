@@ -281,7 +281,8 @@ fn notice(conn: &Connection, config: &Config, delivery: &Delivery) -> Result<Mad
         subject = "cmr-mail: mail for the postmaster".to_owned();
         let Some(aside) = asides::get(conn, id)? else { return Ok(Made::Gone("what it was about is gone")) };
         paragraphs.push(format!(
-            "It is {} bytes long and can be read with: cmr-mail show --aside {id}. It is kept until {}.",
+            "It is {} bytes long and can be read with: cmr-mail show --aside {id}. It is kept until {}. \
+             Others that came in the same hour: cmr-mail show --aside.",
             aside.bytes,
             aside.forget_after.rfc3339()
         ));

@@ -20,8 +20,8 @@ mod slots;
 mod tests;
 
 pub use nearest::{
-    MIN_GAIN_BITS, MIN_GAIN_SHARE, NOMINEES, PEER_MIN_GAIN_BITS, PEER_MIN_GAIN_SHARE, PeerCost, Query,
-    Scored, VIEW,
+    MIN_GAIN_BITS, MIN_GAIN_SHARE, NOMINEES, PEER_MIN_GAIN_BITS, PEER_MIN_GAIN_SHARE, PEER_NOMINEES,
+    PeerCost, Query, Scored, VIEW,
 };
 
 use crate::distance::{Coder, Deflate, oldest, words};

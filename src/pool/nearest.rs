@@ -30,8 +30,9 @@ const SEARCHED: usize = super::INDEXED;
 /// How many messages the words nominate for measuring.
 pub const NOMINEES: usize = 32;
 
-/// How many peers the words nominate for measuring; a profile of 32 KiB costs a millisecond.
-const PEER_NOMINEES: usize = 16;
+/// How many peers the words nominate for measuring. A full profile costs one to two milliseconds,
+/// and the first few decide.
+pub const PEER_NOMINEES: usize = 8;
 
 /// How many postings one look-up reads.
 const POSTINGS: usize = 20_000;
@@ -108,7 +109,7 @@ pub struct Scored {
 pub struct PeerCost {
     /// The peer.
     pub address: Address,
-    /// C(X|Yi), bits. C(X) if it has sent nothing that shares a word with X.
+    /// C(X|Yi), bits. C(X) if it was not measured.
     pub bits: f64,
     /// C(X) − C(X|Yi), bits.
     pub gain_bits: f64,
@@ -118,6 +119,10 @@ pub struct PeerCost {
     pub distance: f64,
     /// How many messages it has been credited for.
     pub messages: u64,
+    /// How many words its text shares with X that not everybody uses.
+    pub shared: u32,
+    /// Whether it was measured: the [`PEER_NOMINEES`] that share most are.
+    pub measured: bool,
     /// Whether the gain says anything: at least [`PEER_MIN_GAIN_BITS`] and
     /// [`PEER_MIN_GAIN_SHARE`], and a shared word that not everybody uses.
     pub signal: bool,
@@ -190,35 +195,38 @@ impl Pool {
     }
 
     /// [`Pool::peer_costs`] under a metric of choice. Measured are the candidates that share a
-    /// telling word with X, at most 16 of them, those with the most and rarest first.
+    /// telling word with X, at most [`PEER_NOMINEES`], those with the most and rarest first.
     #[must_use]
     pub fn peer_costs_by(&self, body: &[u8], candidates: &[Address], metric: Metric) -> Vec<PeerCost> {
         let x = oldest(body, VIEW);
         let x_bits = self.coder.bits(x);
         let clues = self.clues_of(x, &[&self.public], true);
-        let mut weights: Vec<(f64, &Address)> = candidates
+        let mut sharing: Vec<(f64, u32, &Address)> = candidates
             .iter()
             .filter_map(|address| {
                 let seen = self.profiles.get(address)?.seen(self.coder());
-                let weight: f64 = clues
+                let (weight, shared) = clues
                     .iter()
                     .filter(|clue| clue.telling && seen.words.contains(&clue.hash))
-                    .map(|clue| clue.rarity.max(0.01))
-                    .sum();
-                (weight > 0.0).then_some((weight, address))
+                    .fold((0.0, 0), |(weight, n), clue| (weight + clue.rarity, n + 1));
+                (shared > 0).then_some((weight, shared, address))
             })
             .collect();
-        weights
-            .sort_by(|(a, at), (b, bt)| b.partial_cmp(a).unwrap_or(Ordering::Equal).then_with(|| at.cmp(bt)));
-        let measured: HashSet<&Address> =
-            weights.into_iter().take(PEER_NOMINEES).map(|(_, address)| address).collect();
+        sharing.sort_by(|(a, _, at), (b, _, bt)| {
+            b.partial_cmp(a).unwrap_or(Ordering::Equal).then_with(|| at.cmp(bt))
+        });
+        let sharing: HashMap<&Address, (u32, bool)> = sharing
+            .into_iter()
+            .enumerate()
+            .map(|(place, (_, shared, address))| (address, (shared, place < PEER_NOMINEES)))
+            .collect();
         candidates
             .iter()
             .map(|address| {
                 let profile = self.profiles.get(address);
                 let seen = profile.map(|p| p.seen(self.coder()));
                 let (y, y_bits) = seen.map_or((&b""[..], 0.0), |s| (&s.text, s.bits));
-                let known = measured.contains(address);
+                let (shared, known) = sharing.get(address).copied().unwrap_or_default();
                 let x_given_y = if known { self.coder.bits_after(x, y, y_bits).min(x_bits) } else { x_bits };
                 let y_given_x = if metric.is_symmetric() && !y.is_empty() {
                     self.coder.bits_after(y, x, x_bits)
@@ -233,6 +241,8 @@ impl Pool {
                     gain_share: m.gain_share(),
                     distance: metric.distance(&m),
                     messages: profile.map_or(0, |p| p.messages),
+                    shared,
+                    measured: known,
                     signal: known && m.gain() >= PEER_MIN_GAIN_BITS && m.gain_share() >= PEER_MIN_GAIN_SHARE,
                 }
             })

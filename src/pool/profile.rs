@@ -106,8 +106,11 @@ impl Profiles {
         self.pinned = pinned;
     }
 
-    /// Credits a peer with a message.
+    /// Credits a peer with a message, once: a message that is inserted again earns nothing new.
     pub(super) fn credit(&mut self, peer: &Address, seq: i64, author: &Address, body: &[u8]) {
+        if self.by_address.get(peer).is_some_and(|p| p.pieces.iter().any(|piece| piece.seq == seq)) {
+            return;
+        }
         self.credits += 1;
         if !self.by_address.contains_key(peer) && !self.make_room() {
             return;

@@ -121,8 +121,11 @@ fn walk(
         ));
         return;
     }
-    // An author's own earlier message is no answer, however strong.
-    let by_others = |s: &&Scored| pool.get(s.seq).is_some_and(|y| y.author != origin.address);
+    // An author's own earlier message is no answer, however strong. The author of a message that
+    // was posted here may be known by another address than the alias in its origin line.
+    let by_others = |s: &&Scored| {
+        pool.get(s.seq).is_some_and(|y| y.author != origin.address && y.hops.last() != Some(&origin.address))
+    };
     let strongest = found
         .iter()
         .filter(by_others)
@@ -250,6 +253,9 @@ fn why(candidate: &Candidate) -> String {
         (Some(chosen), _) => chosen.clone(),
         (None, Some(no)) => no.to_string(),
         (None, None) if cost.signal => format!("not needed: {}", knows(cost)),
+        (None, None) if cost.shared > 0 && !cost.measured => {
+            format!("not measured: it shares {} words with it, others share more", cost.shared)
+        }
         (None, None) if cost.messages == 0 => "it has sent nothing yet".to_owned(),
         (None, None) => "nothing it has sent is about this".to_owned(),
     }

@@ -182,7 +182,10 @@ impl Store {
         migrate::migrate(&mut conn)?;
         meta::ensure_salt(&conn)?;
         // Finishes a scrub that a crash cut short, and keeps the log from growing over starts.
-        checkpoint(&conn, "TRUNCATE", Duration::from_millis(250), options.busy_timeout)?;
+        // That it can't be done (a full disk, another process) is no reason not to start.
+        if let Err(error) = checkpoint(&conn, "TRUNCATE", Duration::from_millis(250), options.busy_timeout) {
+            tracing::warn!(%error, "the write-ahead log was not emptied at the start");
+        }
         Self::start(path, conn, options)
     }
 

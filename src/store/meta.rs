@@ -31,6 +31,9 @@ pub fn set<T: ToSql>(tx: &Connection, name: &str, value: T) -> Result<(), StoreE
 /// Makes the salt if there is none yet. Crash argument: a salt that was lost before its commit
 /// has salted nothing yet.
 pub(super) fn ensure_salt(conn: &Connection) -> Result<(), StoreError> {
+    if get::<Vec<u8>>(conn, "salt")?.is_some() {
+        return Ok(());
+    }
     let mut salt = [0u8; 32];
     getrandom::fill(&mut salt).map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;
     conn.execute(

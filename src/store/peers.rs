@@ -95,6 +95,37 @@ pub fn list(conn: &Connection) -> Result<Vec<Peer>, StoreError> {
     Ok(select.query_map([], peer)?.collect::<Result<_, _>>()?)
 }
 
+/// The peers that a message may be sent to, those credited or heard last first, at most `limit` of
+/// them; then, up to `limit` in all, those heard last among the others, so that `explain` can say
+/// why nothing goes there. Pinned and listed ones are never cut off by the limit.
+///
+/// # Errors
+/// Those of any read.
+pub fn contacts(conn: &Connection, limit: usize) -> Result<Vec<Peer>, StoreError> {
+    let mut chosen = conn.prepare_cached(&format!(
+        "{SELECT} WHERE (p.pinned = 1 OR p.listed = 1 OR p.authenticated_at IS NOT NULL) AND (p.pinned = 1 OR p.listed = 1)
+          ORDER BY ifnull(p.credited_at, p.last_seen) DESC, p.id"
+    ))?;
+    let mut all = chosen.query_map([], peer)?.collect::<Result<Vec<_>, _>>()?;
+    let mut proven = conn.prepare_cached(&format!(
+        "{SELECT} WHERE (p.pinned = 1 OR p.listed = 1 OR p.authenticated_at IS NOT NULL)
+                    AND p.pinned = 0 AND p.listed = 0
+          ORDER BY ifnull(p.credited_at, p.last_seen) DESC LIMIT ?1"
+    ))?;
+    let room = |all: &Vec<Peer>| whole(limit.saturating_sub(all.len()));
+    for row in proven.query_map([room(&all)], peer)? {
+        all.push(row?);
+    }
+    let mut heard = conn.prepare_cached(&format!("{SELECT} ORDER BY p.last_seen DESC LIMIT ?1"))?;
+    let last = heard.query_map([whole(limit)], peer)?.collect::<Result<Vec<_>, _>>()?;
+    for other in last {
+        if all.len() < limit && all.iter().all(|known| known.id != other.id) {
+            all.push(other);
+        }
+    }
+    Ok(all)
+}
+
 /// How many peers are known.
 ///
 /// # Errors

@@ -6,7 +6,6 @@
 //! hardly ever); a promise to erase can't rest on "rare". So samples of what is removed are
 //! looked for in the files afterwards, and if one is found the database is rewritten.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
@@ -164,11 +163,13 @@ const BLOCK: usize = 1 << 20;
 
 pub(super) fn scan(file: &File, samples: &[Vec<u8>]) -> std::io::Result<bool> {
     let Some(longest) = samples.iter().map(Vec::len).max() else { return Ok(false) };
-    // By their first bytes: one look per position, however many there are.
-    let mut by_head: HashMap<[u8; 4], Vec<&[u8]>> = HashMap::new();
+    // By their first two bytes: hardly any position of the file gets past this one look.
+    let mut by_head: Vec<Vec<&[u8]>> = vec![Vec::new(); 1 << 16];
     for sample in samples {
-        if let Some(head) = sample.first_chunk() {
-            by_head.entry(*head).or_default().push(sample);
+        if let [first, second, ..] = sample[..]
+            && let Some(candidates) = by_head.get_mut(usize::from(u16::from_be_bytes([first, second])))
+        {
+            candidates.push(sample);
         }
     }
     let mut buffer = Vec::with_capacity(BLOCK.saturating_add(longest));
@@ -179,11 +180,15 @@ pub(super) fn scan(file: &File, samples: &[Vec<u8>]) -> std::io::Result<bool> {
         let read = file.read_at(buffer.get_mut(kept..).unwrap_or_default(), offset)?;
         buffer.truncate(kept.saturating_add(read));
         offset = offset.saturating_add(read as u64);
-        let found = buffer.windows(4).enumerate().any(|(at, head)| {
-            let Ok(head) = <[u8; 4]>::try_from(head) else { return false };
-            let Some(candidates) = by_head.get(&head) else { return false };
-            let rest = buffer.get(at..).unwrap_or_default();
-            candidates.iter().any(|sample| rest.starts_with(sample))
+        let found = buffer.windows(2).enumerate().any(|(at, head)| {
+            let [first, second] = head else { return false };
+            let candidates = by_head.get(usize::from(u16::from_be_bytes([*first, *second])));
+            candidates.is_some_and(|candidates| {
+                !candidates.is_empty() && {
+                    let rest = buffer.get(at..).unwrap_or_default();
+                    candidates.iter().any(|sample| rest.starts_with(sample))
+                }
+            })
         });
         if found {
             return Ok(true);

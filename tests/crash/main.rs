@@ -7,6 +7,8 @@ mod replay;
 #[path = "../support/shim.rs"]
 mod shim;
 
+mod daemon;
+
 use replay::{Point, Record, Replay, read_files, read_trace};
 use rusqlite::Connection;
 use shim::{CRASHED, CrashAt};

@@ -229,11 +229,6 @@ static int plain_openat(int at, const char *name, int flags, mode_t mode)
     return REAL(openat)(at, name, flags, mode);
 }
 
-static int plain_openat64(int at, const char *name, int flags, mode_t mode)
-{
-    return REAL(openat64)(at, name, flags, mode);
-}
-
 #define MODE(flags, before)                          \
     mode_t mode = 0;                                 \
     if ((flags) & (O_CREAT | O_TMPFILE)) {           \
@@ -249,32 +244,15 @@ int open(const char *name, int flags, ...)
     return open_recorded(plain_openat, AT_FDCWD, name, flags, mode);
 }
 
-int open64(const char *name, int flags, ...)
-{
-    MODE(flags, flags)
-    return open_recorded(plain_openat64, AT_FDCWD, name, flags, mode);
-}
-
 int openat(int at, const char *name, int flags, ...)
 {
     MODE(flags, flags)
     return open_recorded(plain_openat, at, name, flags, mode);
 }
 
-int openat64(int at, const char *name, int flags, ...)
-{
-    MODE(flags, flags)
-    return open_recorded(plain_openat64, at, name, flags, mode);
-}
-
 int creat(const char *name, mode_t mode)
 {
     return open_recorded(plain_openat, AT_FDCWD, name, O_CREAT | O_WRONLY | O_TRUNC, mode);
-}
-
-int creat64(const char *name, mode_t mode)
-{
-    return open_recorded(plain_openat64, AT_FDCWD, name, O_CREAT | O_WRONLY | O_TRUNC, mode);
 }
 
 /* ---- writing: files and acknowledgements ---- */
@@ -305,11 +283,9 @@ static char *gather(const struct iovec *parts, size_t count, size_t *length)
     return data;
 }
 
-#define ACKNOWLEDGES(data, length) memmem(data, length, "250 2.0.0", 9)
-
 static void acknowledgement(int fd, const void *data, size_t length)
 {
-    if (trace_fd < 0 || !ACKNOWLEDGES(data, length) || !is_socket(fd))
+    if (trace_fd < 0 || !memmem(data, length, "250 2.0.0", 9) || !is_socket(fd))
         return;
     pthread_mutex_lock(&lock);
     record(K_ACK, "", 0, data, length);
@@ -377,18 +353,7 @@ ssize_t pwrite(int fd, const void *data, size_t length, off_t offset)
     return write_recorded(fd, &part, 1, offset);
 }
 
-ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset)
-{
-    struct iovec part = {(void *)data, length};
-    return write_recorded(fd, &part, 1, offset);
-}
-
 ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset)
-{
-    return write_recorded(fd, parts, count, offset);
-}
-
-ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t offset)
 {
     return write_recorded(fd, parts, count, offset);
 }
@@ -428,11 +393,6 @@ int ftruncate(int fd, off_t length)
     return done;
 }
 
-int ftruncate64(int fd, off64_t length)
-{
-    return ftruncate(fd, length);
-}
-
 int truncate(const char *name, off_t length)
 {
     char buffer[PATH_MAX];
@@ -445,11 +405,6 @@ int truncate(const char *name, off_t length)
         record(K_TRUNCATE, path, (uint64_t)length, "", 0);
     pthread_mutex_unlock(&lock);
     return done;
-}
-
-int truncate64(const char *name, off64_t length)
-{
-    return truncate(name, length);
 }
 
 /* ---- syncing, and dying of it ---- */
@@ -597,31 +552,16 @@ void *mmap(void *address, size_t length, int protection, int flags, int fd, off_
     return (void *)syscall(SYS_mmap, address, length, protection, flags, fd, offset);
 }
 
-void *mmap64(void *address, size_t length, int protection, int flags, int fd, off64_t offset)
-{
-    return mmap(address, length, protection, flags, fd, offset);
-}
-
 int fallocate(int fd, int mode, off_t offset, off_t length)
 {
     unmodelled_fd(fd, "fallocate");
     return REAL(fallocate)(fd, mode, offset, length);
 }
 
-int fallocate64(int fd, int mode, off64_t offset, off64_t length)
-{
-    return fallocate(fd, mode, offset, length);
-}
-
 int posix_fallocate(int fd, off_t offset, off_t length)
 {
     unmodelled_fd(fd, "posix_fallocate");
     return REAL(posix_fallocate)(fd, offset, length);
-}
-
-int posix_fallocate64(int fd, off64_t offset, off64_t length)
-{
-    return posix_fallocate(fd, offset, length);
 }
 
 ssize_t copy_file_range(int in, off64_t *in_at, int out, off64_t *out_at, size_t length,
@@ -637,19 +577,23 @@ ssize_t sendfile(int out, int in, off_t *offset, size_t length)
     return ((ssize_t(*)(int, int, off_t *, size_t))real("sendfile"))(out, in, offset, length);
 }
 
-ssize_t sendfile64(int out, int in, off64_t *offset, size_t length)
-{
-    return sendfile(out, in, offset, length);
-}
-
 ssize_t splice(int in, off64_t *in_at, int out, off64_t *out_at, size_t length, unsigned flags)
 {
     unmodelled_fd(out, "splice");
     return REAL(splice)(in, in_at, out, out_at, length, flags);
 }
 
-/* Forces everything out; taken as a sync of each file it would be more than it promises. */
-int sync_file_range(int fd, off64_t offset, off64_t length, unsigned flags)
-{
-    return REAL(sync_file_range)(fd, offset, length, flags);
-}
+/* off_t has 64 bits here, so these are the same functions under other names. */
+#define ALIAS(type, name, of, ...) type name(__VA_ARGS__) __attribute__((alias(#of)))
+_Static_assert(sizeof(off_t) == sizeof(off64_t), "a 64-bit system is needed");
+ALIAS(int, open64, open, const char *, int, ...);
+ALIAS(int, openat64, openat, int, const char *, int, ...);
+ALIAS(int, creat64, creat, const char *, mode_t);
+ALIAS(ssize_t, pwrite64, pwrite, int, const void *, size_t, off64_t);
+ALIAS(ssize_t, pwritev64, pwritev, int, const struct iovec *, int, off64_t);
+ALIAS(int, ftruncate64, ftruncate, int, off64_t);
+ALIAS(int, truncate64, truncate, const char *, off64_t);
+ALIAS(int, fallocate64, fallocate, int, int, off64_t, off64_t);
+ALIAS(int, posix_fallocate64, posix_fallocate, int, off64_t, off64_t);
+ALIAS(ssize_t, sendfile64, sendfile, int, int, off64_t *, size_t);
+ALIAS(void *, mmap64, mmap, void *, size_t, int, int, int, off64_t);

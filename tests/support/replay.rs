@@ -416,10 +416,14 @@ impl Replay {
     }
 
     fn lay_out(&self, files: &Files) {
-        if self.scratch.exists() {
-            std::fs::remove_dir_all(&self.scratch).expect("the scratch folder is ours");
-        }
         std::fs::create_dir_all(&self.scratch).expect("the scratch folder");
+        // The folder itself stays: a data directory's mode matters to what opens it.
+        for entry in std::fs::read_dir(&self.scratch).expect("the scratch folder") {
+            let path = entry.expect("an entry").path();
+            let removed =
+                if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            removed.expect("the scratch folder is ours");
+        }
         for directory in &self.disk.directories {
             std::fs::create_dir_all(self.scratch.join(directory)).expect("a folder in it");
         }

@@ -161,7 +161,7 @@ impl Smarthost {
         Ok(self)
     }
 
-    /// Believes these certificate authorities (PEM, one or more) and no others.
+    /// Believes these certificate authorities (PEM, one or more) beside those of the system.
     ///
     /// # Errors
     /// When the text holds no certificate that can be read.
@@ -213,9 +213,6 @@ impl Smarthost {
     fn connector(&self) -> Result<TlsConnector, SmarthostError> {
         let mut builder = TlsConnector::builder();
         builder.min_protocol_version(Some(Protocol::Tlsv12));
-        if !self.authorities.is_empty() {
-            builder.disable_built_in_roots(true);
-        }
         for der in &self.authorities {
             builder.add_root_certificate(Certificate::from_der(der)?);
         }

@@ -139,6 +139,12 @@ CREATE TABLE peer (
     credited_at      INTEGER
 ) STRICT;
 
+-- What a routing decision asks for each batch: whom we may send to, and who was heard last. Without
+-- these a stranger could slow every decision down by sending from a hundred thousand addresses.
+CREATE INDEX peer_standing ON peer (ifnull(credited_at, last_seen) DESC)
+    WHERE pinned = 1 OR listed = 1 OR authenticated_at IS NOT NULL;
+CREATE INDEX peer_heard ON peer (last_seen DESC);
+
 -- Shared keys. One current and one previous at most; several may be pending, when exchanges
 -- cross. What was valid stays valid until a message verifies under the new one.
 CREATE TABLE key (

@@ -10,7 +10,7 @@ fn sound(store: &Store) {
 }
 
 fn big(n: usize, bytes: usize) -> NewMessage {
-    let time = format!("13:00:00.{n}");
+    let time = format!("13:00:00.{n:06}");
     new(&[(&time, "mailto:big@example.org")], &format!("{n} {}", "b".repeat(bytes)))
 }
 
@@ -94,6 +94,7 @@ fn a_disk_that_refuses_writes_is_told_and_passes() {
         .args(["-c", r#"trap "" XFSZ; exec "$0" --exact "$1" --ignored --test-threads=1"#])
         .arg(std::env::current_exe().unwrap())
         .arg(CHILD)
+        .env("CMR_MAIL_LIMITED", "1")
         .output()
         .unwrap();
     let output = String::from_utf8_lossy(&status.stdout).into_owned();
@@ -104,6 +105,10 @@ fn a_disk_that_refuses_writes_is_told_and_passes() {
 #[test]
 #[ignore = "run by the test above in a process of its own"]
 fn child_whose_disk_refuses_writes() {
+    // Without that shell the signal would end the whole run.
+    if std::env::var_os("CMR_MAIL_LIMITED").is_none() {
+        return;
+    }
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let hard = getrlimit(Resource::Fsize).maximum;
     let limit = |bytes| setrlimit(Resource::Fsize, Rlimit { current: bytes, maximum: hard }).unwrap();
@@ -129,6 +134,72 @@ fn child_whose_disk_refuses_writes() {
         sound(&temp.store);
     }
     assert_eq!(temp.store.stats().unwrap().lost, 10);
+    sound(&temp.reopen().store);
+}
+
+/// The name under which the test below runs itself again.
+const SMALL: &str = "store::tests::failures::child_on_a_small_disk";
+
+#[test]
+fn a_disk_that_is_really_full_is_told_and_passes() {
+    // A file system of 3 MiB, in a namespace of its own; where the system does not allow that,
+    // the two tests beside this one have to do.
+    let dir = tempfile::tempdir().unwrap();
+    let script =
+        r#"mount -t tmpfs -o size=3m none "$2" && exec "$0" --exact "$1" --ignored --test-threads=1"#;
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .arg(SMALL)
+        .arg(dir.path())
+        .env("TMPDIR", dir.path())
+        .env("CMR_MAIL_SMALL_DISK", dir.path())
+        .output();
+    let text = output.as_ref().map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    if !text.contains("running 1 test") {
+        println!("not run, no namespaces here: {output:?}");
+        return;
+    }
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "run by the test above on a file system of its own"]
+fn child_on_a_small_disk() {
+    let Some(place) = std::env::var_os("CMR_MAIL_SMALL_DISK") else { return };
+    let filler = Path::new(&place).join("filler");
+    let temp = temp();
+    let mut stored = 0;
+    let full = (0..1000).find_map(|n| match temp.store.write(move |tx| admit(tx, &big(n, 50_000))) {
+        Ok(Admitted::New(_)) => {
+            stored += 1;
+            None
+        }
+        Err(error) => Some(error),
+        other => panic!("{other:?}"),
+    });
+    let full = full.unwrap();
+    assert!(matches!(full, StoreError::Full(_)), "{full:?}");
+    assert!(stored > 5, "{stored}");
+    assert_eq!(number(&temp.store, "SELECT count(*) FROM message"), stored);
+    sound(&temp.store);
+    // What was stored can be evicted, and then there is room again.
+    for seq in 1..=stored {
+        let evicted = temp.store.write(move |tx| crate::store::messages::evict(tx, seq, NOON, at(9)));
+        if let Err(error) = evicted {
+            assert!(error.is_transient(), "{error:?}");
+        }
+    }
+    // Somebody else fills the disk to the last byte, and goes away again.
+    let mut bytes = vec![b'f'; 4 << 20];
+    while std::fs::write(&filler, &bytes).is_err() && bytes.len() > 4096 {
+        bytes.truncate(bytes.len() - 4096);
+    }
+    let refused = (2000..2400).find_map(|n| temp.store.write(move |tx| admit(tx, &big(n, 50_000))).err());
+    assert!(refused.is_some_and(|error| error.is_transient()));
+    std::fs::remove_file(&filler).unwrap();
+    put(&temp.store, nth(1));
+    sound(&temp.store);
     sound(&temp.reopen().store);
 }
 

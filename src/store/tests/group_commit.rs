@@ -324,3 +324,52 @@ fn readers_see_one_moment_and_are_bounded() {
     }
     assert_eq!(number(&temp.store, "SELECT count(*) FROM message"), 2);
 }
+
+/// Figures, not a verdict: `cargo test --release --lib how_fast -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures; run it by hand on a quiet machine"]
+fn how_fast_messages_are_stored() {
+    use std::io::Write;
+    use std::time::Instant;
+    let temp = temp();
+    let mut file = std::fs::File::create(temp.dir.path().join("probe")).unwrap();
+    let started = Instant::now();
+    for _ in 0..200 {
+        file.write_all(&[0; 8192]).unwrap();
+        file.sync_data().unwrap();
+    }
+    println!("append 8 KiB and fdatasync: {:?}", started.elapsed() / 200);
+    let new = |n: usize| {
+        let time = format!("12:{:02}:{:02}.{n:09}", n / 60 % 60, n % 60);
+        let text = format!("{n} {}", "some words of a mail, two kilobytes of them; ".repeat(45));
+        super::new(
+            &[(&format!("13:00:00.{n:09}"), "mailto:peer@example.net"), (&time, "mailto:author@example.org")],
+            &text,
+        )
+    };
+    for (threads, each) in [(1, 300), (20, 500), (100, 100)] {
+        let before = temp.store.stats().unwrap();
+        let started = Instant::now();
+        let workers: Vec<_> = (0..threads)
+            .map(|t| {
+                let store = temp.store.clone();
+                thread::spawn(move || {
+                    for w in 0..each {
+                        let new = new(threads * 100_000 + t * each + w);
+                        put(&store, new);
+                    }
+                })
+            })
+            .collect();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        let seconds = started.elapsed().as_secs_f64();
+        let after = temp.store.stats().unwrap();
+        let jobs = after.jobs - before.jobs;
+        println!(
+            "{threads} threads: {:.0} messages/s, {:.1} per commit, {:.0} commits/s",
+            jobs as f64 / seconds,
+            jobs as f64 / (after.commits - before.commits) as f64,
+            (after.commits - before.commits) as f64 / seconds,
+        );
+    }
+}

@@ -200,7 +200,7 @@ CREATE TABLE tally (
     at   INTEGER NOT NULL
 ) STRICT;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'd2e1f267471d553cb1c289ac606785b7a076c241313daf4ad855f6faf4bf384d');
+INSERT INTO "meta" VALUES ('salt', x'8030b5b8dbed070ea07819b3098f1de70272693a07bd091f3ded86bf5dd07d88');
 INSERT INTO "total" VALUES ('aside', 1, 1);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
@@ -242,6 +242,9 @@ CREATE INDEX message_raw ON message (raw) WHERE raw IS NOT NULL;
 CREATE INDEX message_person ON message (person) WHERE person IS NOT NULL;
 CREATE UNIQUE INDEX hop_id ON hop (hop_key, tail);
 CREATE UNIQUE INDEX hop_of ON hop (seq, position);
+CREATE INDEX peer_standing ON peer (ifnull(credited_at, last_seen) DESC)
+    WHERE pinned = 1 OR listed = 1 OR authenticated_at IS NOT NULL;
+CREATE INDEX peer_heard ON peer (last_seen DESC);
 CREATE INDEX key_peer ON key (peer);
 CREATE UNIQUE INDEX key_current ON key (peer) WHERE state = 'current';
 CREATE UNIQUE INDEX key_previous ON key (peer) WHERE state = 'previous';
