@@ -137,9 +137,7 @@ pub(super) fn play(stay: bool) -> Result<(), DemoError> {
     let paint = out::paint();
     let started = Instant::now();
     let ears = Ears::open()?;
-    say(&show::words(
-        "Starting three gateways and the mail servers of four people, all on this machine ...",
-    ))?;
+    say(&show::words("Starting three gateways and their mail servers, all on this machine ..."))?;
     let mailboxes: Vec<&str> = PEOPLE.iter().map(|(_, mailbox)| *mailbox).collect();
     let cast: Vec<Settings<'_>> = GATEWAYS.iter().map(|(_, settings)| *settings).collect();
     let mut world = World::start(ears, POST, &mailboxes, &cast)?;
