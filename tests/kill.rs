@@ -44,7 +44,7 @@ struct Load {
 impl Load {
     /// Every third is a person's post, the others are signed CMR messages of a neighbour.
     fn is_post(number: u64) -> bool {
-        number % 3 == 0
+        number.is_multiple_of(3)
     }
 
     /// Stands in the text of mail `number` and of no other.

@@ -537,7 +537,7 @@ fn the_answer_arrives_in_the_thread_of_the_question() {
         assert_eq!(reply.code, 250, "{reply:?}");
 
         let answer = sink.wait_for(&person, |_| true);
-        assert_eq!(answer.to, [person.clone()]);
+        assert_eq!(answer.to, std::slice::from_ref(&person));
         let field = |name: &str| answer.field(name).unwrap_or_default();
         assert_eq!(field("In-Reply-To"), format!("<question-{by}@people.test>"));
         assert_eq!(field("References"), format!("<first-{by}@people.test> <question-{by}@people.test>"));
