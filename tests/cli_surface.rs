@@ -61,7 +61,7 @@ fn every_verb_explains_itself_within_80_columns() {
             assert!(!ended.out.contains('\u{1b}'), "{verb}");
         }
         let top_level = !verb.contains(' ');
-        if top_level && *verb != "" {
+        if top_level && !verb.is_empty() {
             let ended = house.run(&format!("{verb} --help"), b"");
             assert!(ended.out.contains("Examples:"), "{verb} has no examples");
         }

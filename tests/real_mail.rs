@@ -543,11 +543,10 @@ fn the_answer_arrives_in_the_thread_of_the_question() {
         assert_eq!(field("References"), format!("<first-{by}@people.test> <question-{by}@people.test>"));
         assert_eq!(field("Subject"), "Re: Planets");
         assert_eq!(field("Auto-Submitted"), "auto-replied");
-        assert!(
-            field("From").contains("Olga Operator") && field("From").contains("<cmr@home.test>"),
-            "{}",
-            field("From")
-        );
+        let parsed = answer.parsed();
+        let from = parsed.from().and_then(|from| from.first()).unwrap();
+        assert!(from.name().unwrap().contains("Olga Operator"), "{from:?}");
+        assert_eq!(from.address(), Some("cmr@home.test"));
         assert!(field("To").contains(&person) && field("Cc").is_empty());
         // What cannot be delivered comes back to an address that is never answered.
         assert!(answer.from.is_empty() || answer.from.starts_with("cmr+bounce-"), "{}", answer.from);
@@ -585,11 +584,11 @@ fn forwards_are_signed_for_who_shares_a_key_and_the_reference_verifies_them() {
         "first_walks",
         "3",
     );
-    let house = House::new(&config);
-    let daemon = house.start();
-    house.verb(&["keys", "set", peers[0], "--text", KEY, "--scheme", "hmac"]);
-    house.verb(&["keys", "set", peers[1], "--text", KEY, "--scheme", "sha256"]);
     for program in Program::ALL {
+        let house = House::new(&config);
+        let daemon = house.start();
+        house.verb(&["keys", "set", peers[0], "--text", KEY, "--scheme", "hmac"]);
+        house.verb(&["keys", "set", peers[1], "--text", KEY, "--scheme", "sha256"]);
         let by = program.name();
         let body = format!("Is there life on Europa? asks {by}");
         let question = Mail::from("Alice <alice@people.test>")
@@ -650,8 +649,8 @@ fn forwards_are_signed_for_who_shares_a_key_and_the_reference_verifies_them() {
             .filter(|to| *to != "mailto:alice@people.test")
             .collect();
         assert_eq!(told, BTreeSet::from(peers), "{explained}");
+        assert!(daemon.stop().success());
     }
-    assert!(daemon.stop().success());
 }
 
 #[test]
@@ -662,9 +661,9 @@ fn a_first_post_is_nobodys_before_it_is_confirmed() {
         "pinned",
         r#"["mailto:cmr@peer.test"]"#,
     );
-    let house = House::new(&config);
-    let daemon = house.start();
     for program in Program::ALL {
+        let house = House::new(&config);
+        let daemon = house.start();
         let by = program.name();
         let text = format!("The {by} telescope of Arcetri saw four comets near Ganymede last winter");
         let alice = format!("alice-{by}@people.test");
@@ -754,6 +753,6 @@ fn a_first_post_is_nobodys_before_it_is_confirmed() {
         let new = ids(&house).split_off(count);
         assert_eq!(new.len(), 1);
         assert_eq!(house.show(&new[0]).unwrap()["scope"], "public");
+        assert!(daemon.stop().success());
     }
-    assert!(daemon.stop().success());
 }

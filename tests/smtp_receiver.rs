@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cmr_mail::config::TlsFiles;
 use cmr_mail::receive::smtp::{Options, bind, serve};
-use cmr_mail::receive::{Arrival, Handler, TlsError, Verdict, load_tls, raise_descriptor_limit};
+use cmr_mail::receive::{Arrival, Handler, Verdict, raise_descriptor_limit};
 use cmr_mail::smtp::{Limits, Mode, Recipients, Reply, SessionConfig};
 use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{Message, SmtpTransport, Transport};
@@ -347,7 +348,7 @@ fn tls_file(name: &str) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_independent_client_delivers_over_tls() {
-    let tls = load_tls(&tls_file("cert.pem"), &tls_file("key.pem")).unwrap();
+    let tls = tls_files("key.pem").acceptor().unwrap().into();
     let mut receiver = start(Options::new(session(), Some(tls)));
     let address = receiver.address;
     let sent = tokio::task::spawn_blocking(move || {
@@ -378,7 +379,7 @@ async fn an_independent_client_delivers_over_tls() {
 
 #[tokio::test]
 async fn a_client_that_does_not_speak_tls_loses_only_its_own_connection() {
-    let tls = load_tls(&tls_file("cert.pem"), &tls_file("key.pem")).unwrap();
+    let tls = tls_files("key.pem").acceptor().unwrap().into();
     let mut session = session();
     session.limits.handshake = Duration::from_millis(50);
     let receiver = start(Options::new(session, Some(tls)));
@@ -394,18 +395,24 @@ async fn a_client_that_does_not_speak_tls_loses_only_its_own_connection() {
     Client::welcome(receiver.address).await;
 }
 
+/// The certificate of the tests with one of the keys.
+fn tls_files(key: &str) -> TlsFiles {
+    TlsFiles { certificate: tls_file("cert.pem"), key: tls_file(key) }
+}
+
 #[test]
 fn unusable_tls_files_are_named() {
-    let certificate = tls_file("cert.pem");
-    let error = |key: &str| load_tls(&certificate, &tls_file(key)).err().unwrap();
-    assert!(matches!(error("sec1-key.pem"), TlsError::NotPkcs8 { .. }));
-    assert!(error("sec1-key.pem").to_string().contains("openssl pkcs8 -topk8"));
-    assert!(matches!(error("missing.pem"), TlsError::Read { .. }));
-    assert!(matches!(error("cert.pem"), TlsError::NotPkcs8 { .. }));
-    let other = error("other-key.pem");
-    assert!(matches!(other, TlsError::Mismatch { .. } | TlsError::Unusable { .. }), "{other}");
-    let swapped = load_tls(&tls_file("key.pem"), &tls_file("key.pem")).err().unwrap();
-    assert!(matches!(swapped, TlsError::Unusable { .. }), "{swapped}");
+    for (key, said) in [
+        ("sec1-key.pem", "openssl pkcs8 -topk8"),
+        ("missing.pem", "missing.pem"),
+        ("cert.pem", "holds no key"),
+        ("other-key.pem", "does not belong to the certificate"),
+    ] {
+        let error = tls_files(key).acceptor().err().unwrap().to_string();
+        assert!(error.contains(said), "{key}: {error}");
+    }
+    let swapped = TlsFiles { certificate: tls_file("key.pem"), key: tls_file("key.pem") };
+    assert!(swapped.acceptor().err().unwrap().to_string().contains("holds no certificate"));
 }
 
 #[tokio::test]

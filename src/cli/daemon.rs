@@ -185,9 +185,7 @@ fn smtp_options(config: &Config) -> Outcome<smtp::Options> {
         .or_else(|e| fail(CONFIG, e.to_string()))?;
     let tls = match &settings.tls {
         None => None,
-        Some(files) => {
-            Some(receive::load_tls(&files.certificate, &files.key).or_else(|e| fail(CONFIG, e.to_string()))?)
-        }
+        Some(files) => Some(files.acceptor().or_else(|e| fail(CONFIG, e.to_string()))?.into()),
     };
     let session = SessionConfig {
         hostname: config.gateway.hostname.clone(),

@@ -1,5 +1,5 @@
 //! The command line: one file per verb. A verb reads its arguments, asks the gateway by
-//! [`Request`] and shows what came back; how a request reaches the gateway stands in [`ask`] alone.
+//! [`Request`] and shows what came back; how a request reaches the gateway stands in `ask` alone.
 //!
 //! This room knows people, terminals and exit codes. It must never know how a request is
 //! carried out, and no other room may know it.

@@ -122,6 +122,8 @@ pub(super) struct NotTaken {
     pub(super) why: Refused,
     /// The bytes to keep aside; `None`: the whole mail.
     pub(super) bytes: Option<Vec<u8>>,
+    /// The public id that it bears, if it could be read: what is removed goes from the asides, too.
+    pub(super) id: Option<MessageId>,
 }
 
 /// What an arrival is, as far as it can be said without the database.
@@ -209,7 +211,7 @@ fn content(
         return Content::Absorbed("a report about a mail of ours");
     }
     let refuse = |place: &str, why: Refused| {
-        Content::Messages(Vec::new(), vec![NotTaken { place: place.to_owned(), why, bytes: None }])
+        Content::Messages(Vec::new(), vec![NotTaken { place: place.to_owned(), why, bytes: None, id: None }])
     };
     let stop = tags.iter().find_map(|tag| tag.strip_prefix(super::people::STOP_TAG));
     match stop.map(|rest| (rest, rest.strip_prefix('-'))) {
@@ -236,6 +238,7 @@ fn content(
             place: fault.place.clone(),
             why: Refused::Unreadable(fault.reason.clone()),
             bytes: None,
+            id: None,
         })
         .collect();
     for found in messages {
@@ -252,11 +255,9 @@ fn content(
                 held_until,
             }),
             Err(why) => {
-                not_taken.push(NotTaken {
-                    place: found.place.clone(),
-                    why,
-                    bytes: Some(found.bytes.clone()),
-                });
+                let id = message::parse(&found.bytes, limits).ok().map(|message| message.id());
+                let (place, bytes) = (found.place.clone(), Some(found.bytes.clone()));
+                not_taken.push(NotTaken { place, why, bytes, id });
             }
         }
     }

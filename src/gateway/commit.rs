@@ -56,11 +56,16 @@ impl Plan {
     ///
     /// # Errors
     /// Those of any write.
-    pub(super) fn commit(self, config: &Config, tx: &Connection) -> Result<Outcome, StoreError> {
+    pub(super) fn commit(
+        self,
+        config: &Config,
+        transport: Option<&str>,
+        tx: &Connection,
+    ) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
         let in_dialogue = self.is_in_dialogue();
         let Plan { arrival, now, header, authenticity, content } = self;
-        let via = arrival.via.as_str();
+        let via = transport.unwrap_or(arrival.via.as_str());
         let forget_after = now.saturating_add(config.pool.keep_raw);
         let whole = &arrival.raw;
         let mut seqs = Vec::new();
@@ -99,10 +104,14 @@ impl Plan {
                 match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
                     Ok(Some(seq)) => seqs.push(seq),
                     Ok(None) => {}
-                    Err(why) => not_taken.push(NotTaken { place: "the mail".to_owned(), why, bytes: None }),
+                    Err(why) => {
+                        not_taken.push(NotTaken { place: "the mail".to_owned(), why, bytes: None, id: None })
+                    }
                 }
             }
         }
+        let author = header.from.as_ref().map(|from| people::canonical(&from.address));
+        let author = author.and_then(|author| Address::new(format!("mailto:{author}")).ok());
         let raw = NewRaw { raw: whole, received: arrival.received, via, forget_after };
         asides::keep_raw(tx, &seqs, &raw, RAW_MAX)?;
         let took_something = !outcome.taken.is_empty() || !outcome.known.is_empty();
@@ -121,8 +130,8 @@ impl Plan {
                     reason: &reason,
                     place: &it.place,
                     raw: it.bytes.as_deref().unwrap_or(whole),
-                    author: None,
-                    id: None,
+                    author: author.as_ref(),
+                    id: it.id,
                     received: arrival.received,
                     via,
                     forget_after,
@@ -161,7 +170,7 @@ fn admit_message(
     let Candidate { place, new, alternatives, held_until } = candidate;
     let neighbour = new.message().sender().address.clone();
     let refuse = |place: String, why: Refused, message: &Message| {
-        Ok(Err(NotTaken { place, why, bytes: Some(message.write()) }))
+        Ok(Err(NotTaken { place, why, bytes: Some(message.write()), id: Some(message.id()) }))
     };
     let keys = stored_keys::for_verifying(tx, &neighbour)?;
     let (mut new, verified) = if keys.is_empty() {
@@ -199,6 +208,7 @@ fn admit_message(
             .mail_address()
             .is_some_and(|mailbox| came.author.is_some_and(|author| policy::same_mailbox(author, mailbox)));
     new.scope = policy::scope_of(Provenance::Peer, false, policy::FirstPost::Ask);
+    new.via = came.via.to_owned();
     new.verified = verified;
     new.held_until = held_until;
     new.authenticity = if verified {

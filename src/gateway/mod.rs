@@ -200,11 +200,16 @@ impl Gateway {
 
     /// The one door in: reads, judges and stores an arrival. Success is said after the commit.
     pub async fn admit_arrival(&self, arrival: Arrival) -> Verdict {
-        self.admit_counted(arrival).await.0
+        self.admit_counted(arrival, None).await.0
     }
 
     /// As [`Gateway::admit_arrival`], with the ids of what was taken or known.
-    pub(crate) async fn admit_counted(&self, arrival: Arrival) -> (Verdict, Vec<String>) {
+    /// `transport` is the name of the way it came by where its kind does not say it (`ssh`).
+    pub(crate) async fn admit_counted(
+        &self,
+        arrival: Arrival,
+        transport: Option<String>,
+    ) -> (Verdict, Vec<String>) {
         let config = self.0.config();
         let blocks = Arc::clone(&read(&self.0.blocks));
         let now = clock::now();
@@ -224,7 +229,8 @@ impl Gateway {
         };
         let in_dialogue = plan.is_in_dialogue();
         let size = plan.arrival.raw.len();
-        let committed = self.0.store.write_async(move |tx| plan.commit(&config, tx)).await;
+        let committed =
+            self.0.store.write_async(move |tx| plan.commit(&config, transport.as_deref(), tx)).await;
         match committed {
             Ok(outcome) => {
                 if outcome.wakes_router {

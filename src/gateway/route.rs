@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
 
 use rusqlite::Connection;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{Inner, clock, commit::destination, people as names};
 use crate::config::Config;
@@ -23,7 +23,7 @@ use crate::store::messages::{self, Kind, Stored, Waiting};
 use crate::store::peers::{self, Peer};
 use crate::store::people::{self, Thread};
 use crate::store::queue::{self, DeliveryKind, Enqueued, NewDelivery};
-use crate::store::{StoreError, meta};
+use crate::store::{StoreError, keys, meta};
 
 /// Decisions in one transaction.
 const BATCH: usize = 32;
@@ -33,6 +33,13 @@ const IN_HEADERS: usize = 32;
 
 /// Peers that are remembered for their standing; the least recent unproven ones go first.
 const PEERS_KEPT: u64 = 100_000;
+
+/// Header lines that are remembered, at most, beyond those of cached messages.
+const IDS_KEPT: u64 = 20_000_000;
+
+/// What may wait in the queue, at most, in bytes of its rows. Beyond it nothing is added: messages
+/// stay in the pool, and `explain` says what would have been sent.
+const QUEUE_MAX: u64 = 1 << 30;
 
 /// How long the routing of things is remembered after the fact: limits and seen mails.
 const LIMITS_KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
@@ -173,6 +180,8 @@ impl Inner {
         let now = clock::now();
         self.store.write(move |tx| {
             messages::forget_expired(tx, now, AT_ONCE)?;
+            messages::forget_beyond(tx, IDS_KEPT, AT_ONCE)?;
+            keys::forget_old(tx, now.saturating_sub(LIMITS_KEPT), now.saturating_sub(LIMITS_KEPT))?;
             crate::store::asides::forget_expired(tx, now, AT_ONCE)?;
             limits::forget(tx, now.saturating_sub(LIMITS_KEPT))?;
             limits::forget_seen(tx, now.saturating_sub(LIMITS_KEPT))?;
@@ -305,7 +314,14 @@ fn record(tx: &Connection, config: &Config, decided: &Decided, now: UnixTime) ->
     let detail = serde_json::to_value(&detail).map_err(|error| StoreError::Row(error.to_string()))?;
     let new = NewDecision { decided: now, verdict: &decision.verdict, detail: &detail, matches: &matches };
     decisions::record(tx, stored.seq, &new)?;
+    for seq in evicted {
+        messages::evict(tx, *seq, now, now.saturating_add(config.pool.remember_ids))?;
+    }
     let mut queued = 0;
+    if queue::bytes(tx)? > QUEUE_MAX {
+        warn!(id = %stored.id, "the queue is full: nothing is sent because of this message");
+        return Ok(0);
+    }
     for forward in &decision.forwards {
         queued += usize::from(enqueue_forward(tx, config, stored, forward, now)?);
     }
@@ -314,9 +330,6 @@ fn record(tx: &Connection, config: &Config, decided: &Decided, now: UnixTime) ->
         for found in decision.matches.iter().filter(|found| found.ours) {
             queued += usize::from(enqueue_later(tx, config, stored, found.seq, now)?);
         }
-    }
-    for seq in evicted {
-        messages::evict(tx, *seq, now, now.saturating_add(config.pool.remember_ids))?;
     }
     info!(id = %stored.id, verdict = decision.verdict, queued, "routed");
     Ok(queued)

@@ -7,15 +7,13 @@
 mod descriptors;
 mod error;
 pub mod smtp;
-mod tls;
 
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 
 pub use descriptors::raise_descriptor_limit;
-pub use error::{ListenError, TlsError};
-pub use tls::load_tls;
+pub use error::ListenError;
 
 use crate::message::UnixTime;
 use crate::smtp::Reply;

@@ -172,7 +172,7 @@ fn send(plan: &mut Plan<'_>, candidate: &mut Candidate) -> bool {
     let why = if candidate.cost.signal {
         knows(&candidate.cost)
     } else {
-        "drawn by lot: it knows nothing about it, like all that are left".to_owned()
+        "drawn by lot: nobody that is left has sent anything about it".to_owned()
     };
     match plan.send_subject(&candidate.cost.address, why.clone()) {
         Ok(()) => {

@@ -231,12 +231,12 @@ fn exchange_matches(plan: &mut Plan<'_>, pool: &Pool, found: &[Scored], subject:
         let Some(y) = pool.get(scored.seq) else {
             continue;
         };
-        let mut targets = vec![(home, "the router that took the message from its author")];
+        let mut targets = vec![(home, "which this router took from its author")];
         if neighbour != home {
-            targets.push((neighbour, "the neighbour that sent the message"));
+            targets.push((neighbour, "which this neighbour sent"));
         }
         for (to, who) in targets {
-            let why = format!("{} saves {} bits of the message; {who}", y.id, scored.gain_bits);
+            let why = format!("{} saves {} bits of {}, {who}", y.id, scored.gain_bits, subject.id);
             match plan.send_cached(to, y, why) {
                 Ok(()) => break,
                 Err(no) => {

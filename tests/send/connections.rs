@@ -45,15 +45,18 @@ async fn mails_do_not_wait_for_delayed_acknowledgements() {
     const MAILS: usize = 95;
     let server = Scripted::play(steps(MAILS, &["H"]));
     let mailto = Mailto::new(Smarthost::at(server.address), "gw.example").expect("mailto");
-    let start = Instant::now();
+    let mut times = Vec::new();
     for n in 0..MAILS {
+        let start = Instant::now();
         let receipt = mailto.submit(&submission()).await.expect("taken");
+        times.push(start.elapsed());
         assert_eq!(receipt.reused, n > 0);
     }
-    let took = start.elapsed();
-    println!("{MAILS} mails over one connection in {took:?}");
-    // With Nagle's algorithm each would take 40 ms or more.
-    assert!(took < Duration::from_millis(30) * u32::try_from(MAILS).expect("small"));
+    times.sort();
+    // With Nagle's algorithm nearly every mail takes 40 ms; on a machine under load some may.
+    let quarter = times[MAILS / 4];
+    println!("a quarter of {MAILS} mails over one connection took {quarter:?} at most");
+    assert!(quarter < Duration::from_millis(25), "{quarter:?}");
     mailto.close().await;
     server.finish().expect("script");
 }

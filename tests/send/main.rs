@@ -31,7 +31,7 @@ struct Dialogue {
     sender_null: bool,
     recipient: Option<String>,
     mail: Option<Vec<u8>>,
-    deadline: Option<Duration>,
+    deadlines: Deadlines,
     reuse: Option<Reuse>,
     steps: Vec<String>,
     outcomes: Vec<String>,
@@ -59,9 +59,10 @@ impl Dialogue {
                 "sender-null" => dialogue.sender_null = true,
                 "recipient" => dialogue.recipient = Some(rest.to_owned()),
                 "mail" => dialogue.mail = Some(unescape(rest)),
-                "deadline-ms" => {
-                    dialogue.deadline = Some(Duration::from_millis(rest.parse().expect("ms")));
-                }
+                // The one deadline that the dialogue is about, and no other: a machine under load
+                // must not meet one before.
+                "command-ms" => dialogue.deadlines.command = milliseconds(rest),
+                "dot-ms" => dialogue.deadlines.dot = milliseconds(rest),
                 "mails-per-connection" => {
                     dialogue.reuse =
                         Some(Reuse { mails: rest.parse().expect("a number"), ..Reuse::default() });
@@ -91,14 +92,8 @@ impl Dialogue {
             let password = password.into();
             host = host.with_login(Login { user, password }).expect("login");
         }
-        let deadlines = self.deadline.map_or_else(Deadlines::default, |d| Deadlines {
-            connect: d * 10,
-            command: d,
-            dot: d,
-            slowest: u32::MAX,
-        });
         let reuse = self.reuse.unwrap_or_default();
-        let mailto = Mailto::with(host, "gw.example", deadlines, reuse).expect("mailto");
+        let mailto = Mailto::with(host, "gw.example", self.deadlines, reuse).expect("mailto");
         let submission = Submission {
             envelope_sender: (!self.sender_null).then(|| "bounces@gw.example".to_owned()),
             recipient: self.recipient.unwrap_or("ann@example.net".to_owned()),
@@ -126,6 +121,10 @@ impl Dialogue {
         drop(mailto);
         tokio::task::spawn_blocking(|| server.finish()).await.expect("joined")
     }
+}
+
+fn milliseconds(text: &str) -> Duration {
+    Duration::from_millis(text.parse().expect("ms"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -142,7 +142,7 @@ async fn every_delivery_arrives_though_the_worker_is_cut_off_again_and_again() {
             std::future::pending(),
         ));
         // As a process that is killed: nothing is finished, nothing is written down any more.
-        let goal = 7 + cuts % 5;
+        let goal = 3 + cuts % 5;
         let enough = async {
             loop {
                 let changed = gateway.changed.notified();

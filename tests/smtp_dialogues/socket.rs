@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use cmr_mail::config::TlsFiles;
 use cmr_mail::receive::smtp::{Options, bind, serve};
-use cmr_mail::receive::{Arrival, Handler, Verdict, load_tls};
+use cmr_mail::receive::{Arrival, Handler, Verdict};
 use cmr_mail::smtp::Reply;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -46,7 +47,8 @@ impl World {
         let _inside = runtime.enter();
         let tls = script.config.starttls.then(|| {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls");
-            load_tls(&folder.join("cert.pem"), &folder.join("key.pem")).unwrap()
+            let files = TlsFiles { certificate: folder.join("cert.pem"), key: folder.join("key.pem") };
+            files.acceptor().unwrap().into()
         });
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();

@@ -13,6 +13,7 @@
 mod relay;
 
 use mailin_embedded::{Handler, Response, Server, response};
+use relay::Waiting;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -21,12 +22,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
 /// Recipients of one mail; RFC 5321 section 4.5.3.1.8 asks for a hundred.
 const MOST_RECIPIENTS: usize = 100;
 /// What a mail is counted with beside its bytes.
 const OVERHEAD: usize = 1024;
+
 /// What a host serves and how much of it.
 #[derive(Clone, Debug)]
 pub struct MailHostConfig {
@@ -169,15 +171,6 @@ struct Shared {
     serial: AtomicU64,
 }
 
-/// A mail that has to go on.
-struct Waiting {
-    from: String,
-    to: String,
-    mail: Arc<[u8]>,
-    next: SocketAddr,
-    _room: OwnedSemaphorePermit,
-}
-
 impl MailHost {
     /// Listens and serves, on threads of its own.
     ///
@@ -247,6 +240,27 @@ impl MailHost {
         }
     }
 
+    /// How many events there are so far.
+    #[must_use]
+    pub fn happened(&self) -> usize {
+        lock(&self.shared.state).events.len()
+    }
+
+    /// How many mails wait to go on to another host, or are being handed over. Each of them
+    /// becomes an [`Event`] before it is not counted any more.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.config.max_waiting.saturating_sub(self.shared.room.available_permits())
+    }
+
+    /// From now on it takes nothing any more.
+    pub fn close(&self) {
+        // Under the lock that a waiting reader holds until it sleeps, or it would miss this.
+        let _state = lock(&self.shared.state);
+        lock(&self.shared.relay).take();
+        self.shared.changed.notify_all();
+    }
+
     /// All that happens to mails at this host, from its start on.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -256,14 +270,12 @@ impl MailHost {
 
 impl Drop for MailHost {
     fn drop(&mut self) {
-        // Under the lock that a waiting reader holds until it sleeps, or it would miss this.
-        let _state = lock(&self.shared.state);
-        lock(&self.shared.relay).take();
-        self.shared.changed.notify_all();
+        self.close();
     }
 }
 
-/// A reader of a host's events; see [`MailHost::traffic`].
+/// A reader of a host's events; see [`MailHost::traffic`]. As an iterator it waits for each, and
+/// ends when the host is closed.
 pub struct Traffic {
     shared: Arc<Shared>,
     next: usize,
@@ -272,7 +284,11 @@ pub struct Traffic {
 impl Traffic {
     /// The next event, waiting for it so long. `None` also as soon as the host is closed.
     pub fn next_within(&mut self, timeout: Duration) -> Option<Event> {
-        let end = Instant::now() + timeout;
+        self.next_until(Instant::now().checked_add(timeout))
+    }
+
+    /// `None` for `end`: without end.
+    fn next_until(&mut self, end: Option<Instant>) -> Option<Event> {
         let mut state = lock(&self.shared.state);
         loop {
             if let Some(event) = state.events.get(self.next) {
@@ -282,9 +298,23 @@ impl Traffic {
             if lock(&self.shared.relay).is_none() {
                 return None;
             }
-            let left = end.checked_duration_since(Instant::now())?;
-            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            let changed = &self.shared.changed;
+            state = match end {
+                None => changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(end) => {
+                    let left = end.checked_duration_since(Instant::now())?;
+                    changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
+    }
+}
+
+impl Iterator for Traffic {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.next_until(None)
     }
 }
 
@@ -332,7 +362,7 @@ impl Shared {
                 to: to.clone(),
                 mail: Arc::clone(mail),
                 next,
-                _room: Arc::clone(&self.room)
+                room: Arc::clone(&self.room)
                     .try_acquire_owned()
                     .map_err(|_| reply(421, "4.3.1 too many mails wait here already"))?,
             });

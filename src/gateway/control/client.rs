@@ -103,6 +103,7 @@ impl Deadline {
     fn name(&self, doing: &'static str, source: io::Error) -> CallError {
         match source.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => CallError::Timeout { waited: self.waited },
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => CallError::Closed,
             _ => CallError::Io { doing, source },
         }
     }

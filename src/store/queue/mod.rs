@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::Value;
 
 use super::sql::{Json, count, whole, words};
-use super::{StoreError, messages};
+use super::{StoreError, messages, meta};
 use crate::message::{Address, Timestamp, UnixTime};
 
 pub use lease::{lease, next_due, recover};
@@ -416,6 +416,14 @@ pub fn counts(conn: &Connection) -> Result<Counts, StoreError> {
         }
     }
     Ok(counts)
+}
+
+/// What the queue takes in bytes, as far as its rows grow with what is queued.
+///
+/// # Errors
+/// Those of any read.
+pub fn bytes(conn: &Connection) -> Result<u64, StoreError> {
+    Ok(meta::total(conn, "delivery")?.1)
 }
 
 /// Forgets deliveries that were finished before `before`, at most `limit`. Returns how many.

@@ -1,6 +1,8 @@
-//! What is not for this host goes on to the next one.
+//! The part of a mail host that hands mails on to other hosts.
+//!
+//! It knows where a mail has to go and what became of it there. It must never know mailboxes.
 
-use super::{HostError, Shared, Step, Waiting};
+use super::{HostError, Shared, Step};
 use crate::send::backoff::Schedule;
 use crate::send::mailto::{Deadlines, Mailto, Reuse, Smarthost, SmarthostError, Submission};
 use crate::send::outcome::Outcome;
@@ -8,7 +10,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// How long and how often a host tries to relay: an impatient one, for demos and tests.
 const RELAY_SCHEDULE: Schedule = Schedule {
@@ -17,7 +19,18 @@ const RELAY_SCHEDULE: Schedule = Schedule {
     give_up: Duration::from_secs(20),
 };
 
-/// The relay has a thread of its own: a session must never wait for another host's session,
+/// A mail that has to go on.
+pub(super) struct Waiting {
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) mail: Arc<[u8]>,
+    pub(super) next: SocketAddr,
+    /// Its place among those that wait, free again when this is dropped.
+    #[allow(dead_code, reason = "held, never read")]
+    pub(super) room: OwnedSemaphorePermit,
+}
+
+/// Starts the relay of a host. It has a thread of its own: a session must never wait for another host's session,
 /// which may be waiting for ours.
 pub(super) fn spawn(
     shared: &Arc<Shared>,
