@@ -28,6 +28,7 @@ mod shim;
 
 mod abort;
 mod play;
+mod power;
 mod story;
 mod world;
 

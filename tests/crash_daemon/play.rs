@@ -116,7 +116,7 @@ impl Play<'_> {
     /// Does one step; `false` if the daemon died over it.
     fn step(&self, step: &Step, running: &mut Running, told: &mut Told) -> Result<bool, String> {
         match step {
-            Step::Mail { name, from, raw } => self.send(running, told, name, from, "cmr@home.test", raw),
+            Step::Mail { name, from, to, raw } => self.send(running, told, name, from, to, raw),
             Step::Confirm { name, person } => {
                 let token: String = world::open(&self.house.database())
                     .expect("a database")

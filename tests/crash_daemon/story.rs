@@ -14,17 +14,19 @@ pub(crate) const ONE: &str = "mailto:cmr@one.test";
 pub(crate) const TWO: &str = "mailto:cmr@two.test";
 /// A pinned peer whose host refuses everything for good.
 pub(crate) const GONE: &str = "mailto:cmr@gone.test";
+/// Where posts and messages go.
+pub(crate) const CMR: &str = "cmr@home.test";
 const ANNA: &str = "anna@people.test";
 const BEN: &str = "ben@people.test";
 const KEY: &str = "a secret that only two of them share";
 
-/// Messages that the pool holds: seven, since the eighth makes it nearly full.
+/// Messages that the pool holds: full when the first part of the story is over.
 const POOL: &str = "8";
 
 /// Something that happens. Each can be done again if nobody knows whether it was done.
 pub(crate) enum Step {
     /// A mail comes.
-    Mail { name: &'static str, from: &'static str, raw: Vec<u8> },
+    Mail { name: &'static str, from: &'static str, to: &'static str, raw: Vec<u8> },
     /// A person agrees to being published, with the token that the database holds.
     Confirm { name: &'static str, person: &'static str },
     /// The operator types this.
@@ -84,7 +86,7 @@ pub(crate) fn story() -> Story {
 
     let mail = |name: &'static str, from: &'static str, parts: &[&[u8]]| {
         let parts: Vec<(&str, &str, &[u8])> = parts.iter().map(|part| ("x.cmr", "base64", *part)).collect();
-        Step::Mail { name, from, raw: Mail::from(from).attachments(&parts).write() }
+        Step::Mail { name, from, to: CMR, raw: Mail::from(from).attachments(&parts).write() }
     };
     let one = |name: &'static str, message: &Message| mail(name, "cmr@one.test", &[&message.write()]);
     let two = |name: &'static str, message: &Message| mail(name, "cmr@two.test", &[&message.write()]);
@@ -93,12 +95,18 @@ pub(crate) fn story() -> Story {
             .field("Message-ID", &format!("<{}@people.test>", name.replace(' ', ".")))
             .field("Subject", subject)
             .text(text);
-        Step::Mail { name, from, raw: mail.write() }
+        Step::Mail { name, from, to: CMR, raw: mail.write() }
     };
     let verb = |name: &'static str, args: &[&str]| Step::Verb {
         name,
         args: args.iter().map(|arg| (*arg).to_owned()).collect(),
     };
+
+    // A mail without a date would have another id at each receipt.
+    let mut undated = Mail::from("carl@people.test").field("Message-ID", "<tides@people.test>").text(TIDES);
+    undated.fields.retain(|(name, _)| name != "Date");
+    let undated = Step::Mail { name: "carl writes", from: "carl@people.test", to: CMR, raw: undated.write() };
+    let word = Mail::from(BEN).field("Subject", "help").text("Who is there?").write();
 
     let steps = vec![
         verb("a key is set", &["keys", "set", ONE, "--text", KEY, "--scheme", "hmac"]),
@@ -111,6 +119,8 @@ pub(crate) fn story() -> Story {
         one("jupiter again", &jupiter),
         one("moons", &moons),
         post("ben asks", BEN, "Moons", ASKED_TOO),
+        undated,
+        Step::Mail { name: "a word to the postmaster", from: BEN, to: "postmaster@mx.home.test", raw: word },
         Step::Rest,
         // From here on each new message costs an old one of its sender.
         one("chess", &chess),
@@ -123,6 +133,7 @@ pub(crate) fn story() -> Story {
     Story { steps, removed }
 }
 
+const TIDES: &str = "Tides follow the moon with a delay that each coast has for itself.";
 const JUPITER: &str = "Jupiter is the largest planet of the solar system; its great red spot is a storm \
     that is older than any letter about it.";
 const ASKED: &str = "Which one is the largest planet of the solar system? Is its great red spot a storm?";

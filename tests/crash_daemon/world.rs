@@ -16,7 +16,9 @@ const FACTS: &[&str] = &[
             CAST(author AS TEXT) || ' from ' || CAST(neighbour AS TEXT) || ' verified ' || verified ||
             ' conflict ' || conflict || ' failures ' || attempts || ' raw ' || (raw IS NOT NULL) ||
             ' person ' || (person IS NOT NULL) || ' ' || authenticity FROM message",
-    "SELECT 'text ' || lower(hex(m.public_id)) || ' ' || CAST(t.header AS TEXT) || CAST(t.body AS TEXT)
+    // The time of a post may be that of its receipt.
+    "SELECT 'text ' || lower(hex(m.public_id)) || ' ' ||
+            CASE m.kind WHEN 'post' THEN '' ELSE CAST(t.header AS TEXT) END || CAST(t.body AS TEXT)
        FROM text t JOIN message m ON m.seq = t.seq",
     "SELECT 'match ' || lower(hex(m.public_id)) || ' ' || x.rank || ' ' || lower(hex(o.public_id)) || ' ' ||
             x.gain_bits || ' ' || x.one_sided_bits || ' ' || x.distance_raw
@@ -178,7 +180,7 @@ fn contents(mail: &Mail) -> Result<String, String> {
         parse(wire, &Limits::default()).map(|m| m.id().to_string()).map_err(|e| format!("{e}: {wire:?}"))
     };
     let name = mail.message_id();
-    let kind = ["answer", "later_match", "notice"].into_iter().find(|kind| name.contains(kind));
+    let kind = ["answer", "later_match", "postmaster", "given-up"].into_iter().find(|kind| name.contains(kind));
     let Some(kind) = kind else {
         let wire = mail.part(0).ok_or("a forward without a part")?;
         return Ok(format!("arrived: forward of {} at {:?}", id_of(&wire)?, mail.to));
