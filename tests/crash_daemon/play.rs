@@ -57,6 +57,7 @@ impl Play<'_> {
                 running = self.again(running, step.name(), &mut told)?;
             }
         }
+        running.client = None;
         running.daemon.begin_to_stop();
         let status = running.daemon.wait();
         if !status.success() {

@@ -115,7 +115,10 @@ pub(crate) fn open(database: &Path) -> Result<Connection, String> {
 /// may have been erased since.
 pub(crate) fn faults(conn: &Connection, acked: &BTreeSet<String>, removed: &str) -> Vec<String> {
     // One moment for all questions: a daemon may be at work.
-    conn.execute_batch("BEGIN").expect("a read transaction");
+    let own = conn.is_autocommit();
+    if own {
+        conn.execute_batch("BEGIN").expect("a read transaction");
+    }
     let mut faults = cmr_mail::store::verify(conn, true).unwrap_or_else(|e| vec![e.to_string()]);
     for id in acked {
         let there: bool = conn
@@ -131,7 +134,9 @@ pub(crate) fn faults(conn: &Connection, acked: &BTreeSet<String>, removed: &str)
             faults.push(format!("{id} was acknowledged and is lost"));
         }
     }
-    conn.execute_batch("COMMIT").expect("a read transaction");
+    if own {
+        conn.execute_batch("COMMIT").expect("a read transaction");
+    }
     faults
 }
 
