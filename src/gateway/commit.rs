@@ -252,23 +252,28 @@ fn admit_post(
     let body = post.body();
     let authenticated = came.authenticity.is_authenticated();
     let who = people::canonical(&author);
+    let bad = |_| StoreError::Misuse("an address of ours holds a line end");
+    let author_address = Address::new(format!("mailto:{who}")).map_err(bad)?;
+    let skew = config.policy.clock_skew;
+    let mut time = clock::post_stamp(header.date, came.received, skew, header.message_id.as_deref(), &body);
+    let dated = clock::sane(header.date, came.received, skew).is_some();
     let rate = config.policy.post_at_most;
     let window = rate.window_start(came.now);
-    if !rate.allows(limits::number_since(tx, Counted::Post, who.as_bytes(), window)?) {
-        return Ok(Err(Refusal::TooFast { rate, retry: rate.per }.into()));
+    let allowed = rate.allows(limits::number_since(tx, Counted::Post, who.as_bytes(), window)?);
+    if !dated || !allowed {
+        // Whoever never heard our 250 sends the mail again. That is no second post, so it does
+        // not count; and without a date it would have the time of its second receipt, and so
+        // another id.
+        let since = clock::sent_after(came.received);
+        match messages::post_again(tx, &author_address, &time, since)? {
+            Some(earlier) if !dated || earlier == time => time = earlier,
+            _ if !allowed => return Ok(Err(Refusal::TooFast { rate, retry: rate.per }.into())),
+            _ => {}
+        }
     }
-    let time = clock::post_stamp(
-        header.date,
-        came.received,
-        config.policy.clock_skew,
-        header.message_id.as_deref(),
-        &body,
-    );
     let posting = config.smtp.recipients.first().map_or(config.gateway.mail_address.as_str(), String::as_str);
     let name = names::alias_name(display_name.as_deref());
     let person = if authenticated { Some(person(tx, &author, &name, came.now)?) } else { None };
-    let bad = |_| StoreError::Misuse("an address of ours holds a line end");
-    let author_address = Address::new(format!("mailto:{who}")).map_err(bad)?;
     let origin = match (config.people.origin, &person) {
         (Origin::Address, _) => author_address.clone(),
         (Origin::Alias, Some(person)) => names::alias(posting, &person.name, &person.token).map_err(bad)?,

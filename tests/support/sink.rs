@@ -60,19 +60,28 @@ struct State {
     hesitation: Duration,
 }
 
+/// Told of each mail before its sender is.
+type Told = Arc<dyn Fn(&Mail) + Send + Sync>;
+
 /// A running sink; its threads end with the process.
 #[derive(Clone)]
 pub(crate) struct Sink {
     address: SocketAddr,
     state: Arc<(Mutex<State>, Condvar)>,
+    told: Told,
 }
 
 impl Sink {
     pub(crate) fn start() -> Sink {
+        Sink::telling(|_| {})
+    }
+
+    /// A sink that tells of each mail, before its sender hears that it was taken.
+    pub(crate) fn telling(told: impl Fn(&Mail) + Send + Sync + 'static) -> Sink {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new((Mutex::new(State::default()), Condvar::new()));
-        let sink = Sink { address, state };
+        let sink = Sink { address, state, told: Arc::new(told) };
         let serving = sink.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -161,6 +170,7 @@ impl Sink {
                 stream.write_all(b"354 go on\r\n")?;
                 let raw = data(&mut reader)?;
                 let mail = Mail { from: from.clone(), to: std::mem::take(&mut to), raw };
+                (self.told)(&mail);
                 let mut state = self.state.0.lock().unwrap();
                 state.mails.push(mail);
                 let hesitation = state.hesitation;

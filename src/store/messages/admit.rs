@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{Kind, State};
-use crate::message::{Address, HopKey, Message, MessageId, Signature, TailHash, UnixTime};
+use crate::message::{Address, HopKey, Message, MessageId, Signature, TailHash, Timestamp, UnixTime};
 use crate::policy::{Authenticity, Scope};
 use crate::store::StoreError;
 use crate::store::removal;
@@ -125,6 +125,35 @@ fn shared(conn: &Connection, ids: &[(HopKey, TailHash)]) -> Result<Vec<Shared>, 
 /// Those of any read.
 pub fn known(conn: &Connection, ids: &[(HopKey, TailHash)]) -> Result<Option<i64>, StoreError> {
     Ok(shared(conn, ids)?.into_iter().find(|hop| hop.same_tail).map(|hop| hop.seq))
+}
+
+/// The time of a post of `author` that came after `since` and whose time has the same decimals as
+/// `time`. These are made of a mail's Message-ID and text, so it is the same mail, sent again: of
+/// a mail without a usable date they are all that does not change. Looks at every post of the
+/// author.
+///
+/// # Errors
+/// Those of any read.
+pub fn post_again(
+    conn: &Connection,
+    author: &Address,
+    time: &Timestamp,
+    since: UnixTime,
+) -> Result<Option<Timestamp>, StoreError> {
+    let Some((_, decimals)) = time.as_str().split_once('.') else { return Ok(None) };
+    let mut select = conn.prepare_cached(
+        "SELECT h.time FROM message m JOIN hop h ON h.seq = m.seq
+          WHERE m.author = ?1 AND m.kind = 'post' AND m.received > ?2 AND m.origin_time % 1000000 = ?3
+            AND substr(h.time, instr(h.time, '.') + 1) = ?4
+          ORDER BY m.seq LIMIT 1",
+    )?;
+    let micros = time.to_unix().0 % 1_000_000;
+    let found: Option<String> =
+        select.query_row((author, since, micros, decimals), |row| row.get(0)).optional()?;
+    found
+        .map(|text| Timestamp::parse(text.as_bytes()))
+        .transpose()
+        .map_err(|error| StoreError::Row(format!("a stored timestamp: {error}")))
 }
 
 /// Stores a message, unless it is known, removed or in conflict.
