@@ -9,6 +9,9 @@ use crate::store::StoreError;
 use crate::store::removal;
 use crate::store::sql::{Json, whole};
 
+/// Holders of a message that are remembered beside its header.
+const HOLDERS_MAX: usize = 128;
+
 /// A message that asks to be stored. Its hashes are computed when it is made, on the caller's
 /// thread: the writer's is shared by all.
 #[derive(Debug, Clone)]
@@ -191,13 +194,21 @@ pub fn admit(tx: &Connection, new: &NewMessage) -> Result<Admitted, StoreError> 
     Ok(Admitted::Conflict { seq, with })
 }
 
-/// A duplicate is news all the same: everybody in its header has the message.
+/// A duplicate is news all the same: everybody in its header has the message, says a neighbour who
+/// is verified. Of all others only the neighbour itself is remembered, of the first few: anybody
+/// could write a header that keeps a message from everybody, or fills the disk.
 fn duplicate(tx: &Connection, new: &NewMessage, seq: i64) -> Result<Admitted, StoreError> {
     let cached = tx.prepare_cached("SELECT 1 FROM text WHERE seq = ?1")?.exists([seq])?;
     if !cached {
         return Ok(Admitted::Duplicate { seq: None });
     }
-    for address in new.message.hops.addresses() {
+    let said = if new.verified { new.message.hops.len() } else { 1 };
+    let known: usize = tx
+        .prepare_cached("SELECT count(*) FROM holder WHERE seq = ?1")?
+        .query_row([seq], |row| row.get::<_, i64>(0))?
+        .try_into()
+        .unwrap_or(usize::MAX);
+    for address in new.message.hops.addresses().take(said.min(HOLDERS_MAX.saturating_sub(known))) {
         super::add_holder(tx, seq, address, new.received)?;
     }
     Ok(Admitted::Duplicate { seq: Some(seq) })
