@@ -62,6 +62,29 @@ fn the_pool_is_the_same_with_and_without_a_daemon() {
 }
 
 #[test]
+fn nothing_is_sent_to_who_is_blocked() {
+    for blocked in ["mailto:cmr@junk.example", "junk.example"] {
+        let house = House::new();
+        house.run("peers pin mailto:cmr@junk.example", b"").code(0);
+        post(&house, "Mercury is the innermost planet");
+        let queued = house.run("queue --json", b"").code(0).json();
+        assert_eq!(queued.as_array().unwrap().len(), 1, "a pinned peer gets a post: {queued}");
+
+        house.run(&format!("block {blocked}"), b"").code(0);
+        let id = post(&house, "Venus is the second planet");
+        let explained = house.run(&format!("explain --json {id}"), b"").code(0).json();
+        assert_eq!(explained["forwards"], serde_json::json!([]), "{blocked}");
+        let why = explained["peers"][0]["why"].as_str().unwrap();
+        assert!(why.contains("is blocked here"), "{why}");
+
+        house.run(&format!("block --undo {blocked}"), b"").code(0);
+        let id = post(&house, "Earth is the third planet");
+        let explained = house.run(&format!("explain --json {id}"), b"").code(0).json();
+        assert_eq!(explained["forwards"].as_array().unwrap().len(), 1, "{blocked}");
+    }
+}
+
+#[test]
 fn an_unknown_thing_is_69() {
     let house = House::new();
     let _daemon = serve(&house);

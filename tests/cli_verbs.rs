@@ -118,7 +118,7 @@ fn every_verb_asks_for_what_was_typed() {
         ("queue drop 3", json!({"verb": "queue", "action": {"action": "drop", "delivery": 3}})),
         ("remove 0123456789abcdef", json!({"verb": "remove", "id": "0123456789abcdef"})),
         ("remove --author a@b", json!({"verb": "remove-author", "author": "mailto:a@b"})),
-        ("block 192.0.2.0/24", json!({"verb": "block", "value": "192.0.2.0/24", "undo": false})),
+        ("block 192.0.2.7", json!({"verb": "block", "value": "192.0.2.7", "undo": false})),
         ("block --undo a@b", json!({"verb": "block", "value": "a@b", "undo": true})),
         (
             "deliver",

@@ -12,10 +12,11 @@ use crate::gateway::api::Request;
 Examples:
   cmr-mail block spammer@example.org       an author
   cmr-mail block mailto:cmr@junk.example   a peer
-  cmr-mail block 192.0.2.0/24              a network
+  cmr-mail block junk.example              a host and all below it
+  cmr-mail block 192.0.2.7                 a client, by its IP address
   cmr-mail block --undo spammer@example.org")]
 pub(super) struct Args {
-    /// A mail address, a CMR address, a host name, an IP address or a network
+    /// A mail address, a CMR address, a host name or an IP address
     value: String,
     /// Take the block back
     #[arg(long)]

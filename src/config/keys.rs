@@ -157,13 +157,13 @@ keys! {
     SMTP_TRUSTED: "smtp" "trusted_networks" List("network"), Default("[]"), r#"["192.0.2.0/24"]"#, true,
         "Networks whose clients are believed about who wrote a mail. What counts is the original client: of a direct connection the peer, of a mail from a relay the address in its XFORWARD, never the relay itself.";
     SMTP_RELAYS: "smtp" "relays" List("network"), Default("[]"), r#"["127.0.0.1"]"#, true,
-        "Mail servers in front of this one, Postfix for example. They are believed about XFORWARD and about the topmost Authentication-Results with our authserv_id, but never about the author. A mail of theirs whose content is at fault is accepted and set aside, because a refusal would become a bounce to somebody innocent.";
+        "Mail servers in front of this one, Postfix for example. They are believed about XFORWARD, but never about the author. A mail of theirs whose content is at fault is accepted and set aside, because a refusal would become a bounce to somebody innocent.";
     SMTP_AUTHSERV_ID: "smtp" "authserv_id" Text("host name"), Derived("[gateway] hostname"), r#""mx.example.org""#, false,
-        "The name that the relay writes at the start of Authentication-Results. The relay has to remove forged ones from the mail of others.";
+        "The name that the relay writes at the start of Authentication-Results. This version does not read that field yet.";
     SMTP_MAX_MESSAGE: "smtp" "max_message" Size { min: 512, max: GIB }, Default(r#""10 MiB""#), "", false,
         "The largest mail that is accepted, announced as SIZE.";
     SMTP_MAX_CONNECTIONS: "smtp" "max_connections" Integer { min: 1, max: 100_000 }, Default("1000"), "", false,
-        "Sessions at the same time; one more gets 421.";
+        "Sessions at the same time. For one more the client that has been idle for longest gives way, else it gets 421.";
     SMTP_MAX_PER_IP: "smtp" "max_connections_per_ip" Integer { min: 1, max: 100_000 }, Default("50"), "", false,
         "Sessions at the same time from one address. Relays are exempt.";
     SMTP_TLS: "smtp" "tls" Tls, Off, r#"{ certificate = "cert.pem", key = "key.pem" }"#, false,
@@ -190,14 +190,14 @@ keys! {
 
     POLICY_WHO_MAY_POST: "policy" "who_may_post" Choice(&[
             ("anyone", "every From is taken, forged or not"),
-            ("authenticated", "only authors whose mail proves who wrote it"),
+            ("authenticated", "only authors whose mail proves who wrote it, in this version by coming from trusted_networks"),
             ("listed", "only the addresses in `listed`, and they too have to prove it"),
         ]), Default(r#""authenticated""#), "", true,
         "Who may post. Automatic answers go to authenticated authors only, whatever stands here.";
     POLICY_LISTED: "policy" "listed" List("mail address or @domain"), Default("[]"), r#"["anna@example.org", "@example.org"]"#, false,
         "The authors that who_may_post = \"listed\" admits: addresses, or @DOMAIN for all of a domain.";
     POLICY_ANSWER_AT_MOST: "policy" "answer_at_most" Rate, Default(r#""20/h""#), "", false,
-        "Automatic mails to one person at most; then one notice, then silence.";
+        "Automatic mails to one person at most; then silence.";
     POLICY_POST_AT_MOST: "policy" "post_at_most" Rate, Default(r#""60/h""#), "", false,
         "Posts of one author at most; more get 450.";
     POLICY_CLOCK_SKEW: "policy" "clock_skew" Duration { min: 0, max: DAY }, Default(r#""60s""#), "", false,
@@ -217,7 +217,7 @@ keys! {
         "How long after a post its author is still sent closely related messages.";
 
     ROUTING_PINNED: "routing" "pinned" List("CMR address"), Default("[]"), r#"["mailto:cmr@peer.example"]"#, true,
-        "The gateways that the operator has chosen as contacts. They are never replaced by learned ones, and only they can vouch for others.";
+        "The gateways that the operator has chosen as contacts. They may be sent to before they have written, and are never replaced by learned ones.";
     ROUTING_METRIC: "routing" "metric" Choice(&[
             ("gain", "bits saved when one text is coded knowing the other"),
             ("one-sided", "bits that one text costs knowing the other"),
@@ -226,7 +226,7 @@ keys! {
         ]), Default(r#""gain""#), "", false,
         "How closeness is measured.";
     ROUTING_MATCHES: "routing" "matches" Integer { min: 0, max: 100 }, Default("5"), "", false,
-        "Matches in an answer to a person.";
+        "Matches of a message at most: those in an answer to a person, and those exchanged with peers.";
     ROUTING_AGE: "routing" "age" Number { min: 0.0, max: 100.0 }, Default("1.0"), "", false,
         "What it costs to point back at an older message: bits for each doubling of the mails in between.";
     ROUTING_FIRST_WALKS: "routing" "first_walks" Integer { min: 1, max: 100 }, Default("3"), "", false,
@@ -243,10 +243,10 @@ keys! {
     ROUTING_STRONG_MATCH: "routing" "strong_match" Number { min: 0.0, max: 1.0 }, Default("0.3"), "", false,
         "A match that saves this share of a message's bits ends its walk here.";
     ROUTING_CONTACTS: "routing" "contacts" Integer { min: 1, max: 10_000 }, Default("48"), "", false,
-        "Gateways to remember as possible contacts.";
+        "Gateways that are considered for a message, the pinned ones first.";
     ROUTING_POLICY: "routing" "policy" Choice(&[
             ("walk", "the competitive walk: to a few peers first, and from each to one more"),
-            ("literal", "section 3.2 of the specification as written: the best peer alone"),
+            ("literal", "section 3.2 of the specification as written: the best peer, and those fairly close to it"),
         ]), Default(r#""walk""#), "", false,
         "How peers are chosen.";
     ROUTING_MAX_FORWARDS: "routing" "max_forwards" Integer { min: 1, max: 1000 }, Default("16"), "", false,

@@ -6,7 +6,7 @@
 
 use rusqlite::Connection;
 
-use super::{Gateway, Inner, clock, people as names};
+use super::{Gateway, clock, people as names, read};
 use crate::config::Config;
 use crate::distance;
 use crate::keys;
@@ -15,7 +15,7 @@ use crate::mail::compose::{
 };
 use crate::mail::{Ignored, Mailbox};
 use crate::message::{Address, Hop};
-use crate::policy::{FirstPost, Scope};
+use crate::policy::{Block, FirstPost, Scope};
 use crate::store::keys as stored_keys;
 use crate::store::messages::{self, Stored};
 use crate::store::people::{self, Person, Thread};
@@ -59,9 +59,13 @@ impl Gateway {
             let Some(recipient) = delivery.to.mail_address() else {
                 return Ok(Composed::Gone("it is no mail address".to_owned()));
             };
+            // Who was blocked after it was queued gets it no more than who was blocked before.
+            if let Err(no) = Block::check(&read(&self.0.blocks), &delivery.to) {
+                return Ok(Composed::Gone(no.to_string()));
+            }
             let mail = match delivery.kind {
                 DeliveryKind::Forward => forward(conn, &config, delivery, recipient)?,
-                DeliveryKind::Answer | DeliveryKind::LaterMatch => answer(&self.0, conn, &config, delivery)?,
+                DeliveryKind::Answer | DeliveryKind::LaterMatch => answer(conn, &config, delivery)?,
                 DeliveryKind::Notice => notice(conn, &config, delivery)?,
             };
             Ok(match mail {
@@ -136,12 +140,7 @@ struct Shown {
     wire: Vec<u8>,
 }
 
-fn answer(
-    inner: &Inner,
-    conn: &Connection,
-    config: &Config,
-    delivery: &Delivery,
-) -> Result<Made, StoreError> {
+fn answer(conn: &Connection, config: &Config, delivery: &Delivery) -> Result<Made, StoreError> {
     let (Some(seq), Some(thread)) = (delivery.seq, delivery.thread) else {
         return Ok(Made::Gone("an answer without a question"));
     };
@@ -157,9 +156,7 @@ fn answer(
     let found = if later { later_match(conn, seq, question.seq)? } else { matches(conn, seq)? };
     let shown: Vec<Shown> = found
         .into_iter()
-        .filter_map(|(other, gain, one_sided)| {
-            show(inner, config, conn, &body, other, gain, one_sided).transpose()
-        })
+        .filter_map(|(other, gain, one_sided)| show(conn, &body, other, gain, one_sided).transpose())
         .collect::<Result<_, _>>()?;
     if later && shown.is_empty() {
         return Ok(Made::Gone("the match is gone"));
@@ -240,8 +237,6 @@ fn later_match(conn: &Connection, seq: i64, question: i64) -> Result<Vec<(i64, f
 }
 
 fn show(
-    inner: &Inner,
-    config: &Config,
     conn: &Connection,
     question: &[u8],
     seq: i64,
@@ -255,10 +250,10 @@ fn show(
     }
     let Some(text) = &stored.text else { return Ok(None) };
     let cost = gain_bits + one_sided_bits;
-    // Our own origin line on top, as any forward has: the person's reader sees the way it came.
+    // As it came, without a line of ours: the person's reader sees the way it took to us.
     let wire = text.wire();
     Ok(Some(Shown {
-        author: author_shown(inner, config, &stored.origin),
+        author: author_shown(&stored.origin),
         gain_bits,
         share: if cost > 0.0 { (gain_bits / cost).clamp(0.0, 1.0) } else { 0.0 },
         excerpt: distance::excerpt(&text.body, question, EXCERPT),
@@ -269,7 +264,7 @@ fn show(
 }
 
 /// An author as people see one: the mail address in a `mailto:`, else the address.
-fn author_shown(_inner: &Inner, _config: &Config, origin: &Address) -> String {
+fn author_shown(origin: &Address) -> String {
     origin.mail_address().map_or_else(|| origin.to_string(), str::to_owned)
 }
 

@@ -11,11 +11,11 @@ use std::time::Instant;
 use rusqlite::Connection;
 use tracing::{error, info, warn};
 
-use super::{Inner, clock, commit::destination, people as names};
+use super::{Inner, clock, commit::destination, people as names, read};
 use crate::config::Config;
 use crate::mail;
 use crate::message::{Address, MessageId, UnixTime};
-use crate::policy::{self, LaterMatch, Scope, Standing};
+use crate::policy::{self, Block, LaterMatch, Scope, Standing};
 use crate::pool::Entry;
 use crate::router::{self, Contact, Decision, Forward, Subject, Surroundings, What};
 use crate::store::decisions::{self, NewDecision, NewMatch};
@@ -43,11 +43,12 @@ const PEERS_KEPT: u64 = 100_000;
 const IDS_KEPT: u64 = 20_000_000;
 
 /// What may wait in the queue, at most, in bytes of its rows. Beyond it nothing is added: messages
-/// stay in the pool, and `explain` says what would have been sent.
+/// stay in the pool, and `explain` says what was not sent.
 const QUEUE_MAX: u64 = 1 << 30;
 
-/// How long the routing of things is remembered after the fact: limits and seen mails.
-const LIMITS_KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
+/// How long what is over is remembered: counts, seen mails, finished deliveries, closed threads,
+/// keys that were replaced.
+const PAST_KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
 
 /// A decision, with all that its transaction needs.
 struct Decided {
@@ -190,12 +191,12 @@ impl Inner {
         self.store.write(move |tx| {
             messages::forget_expired(tx, now, AT_ONCE)?;
             messages::forget_beyond(tx, IDS_KEPT, AT_ONCE)?;
-            keys::forget_old(tx, now.saturating_sub(LIMITS_KEPT), now.saturating_sub(LIMITS_KEPT))?;
+            keys::forget_old(tx, now.saturating_sub(PAST_KEPT), now.saturating_sub(PAST_KEPT))?;
             crate::store::asides::forget_expired(tx, now, AT_ONCE)?;
-            limits::forget(tx, now.saturating_sub(LIMITS_KEPT))?;
-            limits::forget_seen(tx, now.saturating_sub(LIMITS_KEPT))?;
-            queue::forget_finished(tx, now.saturating_sub(LIMITS_KEPT), AT_ONCE)?;
-            people::forget_threads(tx, now.saturating_sub(LIMITS_KEPT))?;
+            limits::forget(tx, now.saturating_sub(PAST_KEPT))?;
+            limits::forget_seen(tx, now.saturating_sub(PAST_KEPT))?;
+            queue::forget_finished(tx, now.saturating_sub(PAST_KEPT), AT_ONCE)?;
+            people::forget_threads(tx, now.saturating_sub(PAST_KEPT))?;
             peers::forget_beyond(tx, PEERS_KEPT)?;
             Ok(())
         })
@@ -269,9 +270,8 @@ impl Surroundings for Around<'_> {
                 asked.as_ref()
             }
         };
-        if peer.is_some_and(|peer| peer.blocked) {
-            return Err("it is blocked here".to_owned());
-        }
+        // The whole list: a block of a host, or of an address by `block`, covers peers as well.
+        Block::check(&read(&self.inner.blocks), address).map_err(|no| no.to_string())?;
         let standing = Standing {
             listed: peer.is_some_and(|peer| peer.listed),
             pinned: peer.is_some_and(|peer| peer.pinned),

@@ -16,7 +16,7 @@ pub enum Refusal {
         author: String,
     },
     /// Nothing proves who wrote it.
-    #[error("nothing shows that this really comes from {}; send it through the mail server of your own provider, which signs it (DKIM), with our address in To or Cc", shown(.author))]
+    #[error("nothing shows that this really comes from {}; mail is believed here if it comes from a network that the operator trusts, so ask the operator how you can post", shown(.author))]
     NotAuthenticated {
         /// Who it claims to be from.
         author: String,
