@@ -172,6 +172,10 @@ fn admit_message(
         if new.message().signature.is_signed() {
             return refuse(place, Refused::NoKey(neighbour), new.message());
         }
+        // Another spelling of a neighbour with a key is no way to speak unsigned in its name.
+        if stored_keys::is_spelled_otherwise(tx, &neighbour)? {
+            return refuse(place, SignatureError::Missing.into(), new.message());
+        }
         (new, false)
     } else {
         let mut first_error = None;
@@ -249,7 +253,10 @@ fn admit_post(
     let who = people::canonical(&author);
     let rate = config.policy.post_at_most;
     let window = rate.window_start(came.now);
-    if !rate.allows(limits::number_since(tx, Counted::Post, who.as_bytes(), window)?) {
+    // Another case of the letters is the same mailbox nearly everywhere, and no way around a limit.
+    // A forged From uses up what forged Froms may, and nothing of the author it names.
+    let counted = format!("{}{}", if authenticated { "" } else { "unproven " }, who.to_ascii_lowercase());
+    if !rate.allows(limits::number_since(tx, Counted::Post, counted.as_bytes(), window)?) {
         return Ok(Err(Refusal::TooFast { rate, retry: rate.per }.into()));
     }
     let time = clock::post_stamp(
@@ -289,7 +296,7 @@ fn admit_post(
             if let Some(person) = person.as_ref().filter(|person| person.stopped_at.is_some()) {
                 people::resume(tx, person.id)?;
             }
-            limits::note(tx, Counted::Post, who.as_bytes(), came.now)?;
+            limits::note(tx, Counted::Post, counted.as_bytes(), came.now)?;
             if let Some(person) = person {
                 let thread = NewThread {
                     person: person.id,
