@@ -172,6 +172,10 @@ fn admit_message(
         if new.message().signature.is_signed() {
             return refuse(place, Refused::NoKey(neighbour), new.message());
         }
+        // Another spelling of a neighbour with a key is no way to speak unsigned in its name.
+        if stored_keys::is_spelled_otherwise(tx, &neighbour)? {
+            return refuse(place, SignatureError::Missing.into(), new.message());
+        }
         (new, false)
     } else {
         let mut first_error = None;
@@ -254,7 +258,10 @@ fn admit_post(
     let dated = clock::sane(header.date, came.received, skew).is_some();
     let rate = config.policy.post_at_most;
     let window = rate.window_start(came.now);
-    let allowed = rate.allows(limits::number_since(tx, Counted::Post, who.as_bytes(), window)?);
+    // Another case of the letters is the same mailbox nearly everywhere, and no way around a limit.
+    // A forged From uses up what forged Froms may, and nothing of the author it names.
+    let counted = format!("{}{}", if authenticated { "" } else { "unproven " }, who.to_ascii_lowercase());
+    let allowed = rate.allows(limits::number_since(tx, Counted::Post, counted.as_bytes(), window)?);
     if !dated || !allowed {
         // Whoever never heard our 250 sends the mail again. That is no second post, so it does
         // not count; and without a date it would have the time of its second receipt, and so
@@ -270,11 +277,11 @@ fn admit_post(
     let name = names::alias_name(display_name.as_deref());
     let person = if authenticated { Some(person(tx, &author, &name, came.now)?) } else { None };
     let origin = match (config.people.origin, &person) {
-        (Origin::Address, _) => author_address.clone(),
+        (Origin::Address, Some(_)) => author_address.clone(),
         (Origin::Alias, Some(person)) => names::alias(posting, &person.name, &person.token).map_err(bad)?,
         // Nobody knows who it is: an alias that stands for this one mail, so that a forged From
-        // can't speak under somebody's alias.
-        (Origin::Alias, None) => {
+        // can't speak under somebody's name.
+        (_, None) => {
             let token = names::token(&clock::digest(header.message_id.as_deref(), &body));
             names::alias(posting, "someone", &token).map_err(bad)?
         }
@@ -294,7 +301,7 @@ fn admit_post(
             if let Some(person) = person.as_ref().filter(|person| person.stopped_at.is_some()) {
                 people::resume(tx, person.id)?;
             }
-            limits::note(tx, Counted::Post, who.as_bytes(), came.now)?;
+            limits::note(tx, Counted::Post, counted.as_bytes(), came.now)?;
             if let Some(person) = person {
                 let thread = NewThread {
                     person: person.id,

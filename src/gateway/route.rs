@@ -410,7 +410,8 @@ fn enqueue_later(
     }
     let Some(person) = people::get(tx, thread.person)? else { return Ok(false) };
     let day = now.saturating_sub(std::time::Duration::from_secs(86_400));
-    let who = person.address.as_bytes();
+    let who = person.address.to_ascii_lowercase();
+    let who = who.as_bytes();
     let pair = [stored.author.as_bytes(), b"\n", who].concat();
     let later = LaterMatch {
         age: now.since(thread.opened),
@@ -443,7 +444,8 @@ fn enqueue_mail(
     let Some(person) = people::get(tx, thread.person)? else { return Ok(false) };
     let rate = config.policy.answer_at_most;
     let since = rate.window_start(now);
-    let who = person.address.as_bytes();
+    let who = person.address.to_ascii_lowercase();
+    let who = who.as_bytes();
     if !rate.allows(limits::number_since(tx, Counted::Answer, who, since)?) {
         return Ok(false);
     }
