@@ -21,6 +21,7 @@ pub use extract::extract;
 pub use header::{Header, Mailbox};
 pub use post::{NoPost, Post};
 pub use reading::{Lines, ReadAs};
+pub(crate) use robot::is_own_message_id;
 pub use robot::{is_ours, may_autoreply, message_id, posting_tag};
 pub use structure::Caps;
 

@@ -101,11 +101,19 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without words".to_owned())
 }
 
+/// Which file a name stands for now.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
 /// The state of the writer thread.
 pub(super) struct Writer {
     /// `None` after a failure that the connection may not have survived, until it is reopened.
     conn: Option<Connection>,
     path: PathBuf,
+    /// Device and inode of the file that was opened.
+    identity: Option<(u64, u64)>,
     options: Options,
     requests: Receiver<Request>,
     /// A scrubbing checkpoint that readers prevented so far.
@@ -126,6 +134,7 @@ impl Writer {
         Writer {
             conn: Some(conn),
             path: path.to_owned(),
+            identity: identity(path),
             options,
             requests,
             scrub_due: false,
@@ -263,6 +272,13 @@ impl Writer {
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
+        // A commit into a file that was moved or deleted under us would be acknowledged and then
+        // be missing after the next start; so the name must still stand for the file we opened.
+        if identity(&self.path) != self.identity {
+            let gone = format!("{} was moved, deleted or replaced while it was in use", self.path.display());
+            tracing::error!("{gone}: nothing is stored until it is back, or until a restart");
+            return Err(StoreError::Io(gone));
+        }
         if self.conn.is_none() {
             self.conn = Some(files::open_writer(&self.path, &self.options)?);
             tracing::info!("the database was opened again after an error");
