@@ -119,7 +119,7 @@ pub(super) fn opened(letter: &Letter, thread: &[Letter], paint: Paint) -> String
         ("Date", &letter.date),
         ("Thread", &in_thread),
     ];
-    for (name, value) in fields {
+    for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
         let value = paragraph(&escape::flat(value), PAGE + 10);
         let value = value.get(PAGE + 10..).unwrap_or("\n");
         let _ = write!(text, "  {}{value}", paint.dim(&format!("{name:<10}")));
