@@ -151,6 +151,8 @@ pub(super) struct Plan {
     pub(super) header: Header,
     pub(super) authenticity: Authenticity,
     pub(super) content: Content,
+    /// The mail as it is must not be kept: in some encoding there may be a key in transit in it.
+    pub(super) may_hold_key: bool,
 }
 
 impl Plan {
@@ -186,7 +188,48 @@ pub(super) fn plan(
     };
     let authenticity = authenticity(config, &arrival);
     let content = content(config, own, blocks, &arrival, &authenticity, &submission, now, &limits);
-    Plan { now, header: submission.header, authenticity, content, arrival }
+    // Only what could not be read needs the search: what was read is known to be a key or none.
+    let may_hold_key = match &content {
+        Content::Messages(_, not_taken) => {
+            not_taken.iter().any(|it| matches!(it.why, Refused::KeyExchange))
+                || (not_taken.iter().any(|it| it.bytes.is_none()) && may_hold_key(&arrival.raw))
+        }
+        _ => false,
+    };
+    Plan { now, header: submission.header, authenticity, content, arrival, may_hold_key }
+}
+
+/// Whether the words of a key exchange (A5) stand in a mail, as they are, quoted-printable or in
+/// base64, wherever lines are broken. For mails that can't be taken apart for certain.
+fn may_hold_key(raw: &[u8]) -> bool {
+    const WORDS: &[u8] = b"key exchange";
+    // The words in base64, at each of the three places in a group of four; the letters at the
+    // ends, which depend on what stands beside them, are left out.
+    const ENCODED: [&[u8]; 3] = [b"a2V5IGV4Y2hhbmdl", b"tleSBleGNoYW5nZ", b"rZXkgZXhjaGFuZ2"];
+    let mut packed = raw.to_vec();
+    packed.retain(|byte| !matches!(byte, b'\r' | b'\n' | b' ' | b'\t'));
+    if ENCODED.iter().any(|form| contains(&packed, form)) {
+        return true;
+    }
+    let mut plain = Vec::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        match (first, after) {
+            (b'=', [b'\r', b'\n', more @ ..] | [b'\n', more @ ..]) => rest = more,
+            (b'=', [high, low, more @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|n| u8::try_from(n).ok());
+                plain.push(digit(*high).unwrap_or(0) << 4 | digit(*low).unwrap_or(0));
+                rest = more;
+            }
+            _ => plain.push(*first),
+        }
+    }
+    contains(raw, WORDS) || contains(&plain, WORDS)
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|window| window == word)
 }
 
 #[allow(clippy::too_many_arguments)] // One caller; the arguments are the facts it has gathered.
@@ -205,6 +248,9 @@ fn content(
         return Content::Absorbed("a mail of our own came back");
     }
     if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::CONFIRM_TAG)) {
+        if is_by_program(header, arrival) {
+            return Content::Absorbed("only a person can confirm, and a program sent this");
+        }
         return Content::Confirmation(token.to_owned());
     }
     if tags.iter().any(|tag| tag.starts_with(super::people::BOUNCE_TAG)) {
@@ -268,6 +314,9 @@ fn content(
         // The receiver lets nothing else through without a posting address.
         return Content::ForPostmaster;
     }
+    if is_stop(header.subject.as_deref(), post.as_ref()) {
+        return Content::Stop(None);
+    }
     let Some(post) = post else {
         let why = no_post.unwrap_or(NoPost::Empty);
         return if why == NoPost::Report {
@@ -276,6 +325,9 @@ fn content(
             refuse("the mail", Refused::NothingToPost(why))
         };
     };
+    if policy::is_key_exchange(&post.body()) {
+        return refuse("the mail", Refused::KeyExchange);
+    }
     let Some(from) = &header.from else {
         let author = if header.from_count == 0 { "an empty From" } else { "a From of several" };
         return refuse("the mail", Refusal::NotOneMailbox { author: author.to_owned() }.into());
@@ -304,6 +356,33 @@ fn content(
         ignored: ignored.clone(),
         answerable,
     }))
+}
+
+/// Whether a mail asks for no more mail: by its whole subject, or by the whole first line of its
+/// text. To publish that would be the opposite.
+fn is_stop(subject: Option<&str>, post: Option<&Post>) -> bool {
+    let mut subject = subject.unwrap_or_default().trim();
+    while let Some((front, rest)) = subject.split_at_checked(3)
+        && front.eq_ignore_ascii_case("re:")
+    {
+        subject = rest.trim_start();
+    }
+    let first = post.and_then(|post| post.text.lines().next()).unwrap_or_default();
+    [subject, first].iter().any(|line| {
+        let line = line.trim().trim_end_matches(['.', '!']);
+        line.eq_ignore_ascii_case("stop") || line.eq_ignore_ascii_case("unsubscribe")
+    })
+}
+
+/// Whether a mail shows that no person has sent it: reports, and what programs answer by
+/// themselves (RFC 3834, section 2).
+fn is_by_program(header: &Header, arrival: &Arrival) -> bool {
+    let null_sender = match &arrival.sender {
+        Some(sender) => sender.is_empty(),
+        None => arrival.via == Via::Smtp || header.return_path.as_deref() == Some(""),
+    };
+    let automatic = header.auto_submitted.as_deref().is_some_and(|value| value != "no");
+    null_sender || automatic || header.is_dsn || header.is_mdn
 }
 
 /// Whether a transport brings CMR messages as they are, without a mail around them.

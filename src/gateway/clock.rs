@@ -41,12 +41,7 @@ pub fn post_stamp(
     message_id: Option<&str>,
     body: &[u8],
 ) -> Timestamp {
-    let earliest = UnixTime(received.0.saturating_sub(micros(SANE_DATE)));
-    let latest = UnixTime(received.0.saturating_add(micros(skew)));
-    let whole = match date {
-        Some(date) if date >= earliest && date <= latest => date,
-        _ => received,
-    };
+    let whole = sane(date, received, skew).unwrap_or(received);
     let digest = digest(message_id, body);
     let mut first = [0u8; 8];
     let mut second = [0u8; 8];
@@ -59,6 +54,17 @@ pub fn post_stamp(
     let fraction = i64::try_from(u64::from_be_bytes(first) % 1_000_000).unwrap_or(0);
     let second_start = whole.0.div_euclid(1_000_000).saturating_sub(1).saturating_mul(1_000_000);
     Timestamp::from_unix(UnixTime(second_start.saturating_add(fraction)), &decimals(second))
+}
+
+/// The Date of a post if it can be true.
+pub fn sane(date: Option<UnixTime>, received: UnixTime, skew: Duration) -> Option<UnixTime> {
+    let latest = UnixTime(received.0.saturating_add(micros(skew)));
+    date.filter(|date| (sent_after(received)..=latest).contains(date))
+}
+
+/// A mail that comes now was sent after this time, or its date is wrong.
+pub fn sent_after(received: UnixTime) -> UnixTime {
+    UnixTime(received.0.saturating_sub(micros(SANE_DATE)))
 }
 
 /// What names a mail by whatever way it comes: SHA-256 of its Message-ID and the post in it.

@@ -64,7 +64,7 @@ impl Plan {
     ) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
         let in_dialogue = self.is_in_dialogue();
-        let Plan { arrival, now, header, authenticity, content } = self;
+        let Plan { arrival, now, header, authenticity, content, may_hold_key } = self;
         let via = transport.unwrap_or(arrival.via.as_str());
         let forget_after = now.saturating_add(config.pool.keep_raw);
         let whole = &arrival.raw;
@@ -82,8 +82,6 @@ impl Plan {
             }
             Content::Messages(candidates, rest) => {
                 not_taken = rest;
-                // A key in transit is never kept, not even inside a raw mail.
-                let keeps_raw = !not_taken.iter().any(|it| matches!(it.why, Refused::KeyExchange));
                 for candidate in candidates {
                     let author = header.from.as_ref().map(|from| from.address.as_str());
                     let came =
@@ -93,9 +91,6 @@ impl Plan {
                         Ok(None) => {}
                         Err(refused) => not_taken.push(refused),
                     }
-                }
-                if !keeps_raw {
-                    seqs.clear();
                 }
             }
             Content::Post(post) => {
@@ -112,18 +107,22 @@ impl Plan {
         }
         let author = header.from.as_ref().map(|from| people::canonical(&from.address));
         let author = author.and_then(|author| Address::new(format!("mailto:{author}")).ok());
+        // A key in transit is never kept, and what was removed is not kept again, not even inside a
+        // mail with something else.
+        let keeps_whole = !may_hold_key && !not_taken.iter().any(|it| matches!(it.why, Refused::Removed(_)));
+        if !keeps_whole {
+            seqs.clear();
+        }
         let raw = NewRaw { raw: whole, received: arrival.received, via, forget_after };
         asides::keep_raw(tx, &seqs, &raw, RAW_MAX)?;
         let took_something = !outcome.taken.is_empty() || !outcome.known.is_empty();
         for it in not_taken {
             // What is refused in the dialogue leaves no trace here. Beside something good, from a
             // relay, or in conflict with what is here, it is kept for the operator to look at.
-            // The mail as it is may be all there is to keep; not with what looks like a key in it.
-            let holds_key = it.bytes.is_none() && contains(whole, b"key exchange");
-            let keep = !holds_key
+            let keep = (it.bytes.is_some() || keeps_whole)
                 && (took_something || !in_dialogue || matches!(it.why, Refused::Conflict(_)))
                 && !it.why.is_temporary()
-                && !matches!(it.why, Refused::KeyExchange);
+                && !matches!(it.why, Refused::KeyExchange | Refused::Removed(_));
             if keep {
                 let reason = it.why.to_string();
                 let aside = NewAside {
@@ -144,10 +143,6 @@ impl Plan {
         }
         Ok(outcome)
     }
-}
-
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|window| window == word)
 }
 
 /// The facts of an arrival that every message in it shares.
@@ -252,23 +247,28 @@ fn admit_post(
     let body = post.body();
     let authenticated = came.authenticity.is_authenticated();
     let who = people::canonical(&author);
+    let bad = |_| StoreError::Misuse("an address of ours holds a line end");
+    let author_address = Address::new(format!("mailto:{who}")).map_err(bad)?;
+    let skew = config.policy.clock_skew;
+    let mut time = clock::post_stamp(header.date, came.received, skew, header.message_id.as_deref(), &body);
+    let dated = clock::sane(header.date, came.received, skew).is_some();
     let rate = config.policy.post_at_most;
     let window = rate.window_start(came.now);
-    if !rate.allows(limits::number_since(tx, Counted::Post, who.as_bytes(), window)?) {
-        return Ok(Err(Refusal::TooFast { rate, retry: rate.per }.into()));
+    let allowed = rate.allows(limits::number_since(tx, Counted::Post, who.as_bytes(), window)?);
+    if !dated || !allowed {
+        // Whoever never heard our 250 sends the mail again. That is no second post, so it does
+        // not count; and without a date it would have the time of its second receipt, and so
+        // another id.
+        let since = clock::sent_after(came.received);
+        match messages::post_again(tx, &author_address, &time, since)? {
+            Some(earlier) if !dated || earlier == time => time = earlier,
+            _ if !allowed => return Ok(Err(Refusal::TooFast { rate, retry: rate.per }.into())),
+            _ => {}
+        }
     }
-    let time = clock::post_stamp(
-        header.date,
-        came.received,
-        config.policy.clock_skew,
-        header.message_id.as_deref(),
-        &body,
-    );
     let posting = config.smtp.recipients.first().map_or(config.gateway.mail_address.as_str(), String::as_str);
     let name = names::alias_name(display_name.as_deref());
     let person = if authenticated { Some(person(tx, &author, &name, came.now)?) } else { None };
-    let bad = |_| StoreError::Misuse("an address of ours holds a line end");
-    let author_address = Address::new(format!("mailto:{who}")).map_err(bad)?;
     let origin = match (config.people.origin, &person) {
         (Origin::Address, _) => author_address.clone(),
         (Origin::Alias, Some(person)) => names::alias(posting, &person.name, &person.token).map_err(bad)?,
@@ -362,7 +362,11 @@ fn stop(
     outcome: &mut Outcome,
 ) -> Result<(), StoreError> {
     let person = match (token, author) {
-        (Some(token), _) => people::by_confirm_token(tx, token)?,
+        (Some(token), _) => {
+            let number = token.split_once('.').and_then(|(number, _)| number.parse().ok());
+            let person = number.map(|number| people::get(tx, number)).transpose()?.flatten();
+            person.filter(|person| names::stop_token(person.id, &person.confirm_token) == token)
+        }
         (None, Some(author)) => people::by_address(tx, author)?,
         (None, None) => None,
     };

@@ -351,7 +351,7 @@ fn load(store: &Store, config: &Config, pool: &mut Pool) -> Result<(), StoreErro
     store.read(|conn| {
         messages::each_cached(conn, |cached| {
             if matches!(cached.state, State::Routed) {
-                evicted.extend(pool.insert(entry(cached)));
+                evicted.extend(pool.restore(entry(cached)));
             }
             Ok(())
         })

@@ -188,7 +188,8 @@ fn compose_answer(
     let later = delivery.kind == DeliveryKind::LaterMatch;
     let posting = &config.gateway.mail_address;
     let confirm = names::tagged(posting, &format!("{}{}", names::CONFIRM_TAG, person.confirm_token));
-    let stop = names::tagged(posting, &format!("{}-{}", names::STOP_TAG, person.confirm_token));
+    let stop_token = names::stop_token(person.id, &person.confirm_token);
+    let stop = names::tagged(posting, &format!("{}-{}", names::STOP_TAG, stop_token));
     let publication = match question.scope {
         Scope::Local if config.people.first_post == FirstPost::Ask => {
             Publication::Local { confirm: &confirm }

@@ -69,6 +69,13 @@ pub fn alias(posting: &str, name: &str, token: &str) -> Result<Address, AddressE
     Address::new(format!("mailto:{}", tagged(posting, &format!("{name}.{token}"))))
 }
 
+/// What ends all mail to the person `number`, as [`STOP_TAG`]`-NUMBER.CHECK`. It is made from the
+/// token that confirms, and does not lead back to it: a stop address stands under mails that
+/// people pass on, and who reads it must not be able to publish what they wrote.
+pub(crate) fn stop_token(number: i64, confirm_token: &str) -> String {
+    format!("{number}.{}", token(&super::clock::digest(Some(confirm_token), b"stop")))
+}
+
 /// `LOCAL+TAG@HOST` for the posting address `LOCAL@HOST`.
 pub fn tagged(posting: &str, tag: &str) -> String {
     let (local, host) = posting.rsplit_once('@').unwrap_or((posting, "localhost"));

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tracing::{error, info, warn};
@@ -25,8 +26,12 @@ use crate::store::people::{self, Thread};
 use crate::store::queue::{self, DeliveryKind, Enqueued, NewDelivery};
 use crate::store::{StoreError, keys, meta};
 
-/// Decisions in one transaction.
+/// Decisions in one transaction, at most.
 const BATCH: usize = 32;
+
+/// No further decision is added to a transaction after this time: what is decided has to become
+/// durable, and to leave, even where deciding is slow.
+const BATCH_TIME: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Contacts that are looked at beyond those that may be chosen: some stand in the header.
 const IN_HEADERS: usize = 32;
@@ -66,7 +71,11 @@ impl Inner {
         let most = config.routing.policy.contacts.saturating_add(IN_HEADERS);
         let peers = self.store.read(|conn| peers::contacts(conn, most))?;
         let mut decided = Vec::new();
+        let started = Instant::now();
         for waits in &waiting {
+            if started.elapsed() > BATCH_TIME {
+                break;
+            }
             match panic::catch_unwind(AssertUnwindSafe(|| self.decide_one(&config, &peers, *waits, now))) {
                 Ok(Ok(Some(one))) => decided.push(one),
                 Ok(Ok(None)) => {}

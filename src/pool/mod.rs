@@ -198,10 +198,31 @@ impl Pool {
     /// be kept (a body of a key exchange, or larger than the whole pool). A number that is here
     /// already is replaced.
     pub fn insert(&mut self, entry: Entry) -> Vec<i64> {
+        let (author, sender) = (entry.author.clone(), entry.sender.clone());
+        if let Some(refused) = self.add(entry) {
+            return vec![refused];
+        }
+        let mut evicted: Vec<i64> = self.payment(&author, &sender).into_iter().collect();
+        evicted.extend(self.make_room());
+        evicted
+    }
+
+    /// As [`Pool::insert`], for a message that was here before the program was started: nobody
+    /// pays for it again, else every start would cost the loudest ones some of theirs. The answer
+    /// is empty unless the limits have become narrower.
+    pub fn restore(&mut self, entry: Entry) -> Vec<i64> {
+        match self.add(entry) {
+            Some(refused) => vec![refused],
+            None => self.make_room(),
+        }
+    }
+
+    /// Adds a message, if it can be kept; else the answer is its number.
+    fn add(&mut self, entry: Entry) -> Option<i64> {
         let (seq, size) = (entry.seq, entry.bytes());
         self.remove(seq);
         if is_key_exchange(&entry.body) || size > self.limits.max_bytes || self.limits.max_messages == 0 {
-            return vec![seq];
+            return Some(seq);
         }
         if self.slots.is_sparse() {
             let to = self.slots.renumber();
@@ -217,15 +238,14 @@ impl Pool {
             }
         }
         let distinct = distinct_words(&entry.body);
-        let (sender, author_address) = (entry.sender.clone(), entry.author.clone());
         let ordinal = self.slots.next();
-        let author = self.holders.add(Part::Author, &author_address, ordinal, size);
-        self.holders.add(Part::Neighbour, &sender, ordinal, size);
+        let author = self.holders.add(Part::Author, &entry.author, ordinal, size);
+        self.holders.add(Part::Neighbour, &entry.sender, ordinal, size);
         self.index(entry.scope).add(ordinal, author, &distinct);
         let stored = Stored { entry, words: distinct.len(), bits: OnceLock::new() };
         self.slots.push(stored, author);
         self.bytes += size;
-        self.make_room(&author_address, &sender)
+        None
     }
 
     /// Forgets a message. What its sender is known for stays: that ages by itself.
@@ -283,23 +303,33 @@ impl Pool {
         Some(entry)
     }
 
-    /// Evicts until the limits hold, after `author` and `sender` have added a message.
-    fn make_room(&mut self, author: &Address, sender: &Address) -> Vec<i64> {
+    /// What more than its share is, of messages and of bytes.
+    fn measures(&self) -> [(Measure, u64); 2] {
         let Limits { max_messages, max_bytes, share_percent, .. } = self.limits;
-        let most = max_messages as u64;
         let share =
             |of: u64| u64::try_from(u128::from(of) * u128::from(share_percent) / 100).unwrap_or(of).max(1);
-        let nearly = |have: u64, of: u64| u128::from(have) * 10 > u128::from(of) * 9;
-        let mut evicted = Vec::new();
-        let measures = [(Measure::Messages, share(most)), (Measure::Bytes, share(max_bytes))];
+        [(Measure::Messages, share(max_messages as u64)), (Measure::Bytes, share(max_bytes))]
+    }
 
-        if nearly(self.len() as u64, most) || nearly(self.bytes, max_bytes) {
-            let parts = [(Part::Author, author), (Part::Neighbour, sender)];
-            let pays = measures.iter().find_map(|(measure, share)| {
-                parts.iter().find_map(|(part, who)| self.holders.oldest_if_over(*part, who, *measure, *share))
-            });
-            evicted.extend(pays.and_then(|ordinal| self.take(ordinal)).map(|entry| entry.seq));
+    /// What `author` or `sender` pays for having added a message to a pool that is nearly full.
+    fn payment(&mut self, author: &Address, sender: &Address) -> Option<i64> {
+        let Limits { max_messages, max_bytes, .. } = self.limits;
+        let nearly = |have: u64, of: u64| u128::from(have) * 10 > u128::from(of) * 9;
+        if !nearly(self.len() as u64, max_messages as u64) && !nearly(self.bytes, max_bytes) {
+            return None;
         }
+        let parts = [(Part::Author, author), (Part::Neighbour, sender)];
+        let pays = self.measures().iter().find_map(|(measure, share)| {
+            parts.iter().find_map(|(part, who)| self.holders.oldest_if_over(*part, who, *measure, *share))
+        })?;
+        Some(self.take(pays)?.seq)
+    }
+
+    /// Evicts until the limits hold.
+    fn make_room(&mut self) -> Vec<i64> {
+        let Limits { max_messages, max_bytes, .. } = self.limits;
+        let measures = self.measures();
+        let mut evicted = Vec::new();
         while self.len() > max_messages || self.bytes > max_bytes {
             let over = if self.len() > max_messages {
                 &measures

@@ -56,11 +56,23 @@ pub struct Aside {
 /// Puts something aside; the oldest go until all of them are at most `most_bytes` long together.
 /// Returns its number; `None` if it alone is longer than that, and so was not kept.
 ///
+/// What is here already, from the same place and for the same reason, keeps its number: a sender
+/// that never heard our 250 repeats the mail, and a peer that repeats it for days fills nothing.
+///
 /// # Errors
 /// Those of any write.
 pub fn put(tx: &Connection, new: &NewAside<'_>, most_bytes: u64) -> Result<Option<i64>, StoreError> {
     if count(whole(new.raw.len())) > most_bytes {
         return Ok(None);
+    }
+    let known = tx
+        .prepare_cached(
+            "SELECT id FROM aside WHERE length(raw) = ?1 AND raw = ?2 AND place = ?3 AND reason = ?4 LIMIT 1",
+        )?
+        .query_row((whole(new.raw.len()), new.raw, new.place, new.reason), |row| row.get(0))
+        .optional()?;
+    if known.is_some() {
+        return Ok(known);
     }
     tx.prepare_cached(
         "INSERT INTO aside (reason, place, raw, author, public_id, received, via, forget_after)

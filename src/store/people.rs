@@ -92,15 +92,6 @@ pub fn by_token(conn: &Connection, token: &str) -> Result<Option<Person>, StoreE
     Ok(select.query_row([token], person).optional()?)
 }
 
-/// The person with this confirmation token, which only our mails to the person name.
-///
-/// # Errors
-/// Those of any read.
-pub fn by_confirm_token(conn: &Connection, token: &str) -> Result<Option<Person>, StoreError> {
-    let mut select = conn.prepare_cached(&format!("{PERSON} WHERE confirm_token = ?1"))?;
-    Ok(select.query_row([token], person).optional()?)
-}
-
 /// The person with this address; made known with the given name and tokens if it is not. A
 /// person keeps the first ones for good: an alias in public headers never changes hands.
 ///

@@ -213,7 +213,7 @@ fn no_crash_of_the_daemon_loses_what_it_acknowledged() {
     let mut replay = Replay::new(records, &scratch).every(25);
     let mut points = 0;
     let mut faults = Vec::new();
-    for Point { op, variant, acked, directory } in replay.by_ref() {
+    for Point { op, variant, acked, directory, .. } in replay.by_ref() {
         points += 1;
         if let Err(fault) = check(&directory, &acked, &arrived) {
             faults.push(format!("after operation {op}, {variant:?}: {fault}"));

@@ -136,7 +136,7 @@ fn enumerate_in(work: &Path, folder: &Path, settings: &str, stride: usize) -> Ve
     let mut replay = Replay::new(records, &scratch).on(&before).every(stride);
     let mut points = 0;
     let mut faults = Vec::new();
-    for Point { op, variant, acked, directory } in replay.by_ref() {
+    for Point { op, variant, acked, directory, .. } in replay.by_ref() {
         points += 1;
         if let Err(fault) = check(&directory, &acked) {
             faults.push(format!("after operation {op}, {variant:?}: {fault}"));

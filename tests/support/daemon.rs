@@ -132,6 +132,11 @@ impl House {
 
     /// As [`House::start`], with an environment or whatever else the command is to have.
     pub(crate) fn start_with(&self, change: impl FnOnce(&mut Command)) -> Daemon {
+        self.try_start_with(change).unwrap_or_else(|status| panic!("not ready: {status}\n{}", self.log()))
+    }
+
+    /// As [`House::start_with`], for a daemon that may end before it is ready: how it ended.
+    pub(crate) fn try_start_with(&self, change: impl FnOnce(&mut Command)) -> Result<Daemon, ExitStatus> {
         let mut command = Command::new(PROGRAM);
         change(&mut command);
         self.launch(command)
@@ -141,10 +146,10 @@ impl House {
     pub(crate) fn start_after(&self, prelude: &str) -> Daemon {
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(format!("{prelude}; exec \"$0\" \"$@\"")).arg(PROGRAM);
-        self.launch(command)
+        self.launch(command).unwrap_or_else(|status| panic!("not ready: {status}\n{}", self.log()))
     }
 
-    fn launch(&self, mut command: Command) -> Daemon {
+    fn launch(&self, mut command: Command) -> Result<Daemon, ExitStatus> {
         let log = File::options().append(true).create(true).open(self.log_file()).unwrap();
         let mut child = command
             .arg("--config")
@@ -167,8 +172,8 @@ impl House {
             }
         });
         let mut daemon = Daemon { child, lines, listening: Vec::new(), log: self.log_file() };
-        daemon.wait_until_ready();
-        daemon
+        daemon.wait_until_ready()?;
+        Ok(daemon)
     }
 
     /// Runs a verb with this standard input and returns whatever came of it.
@@ -267,23 +272,20 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    fn wait_until_ready(&mut self) {
+    fn wait_until_ready(&mut self) -> Result<(), ExitStatus> {
         let start = Instant::now();
         loop {
             let left = PATIENCE.saturating_sub(start.elapsed());
             let line = match self.lines.recv_timeout(left) {
                 Ok(line) => line,
-                Err(reason) => {
-                    let ended = match reason {
-                        RecvTimeoutError::Timeout => "it says nothing".to_owned(),
-                        RecvTimeoutError::Disconnected => self.child.wait().unwrap().to_string(),
-                    };
+                Err(RecvTimeoutError::Disconnected) => return Err(self.child.wait().unwrap()),
+                Err(RecvTimeoutError::Timeout) => {
                     let log = fs::read_to_string(&self.log).unwrap_or_default();
-                    panic!("the daemon is not ready: {ended}\n{log}");
+                    panic!("the daemon is not ready, and says nothing\n{log}");
                 }
             };
             if line == "ready" {
-                return;
+                return Ok(());
             }
             let words: Vec<&str> = line.split(' ').collect();
             let ["listening", name, address] = words[..] else {

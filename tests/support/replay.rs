@@ -10,6 +10,9 @@
 //! common Linux file systems do it; removing and renaming become durable with a sync of the
 //! directory. Nothing is assumed about order between unsynced writes.
 
+// Each test program uses a part of this.
+#![allow(dead_code)]
+
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
@@ -50,7 +53,26 @@ pub(crate) enum Record {
     Ack(Vec<String>),
     /// The process ended itself here, as it was told to.
     Crash(u64),
+    /// What the test itself put there, see [`note`].
+    Note(String),
 }
+
+/// Appends a note of the test to the trace of a running process, and so puts it in order: what
+/// the process did because of what follows the note stands behind it.
+pub(crate) fn note(trace: &Path, text: &str) {
+    let mut record = NOTE.to_le_bytes().to_vec();
+    record.extend_from_slice(&0_u32.to_le_bytes());
+    record.extend_from_slice(&0_u64.to_le_bytes());
+    record.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    record.extend_from_slice(text.as_bytes());
+    // One append, as the recorder's own.
+    let file = std::fs::File::options().append(true).create(true).open(trace);
+    let written = file.and_then(|mut file| std::io::Write::write(&mut file, &record)).expect("the trace");
+    assert_eq!(written, record.len());
+}
+
+/// A kind that the recorder does not use.
+const NOTE: u32 = 100;
 
 /// Reads a trace. A record that was cut off by the end of the process is left out.
 ///
@@ -88,6 +110,7 @@ pub(crate) fn read_trace(path: &Path) -> Result<Vec<Record>, String> {
             9 => Record::Crash(a),
             11 => Record::Directory { path, made: true },
             12 => Record::Directory { path, made: false },
+            n if n == u64::from(NOTE) => Record::Note(text()),
             _ => return Err(format!("{path}: {} is not modelled", text())),
         });
     }
@@ -133,6 +156,8 @@ pub(crate) struct Point {
     pub(crate) variant: Variant,
     /// What had been acknowledged until then.
     pub(crate) acked: Arc<Vec<String>>,
+    /// What had been noted until then.
+    pub(crate) notes: Arc<Vec<String>>,
     /// Where the state is laid out; written anew for the next point.
     pub(crate) directory: PathBuf,
 }
@@ -260,7 +285,7 @@ impl Disk {
             Record::Directory { path, made: false } => {
                 self.directories.remove(path);
             }
-            Record::Ack(_) | Record::Crash(_) => {}
+            Record::Ack(_) | Record::Crash(_) | Record::Note(_) => {}
         }
     }
 
@@ -356,11 +381,12 @@ impl Disk {
 }
 
 /// All that a crash could have left, point by point, without repetition: a state is given out
-/// again only when more had been acknowledged meanwhile.
+/// again only when more had been acknowledged or noted meanwhile.
 pub(crate) struct Replay {
     records: std::vec::IntoIter<Record>,
     disk: Disk,
     acked: Arc<Vec<String>>,
+    notes: Arc<Vec<String>>,
     queue: Vec<Variant>,
     seen: HashMap<u64, usize>,
     scratch: PathBuf,
@@ -376,6 +402,7 @@ impl Replay {
             records: records.into_iter(),
             disk: Disk::default(),
             acked: Arc::default(),
+            notes: Arc::default(),
             queue: Vec::new(),
             seen: HashMap::new(),
             scratch: scratch.to_owned(),
@@ -406,13 +433,19 @@ impl Replay {
     /// Follows the whole trace and gives what the process left; the check that the recorder
     /// missed nothing compares it with the real directory.
     pub(crate) fn end(mut self) -> (Files, Vec<String>) {
-        for record in self.records.by_ref() {
-            if let Record::Ack(ids) = &record {
-                Arc::make_mut(&mut self.acked).extend(ids.iter().cloned());
-            }
+        while let Some(record) = self.records.next() {
+            self.hear(&record);
             self.disk.follow(&record);
         }
         (self.disk.state(&Variant::Killed), self.acked.to_vec())
+    }
+
+    fn hear(&mut self, record: &Record) {
+        match record {
+            Record::Ack(ids) => Arc::make_mut(&mut self.acked).extend(ids.iter().cloned()),
+            Record::Note(text) => Arc::make_mut(&mut self.notes).push(text.clone()),
+            _ => {}
+        }
     }
 
     fn lay_out(&self, files: &Files) {
@@ -447,7 +480,7 @@ impl Iterator for Replay {
                 let files = self.disk.state(&variant);
                 let mut hasher = DefaultHasher::new();
                 files.hash(&mut hasher);
-                let acked = self.acked.len();
+                let acked = self.acked.len() + self.notes.len();
                 let seen = self.seen.entry(hasher.finish()).or_insert(usize::MAX);
                 if *seen != usize::MAX && *seen >= acked {
                     continue;
@@ -458,15 +491,17 @@ impl Iterator for Replay {
                     op: self.disk.op,
                     variant,
                     acked: Arc::clone(&self.acked),
+                    notes: Arc::clone(&self.notes),
                     directory: self.scratch.clone(),
                 });
             }
             let record = self.records.next()?;
-            if let Record::Ack(ids) = &record {
-                Arc::make_mut(&mut self.acked).extend(ids.iter().cloned());
-            }
+            self.hear(&record);
             self.disk.follow(&record);
-            let always = matches!(record, Record::SyncBegin { .. } | Record::SyncEnd { .. } | Record::Ack(_));
+            let always = matches!(
+                record,
+                Record::SyncBegin { .. } | Record::SyncEnd { .. } | Record::Ack(_) | Record::Note(_)
+            );
             if always || self.disk.op.is_multiple_of(self.stride) {
                 self.queue = self.disk.variants();
             }

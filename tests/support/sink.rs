@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::daemon::PATIENCE;
 
@@ -56,21 +56,32 @@ struct State {
     mails: Vec<Mail>,
     /// Replies to give to a recipient instead of 250, until they are used up.
     refusals: HashMap<String, Vec<&'static str>>,
+    /// How long a mail that was taken waits for its reply.
+    hesitation: Duration,
 }
+
+/// Told of each mail before its sender is.
+type Told = Arc<dyn Fn(&Mail) + Send + Sync>;
 
 /// A running sink; its threads end with the process.
 #[derive(Clone)]
 pub(crate) struct Sink {
     address: SocketAddr,
     state: Arc<(Mutex<State>, Condvar)>,
+    told: Told,
 }
 
 impl Sink {
     pub(crate) fn start() -> Sink {
+        Sink::telling(|_| {})
+    }
+
+    /// A sink that tells of each mail, before its sender hears that it was taken.
+    pub(crate) fn telling(told: impl Fn(&Mail) + Send + Sync + 'static) -> Sink {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new((Mutex::new(State::default()), Condvar::new()));
-        let sink = Sink { address, state };
+        let sink = Sink { address, state, told: Arc::new(told) };
         let serving = sink.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -100,6 +111,11 @@ impl Sink {
     /// Answers the next mails to this recipient so, one after the other, before it is taken.
     pub(crate) fn refuse(&self, recipient: &str, replies: &[&'static str]) {
         self.state.0.lock().unwrap().refusals.insert(recipient.to_owned(), replies.to_vec());
+    }
+
+    /// Takes mails at once, but says so only after this time: for senders to be killed meanwhile.
+    pub(crate) fn hesitate(&self, time: Duration) {
+        self.state.0.lock().unwrap().hesitation = time;
     }
 
     /// Waits for a mail to this recipient that also pleases `pick`.
@@ -154,8 +170,13 @@ impl Sink {
                 stream.write_all(b"354 go on\r\n")?;
                 let raw = data(&mut reader)?;
                 let mail = Mail { from: from.clone(), to: std::mem::take(&mut to), raw };
-                self.state.0.lock().unwrap().mails.push(mail);
+                (self.told)(&mail);
+                let mut state = self.state.0.lock().unwrap();
+                state.mails.push(mail);
+                let hesitation = state.hesitation;
+                drop(state);
                 self.state.1.notify_all();
+                std::thread::sleep(hesitation);
                 "250 2.0.0 taken"
             } else if upper == "QUIT" {
                 stream.write_all(b"221 2.0.0 bye\r\n")?;

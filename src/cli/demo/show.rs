@@ -73,11 +73,18 @@ pub(super) fn words(text: &str) -> String {
 /// A mail on its way.
 pub(super) fn told(told: &Told, paint: Paint) -> String {
     let (from, to) = (escape::flat(&told.from), escape::flat(&told.to));
-    let way = paint.bold(&format!("{from} -> {to}"));
-    let remark = told.remark.as_ref().map_or_else(String::new, |remark| {
-        format!("  {}", paint.dim(&format!("({})", escape::flat(remark))))
-    });
-    let mut text = format!("{:>4}.  {way}{remark}\n", told.number);
+    let way = format!("{from} -> {to}");
+    let mut text = format!("{:>4}.  {}", told.number, paint.bold(&way));
+    let remark = told.remark.as_ref().map(|remark| format!("({})", escape::flat(remark)));
+    let fits = |remark: &&String| INDENT + columns(&way) + 2 + columns(remark) <= WIDTH;
+    let beside = remark.as_ref().filter(fits);
+    if let Some(remark) = beside {
+        let _ = write!(text, "  {}", paint.dim(remark));
+    }
+    text.push('\n');
+    if let (Some(remark), None) = (&remark, beside) {
+        text.push_str(&paragraph(remark, INDENT));
+    }
     text.push_str(&paragraph(&escape::flat(&told.what), INDENT));
     if let Some(why) = &told.why {
         let why = paragraph(&format!("Why: {}", escape::flat(why)), INDENT);
@@ -119,7 +126,7 @@ pub(super) fn opened(letter: &Letter, thread: &[Letter], paint: Paint) -> String
         ("Date", &letter.date),
         ("Thread", &in_thread),
     ];
-    for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
+    for (name, value) in fields.into_iter().filter(|(_, value)| !value.trim().is_empty()) {
         let value = paragraph(&escape::flat(value), PAGE + 10);
         let value = value.get(PAGE + 10..).unwrap_or("\n");
         let _ = write!(text, "  {}{value}", paint.dim(&format!("{name:<10}")));
@@ -164,7 +171,7 @@ mod tests {
             from: "Alice".into(),
             to: "Bob's gateway".into(),
             what: long.clone(),
-            remark: Some("known there".into()),
+            remark: Some("it is known there".into()),
             why: Some(long.clone()),
             choice: vec![candidate(true), candidate(false)],
         };
@@ -184,6 +191,7 @@ mod tests {
         let asked = Letter { message_id: "q@x".into(), subject: "asked".into(), ..Letter::default() };
         let all = [
             super::told(&told, Paint::default()),
+            super::told(&Told { remark: Some(long.clone()), ..told.clone() }, Paint::default()),
             opened(&letter, &[asked], Paint::default()),
             opened(&letter, &[], Paint::default()),
             checks(&[(long.clone(), true), (long.clone(), false)], Paint::default()),
@@ -196,7 +204,8 @@ mod tests {
             assert!(line == line.trim_end() && !line.contains('\u{1b}'), "{line:?}");
         }
         for part in [
-            "  12.  Alice -> Bob's gateway  (known there)\n       many words",
+            "  12.  Alice -> Bob's gateway  (it is known there)\n       many words",
+            "  12.  Alice -> Bob's gateway\n       (many words",
             "\n       Why: many words",
             "          144 bits  -> Dave's gateway\n          144 bits     Dave's gateway: many",
             "Thread    in reply to <q@x>: \"asked\" of",

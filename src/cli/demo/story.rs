@@ -137,9 +137,7 @@ pub(super) fn play(stay: bool) -> Result<(), DemoError> {
     let paint = out::paint();
     let started = Instant::now();
     let ears = Ears::open()?;
-    say(&show::words(
-        "Starting three gateways and the mail servers of four people, all on this machine ...",
-    ))?;
+    say(&show::words("Starting three gateways and their mail servers, all on this machine ..."))?;
     let mailboxes: Vec<&str> = PEOPLE.iter().map(|(_, mailbox)| *mailbox).collect();
     let cast: Vec<Settings<'_>> = GATEWAYS.iter().map(|(_, settings)| *settings).collect();
     let mut world = World::start(ears, POST, &mailboxes, &cast)?;
@@ -189,6 +187,9 @@ fn epilogue(world: &World, question: &Letter, id: &str, paint: Paint) -> Result<
     let mailbox: Vec<Letter> = world.mailbox(ASKER).iter().map(|raw| letter::read(raw)).collect();
     let mut thread: Vec<Letter> =
         mailbox.into_iter().filter(|letter| letter.references.contains(&question.message_id)).collect();
+    // The last one that brings something; if there is none, the last one.
+    let last = thread.iter().rposition(|letter| !letter.attachments.is_empty());
+    thread.truncate(last.map_or(thread.len(), |last| last.saturating_add(1)));
     let Some(answer) = thread.pop() else {
         let what = "Alice got no answer in the thread of her question".to_owned();
         return Err(DemoError::Wrong {

@@ -56,6 +56,28 @@ fn the_loudest_goes_first() {
 }
 
 #[test]
+fn a_start_finds_what_the_last_run_held() {
+    let mut pool = Pool::new(limits(100));
+    for seq in 1..=98 {
+        // A loud one between others: over its share when the pool is nearly full.
+        let author = if seq % 2 == 0 { "loud".to_owned() } else { format!("a{seq}") };
+        let author = format!("http://{author}.example/");
+        pool.insert(entry(seq, &author, &author, &format!("text {seq}")));
+    }
+    let held: Vec<Entry> = pool.iter().cloned().collect();
+    assert!(held.len() > 90 && shares(&pool)["http://loud.example/"] > 5);
+    let mut again = Pool::new(limits(100));
+    for entry in &held {
+        assert_eq!(again.restore(entry.clone()), [0; 0], "{}", entry.seq);
+    }
+    assert_eq!(again.iter().cloned().collect::<Vec<_>>(), held);
+    // Limits that have become narrower hold at once.
+    let mut narrower = Pool::new(limits(50));
+    let gone: Vec<i64> = held.iter().flat_map(|entry| narrower.restore(entry.clone())).collect();
+    assert_eq!((narrower.len(), gone.len()), (50, held.len() - 50));
+}
+
+#[test]
 fn a_neighbour_is_held_to_its_share_whoever_the_authors_are() {
     let mut pool = Pool::new(limits(100));
     for seq in 1..=60 {

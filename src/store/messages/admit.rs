@@ -3,11 +3,14 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{Kind, State};
-use crate::message::{Address, HopKey, Message, MessageId, Signature, TailHash, UnixTime};
+use crate::message::{Address, HopKey, Message, MessageId, Signature, TailHash, Timestamp, UnixTime};
 use crate::policy::{Authenticity, Scope};
 use crate::store::StoreError;
 use crate::store::removal;
 use crate::store::sql::{Json, whole};
+
+/// Holders of a message that are remembered beside its header.
+const HOLDERS_MAX: usize = 128;
 
 /// A message that asks to be stored. Its hashes are computed when it is made, on the caller's
 /// thread: the writer's is shared by all.
@@ -127,6 +130,35 @@ pub fn known(conn: &Connection, ids: &[(HopKey, TailHash)]) -> Result<Option<i64
     Ok(shared(conn, ids)?.into_iter().find(|hop| hop.same_tail).map(|hop| hop.seq))
 }
 
+/// The time of a post of `author` that came after `since` and whose time has the same decimals as
+/// `time`. These are made of a mail's Message-ID and text, so it is the same mail, sent again: of
+/// a mail without a usable date they are all that does not change. Looks at every post of the
+/// author.
+///
+/// # Errors
+/// Those of any read.
+pub fn post_again(
+    conn: &Connection,
+    author: &Address,
+    time: &Timestamp,
+    since: UnixTime,
+) -> Result<Option<Timestamp>, StoreError> {
+    let Some((_, decimals)) = time.as_str().split_once('.') else { return Ok(None) };
+    let mut select = conn.prepare_cached(
+        "SELECT h.time FROM message m JOIN hop h ON h.seq = m.seq
+          WHERE m.author = ?1 AND m.kind = 'post' AND m.received > ?2 AND m.origin_time % 1000000 = ?3
+            AND substr(h.time, instr(h.time, '.') + 1) = ?4
+          ORDER BY m.seq LIMIT 1",
+    )?;
+    let micros = time.to_unix().0 % 1_000_000;
+    let found: Option<String> =
+        select.query_row((author, since, micros, decimals), |row| row.get(0)).optional()?;
+    found
+        .map(|text| Timestamp::parse(text.as_bytes()))
+        .transpose()
+        .map_err(|error| StoreError::Row(format!("a stored timestamp: {error}")))
+}
+
 /// Stores a message, unless it is known, removed or in conflict.
 ///
 /// "Known" is decided here, inside the transaction of the insert and by the one thread that
@@ -162,13 +194,21 @@ pub fn admit(tx: &Connection, new: &NewMessage) -> Result<Admitted, StoreError> 
     Ok(Admitted::Conflict { seq, with })
 }
 
-/// A duplicate is news all the same: everybody in its header has the message.
+/// A duplicate is news all the same: everybody in its header has the message, says a neighbour who
+/// is verified. Of all others only the neighbour itself is remembered, of the first few: anybody
+/// could write a header that keeps a message from everybody, or fills the disk.
 fn duplicate(tx: &Connection, new: &NewMessage, seq: i64) -> Result<Admitted, StoreError> {
     let cached = tx.prepare_cached("SELECT 1 FROM text WHERE seq = ?1")?.exists([seq])?;
     if !cached {
         return Ok(Admitted::Duplicate { seq: None });
     }
-    for address in new.message.hops.addresses() {
+    let said = if new.verified { new.message.hops.len() } else { 1 };
+    let known: usize = tx
+        .prepare_cached("SELECT count(*) FROM holder WHERE seq = ?1")?
+        .query_row([seq], |row| row.get::<_, i64>(0))?
+        .try_into()
+        .unwrap_or(usize::MAX);
+    for address in new.message.hops.addresses().take(said.min(HOLDERS_MAX.saturating_sub(known))) {
         super::add_holder(tx, seq, address, new.received)?;
     }
     Ok(Admitted::Duplicate { seq: Some(seq) })

@@ -155,16 +155,27 @@ fn known_is_who_shares_any_line_and_all_bytes_below_it() {
 fn a_duplicate_tells_who_has_the_message() {
     let temp = temp();
     let seq = put(&temp.store, copy(&[("12:00:02", "mailto:a@example.net")], "text"));
+    let mut again =
+        copy(&[("12:00:03", "mailto:c@example.net"), ("12:00:02", "mailto:b@example.net")], "text");
+    again.verified = true;
+    admit_to(&temp.store, again);
+    // Who is not verified can only speak for itself.
     admit_to(
         &temp.store,
-        copy(&[("12:00:03", "mailto:c@example.net"), ("12:00:02", "mailto:b@example.net")], "text"),
+        copy(&[("12:00:05", "mailto:e@example.net"), ("12:00:04", "mailto:d@example.net")], "text"),
     );
     let mut holders: Vec<_> =
         temp.store.read(|conn| holders(conn, seq)).unwrap().iter().map(ToString::to_string).collect();
     holders.sort();
     assert_eq!(
         holders,
-        ["mailto:a@example.net", "mailto:author@example.org", "mailto:b@example.net", "mailto:c@example.net"]
+        [
+            "mailto:a@example.net",
+            "mailto:author@example.org",
+            "mailto:b@example.net",
+            "mailto:c@example.net",
+            "mailto:e@example.net"
+        ]
     );
     // A holder of a message that is gone is nobody.
     temp.store.write(|tx| add_holder(tx, 99, &address("x"), NOON)).unwrap();

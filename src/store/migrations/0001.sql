@@ -264,6 +264,8 @@ CREATE TABLE aside (
     forget_after INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX aside_forget ON aside (forget_after);
+-- Finds what is here already when a mail comes again.
+CREATE INDEX aside_length ON aside (length(raw));
 
 -- Whom the operator refuses.
 CREATE TABLE block (

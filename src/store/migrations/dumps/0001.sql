@@ -261,6 +261,7 @@ CREATE INDEX delivery_finished ON delivery (finished) WHERE finished IS NOT NULL
 CREATE INDEX delivery_thread ON delivery (thread) WHERE thread IS NOT NULL;
 CREATE INDEX match_other ON match (other);
 CREATE INDEX aside_forget ON aside (forget_after);
+CREATE INDEX aside_length ON aside (length(raw));
 CREATE INDEX mail_seen_age ON mail_seen (seen);
 CREATE INDEX tally_window ON tally (kind, who, at);
 CREATE INDEX tally_age ON tally (at);

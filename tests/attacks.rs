@@ -1,0 +1,161 @@
+//! What a hostile world tries, against the whole program: each test is a door that was found open.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in tests a panic is the report"
+)]
+
+mod support;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use support::client::Client;
+use support::daemon::{Config, Daemon, House};
+use support::messages::{Mail, in_seconds, message};
+use support::sink::Sink;
+
+fn send(daemon: &Daemon, from: &str, to: &str, mail: &[u8]) -> (u16, String) {
+    let (mut client, _) = Client::greeted(daemon.smtp()).unwrap();
+    client.command("EHLO client.test").unwrap();
+    let reply = client.send(from, &[to], mail).unwrap();
+    (reply.code, reply.text)
+}
+
+/// Rule 20: a body with an A5 prefix is never pooled, kept raw or aside.
+#[test]
+fn a_key_in_transit_leaves_no_trace_in_any_disguise() {
+    for config in
+        [Config::new().trusting_loopback(), Config::new().set("smtp", "relays", r#"["127.0.0.0/8"]"#)]
+    {
+        let house = House::new(&config.text("policy", "who_may_post", "anyone"));
+        let daemon = house.start();
+        let secret = "Clear key exchange=7365637265742d6b6579.";
+        let good = message(&[(in_seconds(-9), "mailto:w@peer.test")], "a good one").write();
+        let key = message(&[(in_seconds(-8), "mailto:w@peer.test")], secret).write();
+        let bad = message(&[(in_seconds(-7), "mailto:w@peer.test")], "bad").write();
+        // Its length is wrong, so it can't be read as a message.
+        let broken = [key.as_slice(), b"more"].concat();
+        let tail = [bad.as_slice(), b"more"].concat();
+        let mails = [
+            Mail::from("al@people.test").text(secret),
+            Mail::from("al@people.test").field("Subject", secret).text(""),
+            Mail::from("al@people.test").attachments(&[
+                ("a.cmr", "base64", &good),
+                ("b.cmr", "base64", &key),
+                ("c.cmr", "base64", &tail),
+            ]),
+            Mail::from("al@people.test").attachments(&[("a.cmr", "base64", &broken)]),
+            Mail::from("al@people.test").attachments(&[("a.cmr", "quoted-printable", &broken)]),
+            Mail::from("al@people.test").attachments(&[("a.cmr", "7bit", &broken)]),
+        ];
+        for mail in &mails {
+            send(&daemon, "al@people.test", "cmr@home.test", &mail.write());
+        }
+        let asides = house.json(&["show", "--aside"]);
+        for aside in asides.as_array().unwrap() {
+            assert!(aside["bytes"].as_u64().unwrap() < 200, "a whole mail was kept: {aside}");
+        }
+        drop(daemon);
+        let encoded = STANDARD.encode("7365637265742d6b6579");
+        for entry in std::fs::read_dir(house.dir().join("data")).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap_or_default();
+            for word in ["7365637265742d6b6579", encoded.get(..20).unwrap()] {
+                assert!(!bytes.windows(word.len()).any(|window| window == word.as_bytes()), "{word}");
+            }
+        }
+    }
+}
+
+/// Rule 14: what was erased does not come back as something kept aside.
+#[test]
+fn what_was_removed_is_not_kept_aside_when_a_relay_brings_it_again() {
+    let house = House::new(&Config::new().set("smtp", "relays", r#"["127.0.0.0/8"]"#));
+    let daemon = house.start();
+    let erased = message(&[(in_seconds(-9), "mailto:w@peer.test")], "zebrafinch").write();
+    let other = message(&[(in_seconds(-8), "mailto:w@peer.test")], "a good one").write();
+    let alone = Mail::from("w@peer.test").attachments(&[("a.cmr", "7bit", &erased)]).write();
+    let (_, text) = send(&daemon, "w@peer.test", "cmr@home.test", &alone);
+    let id = text.split_whitespace().find(|word| word.len() == 16).unwrap().to_owned();
+    house.until_idle();
+    house.verb(&["remove", &id]);
+    let both = [("a.cmr", "7bit", erased.as_slice()), ("b.cmr", "7bit", other.as_slice())];
+    let both = Mail::from("w@peer.test").attachments(&both).write();
+    for mail in [&alone, &both] {
+        assert_eq!(send(&daemon, "w@peer.test", "cmr@home.test", mail).0, 250);
+    }
+    assert_eq!(house.json(&["show", "--aside"]), Value::Array(Vec::new()));
+    house.until_idle();
+    drop(daemon);
+    for entry in std::fs::read_dir(house.dir().join("data")).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap_or_default();
+        assert!(!bytes.windows(10).any(|window| window == b"zebrafinch"));
+    }
+}
+
+/// Rule 11: a person confirms, not a program, and not who has seen the stop address in a mail that
+/// was passed on. And "stop" is a command (mail-behaviour.md, 21), not a post.
+#[test]
+fn only_a_person_publishes_and_the_stop_address_does_not() {
+    let sink = Sink::start();
+    let house = House::new(&Config::new().trusting_loopback().smarthost(sink.address()));
+    let daemon = house.start();
+    let post = Mail::from("bo@people.test").field("Subject", "penguins").text("Where do they live?").write();
+    assert_eq!(send(&daemon, "bo@people.test", "cmr@home.test", &post).0, 250);
+    let answer = sink.wait_for("bo@people.test", |_| true).text();
+    let address = |tag: &str| {
+        let at = answer.find(tag).unwrap();
+        answer.get(at..).unwrap().split_whitespace().next().unwrap().to_owned()
+    };
+    let (confirm, stop) = (address("cmr+yes-"), address("cmr+stop-"));
+    let confirmed = || {
+        house
+            .read_database()
+            .query_row("SELECT confirmed_at IS NOT NULL, stopped_at IS NOT NULL FROM person", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap()
+    };
+
+    let away = Mail::from("bo@people.test").field("Auto-Submitted", "auto-replied").text("away").write();
+    let plain = Mail::from("bo@people.test").text("hello").write();
+    send(&daemon, "bo@people.test", &confirm, &away);
+    send(&daemon, "", &confirm, &plain);
+    send(&daemon, "bo@people.test", &stop.replace("+stop-", "+yes-"), &plain);
+    assert_eq!(confirmed(), (false, false));
+
+    let (code, text) = send(
+        &daemon,
+        "bo@people.test",
+        "cmr@home.test",
+        &Mail::from("bo@people.test").field("Subject", "Re: Stop").text("").write(),
+    );
+    assert!(code == 250 && text.contains("stopped"), "{text}");
+    assert_eq!(confirmed(), (false, true));
+    send(&daemon, "bo@people.test", &confirm, &plain);
+    assert_eq!(confirmed(), (true, true));
+    let (code, _) = send(&daemon, "else@people.test", &stop, &plain);
+    assert_eq!(code, 250);
+}
+
+/// Rule 5 and 21: who is not verified can't say who has a message, nor fill the disk by it.
+#[test]
+fn a_forged_header_of_a_duplicate_makes_nobody_a_holder() {
+    let house = House::new(&Config::new());
+    let daemon = house.start();
+    let origin = (in_seconds(-60), "mailto:w@peer.test");
+    for n in 0..5_i64 {
+        let victims: Vec<String> = (0..10).map(|i| format!("mailto:victim{i}.{n}@peer.test")).collect();
+        let mut hops = vec![(in_seconds(-2), "mailto:liar@peer.test")];
+        hops.extend((3_i64..).zip(&victims).map(|(i, victim)| (in_seconds(-i), victim.as_str())));
+        hops.push(origin);
+        let bytes = message(if n == 0 { &hops[hops.len() - 1..] } else { &hops }, "whales").write();
+        let mail = Mail::from("liar@peer.test").attachments(&[("a.cmr", "base64", &bytes)]).write();
+        assert_eq!(send(&daemon, "liar@peer.test", "cmr@home.test", &mail).0, 250);
+    }
+    let holders: i64 =
+        house.read_database().query_row("SELECT count(*) FROM holder", [], |row| row.get(0)).unwrap();
+    assert!(holders <= 2, "{holders} holders");
+}
