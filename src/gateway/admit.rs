@@ -74,7 +74,7 @@ impl Refused {
             Refused::Format(_)
             | Refused::Unreadable(_)
             | Refused::NothingToPost(_)
-            | Refused::Conflict(_) => Reply::new(554, 6, 0, text),
+            | Refused::Conflict(_) => Reply::not_well_formed(text),
             Refused::UnknownCommand(_) => Reply::no_such_address(text),
             Refused::Signature(_) | Refused::NoKey(_) => Reply::wrong_signature(text),
             Refused::Policy(Refusal::TooFast { .. }) => Reply::too_fast(text),
@@ -156,9 +156,9 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Whether its sender is told by mail system reply, and not by a bounce to somebody whose
-    /// address may be forged: relays have accepted the mail already, and a pipe's exit code
-    /// becomes a bounce.
+    /// Whether a refusal reaches the sender itself, in the dialogue. A relay has accepted the mail
+    /// already, and of a pipe's exit code its mail system makes a bounce: both would go to
+    /// somebody whose address may be forged.
     pub(super) fn is_in_dialogue(&self) -> bool {
         !self.arrival.through_relay && !matches!(self.arrival.via, Via::Pipe | Via::Lmtp | Via::Imap)
     }

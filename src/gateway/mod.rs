@@ -31,7 +31,7 @@ pub use outgoing::{Composed, Outgoing};
 
 use crate::config::Config;
 use crate::message::Address;
-use crate::policy::{Block, Scope};
+use crate::policy::Block;
 use crate::pool::{Entry, Limits, Pool};
 use crate::receive::{Arrival, Handler, Verdict};
 use crate::smtp::Reply;
@@ -146,8 +146,8 @@ impl Gateway {
         })))
     }
 
-    /// Takes up a new configuration: policy, people, routing and sending at once; who we are,
-    /// where we listen and where the data lies at the next start only.
+    /// Takes up a new configuration: policy, people, routing and the From of our mail at once. What
+    /// [`Config::needs_restart`] names waits for the next start.
     ///
     /// # Errors
     /// The list of pinned peers can't be stored; the old configuration stays.
@@ -377,7 +377,7 @@ fn entry(cached: Cached) -> Entry {
         hops: cached.hops,
         author: cached.author,
         origin_time: cached.origin_time,
-        scope: if cached.scope == Scope::Public { Scope::Public } else { Scope::Local },
+        scope: cached.scope,
         received: cached.received,
     }
 }

@@ -4,6 +4,7 @@
 //! It knows the order of things: decide first, insert into the pool afterwards, commit last. It
 //! must never know how a decision is made.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
@@ -151,7 +152,8 @@ impl Inner {
             let Some(stored) = messages::get(conn, waiting.seq)? else { return Ok(None) };
             let Some(text) = &stored.text else { return Ok(None) };
             let message = text.message()?;
-            let around = Around { inner: self, config, conn, peers: index(peers) };
+            let around =
+                Around { inner: self, config, conn, peers: index(peers), failure: RefCell::new(None) };
             let contacts = around.contacts(&message, stored.id);
             let subject = Subject {
                 message: &message,
@@ -163,6 +165,9 @@ impl Inner {
             let seed = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
             let policy = &config.routing.policy;
             let decision = router::decide(&subject, &self.pool(), &contacts, &around, policy, now, seed);
+            if let Some(failure) = around.failure.take() {
+                return Err(failure);
+            }
             let entry = Entry {
                 seq: stored.seq,
                 id: stored.id,
@@ -222,6 +227,8 @@ struct Around<'a> {
     config: &'a Config,
     conn: &'a Connection,
     peers: HashMap<&'a Address, &'a Peer>,
+    /// The first question that the database did not answer: the decision is void then.
+    failure: RefCell<Option<StoreError>>,
 }
 
 impl Around<'_> {
@@ -258,7 +265,10 @@ impl Surroundings for Around<'_> {
     }
 
     fn has(&self, address: &Address, id: MessageId) -> bool {
-        messages::holds(self.conn, id, address).unwrap_or(false)
+        messages::holds(self.conn, id, address).unwrap_or_else(|error| {
+            self.failure.borrow_mut().get_or_insert(error);
+            true
+        })
     }
 
     fn may_send(&self, address: &Address) -> Result<(), String> {
@@ -331,13 +341,22 @@ fn record(tx: &Connection, config: &Config, decided: &Decided, now: UnixTime) ->
         warn!(id = %stored.id, "the queue is full: nothing is sent because of this message");
         return Ok(0);
     }
-    for forward in &decision.forwards {
-        queued += usize::from(enqueue_forward(tx, config, stored, forward, now)?);
+    // `max_forwards` holds over all of it: the answer to its author first, then what the router
+    // wants, then the people who asked about it before.
+    let most = config.routing.policy.max_forwards;
+    if most > 0 {
+        queued += usize::from(enqueue_answer(tx, config, stored, now)?);
     }
-    queued += usize::from(enqueue_answer(tx, config, stored, now)?);
+    for forward in &decision.forwards {
+        if queued < most {
+            queued += usize::from(enqueue_forward(tx, config, stored, forward, now)?);
+        }
+    }
     if stored.scope == Scope::Public {
         for found in decision.matches.iter().filter(|found| found.ours) {
-            queued += usize::from(enqueue_later(tx, config, stored, found.seq, now)?);
+            if queued < most {
+                queued += usize::from(enqueue_later(tx, config, stored, found.seq, now)?);
+            }
         }
     }
     info!(id = %stored.id, verdict = decision.verdict, queued, "routed");

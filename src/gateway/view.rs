@@ -150,10 +150,15 @@ pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained,
         .collect::<Result<_, _>>()?;
     let own = queue::of_message(conn, stored.seq)?;
     let mut forwards: Vec<ExplainedForward> = own.iter().map(forwarded).collect();
-    // What was sent because of this message, but is another: matches that went to its author.
+    // What was decided and stands in no row: there was no room, or it is over and forgotten; and
+    // what was sent because of this message, but is another: matches that went to its author.
     let mut of_others: HashMap<i64, Vec<Delivery>> = HashMap::new();
     for forward in &decision.forwards {
-        let What::Match(other) = forward.what else { continue };
+        let other = match forward.what {
+            What::Match(other) => other,
+            What::This if own.iter().any(|delivery| delivery.to == forward.to) => continue,
+            What::This => stored.seq,
+        };
         let deliveries = match of_others.get(&other) {
             Some(deliveries) => deliveries,
             None => {

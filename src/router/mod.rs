@@ -23,7 +23,7 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-pub use policy::{NoSignal, OutOfRange, RoutingPolicy, Strategy};
+pub use policy::{NoSignal, RoutingPolicy, Strategy};
 
 use crate::message::{Address, Message, MessageId, UnixTime};
 use crate::policy::{Scope, is_key_exchange};

@@ -198,7 +198,7 @@ impl Writer {
     fn shut(&mut self) {
         let Some(conn) = self.conn.take() else { return };
         self.at(Boundary::BeforeCheckpoint);
-        if let Err(error) = checkpoint(&conn, "TRUNCATE", CHECKPOINT_WAIT, self.options.busy_timeout) {
+        if let Err(error) = checkpoint(&conn, self.options.busy_timeout) {
             tracing::warn!(%error, "the write-ahead log was not emptied at close; the next start reads it");
         }
         self.at(Boundary::AfterCheckpoint);
@@ -366,7 +366,7 @@ impl Writer {
     fn scrub(&mut self) {
         let Some(conn) = &self.conn else { return };
         self.at(Boundary::BeforeCheckpoint);
-        let done = checkpoint(conn, "TRUNCATE", CHECKPOINT_WAIT, self.options.busy_timeout);
+        let done = checkpoint(conn, self.options.busy_timeout);
         self.at(Boundary::AfterCheckpoint);
         self.scrub_due = !matches!(done, Ok(true));
         self.counters.scrub_due(self.scrub_due);
@@ -387,7 +387,7 @@ impl Writer {
         }
         self.last_shrink = Some(Instant::now());
         let Some(conn) = &self.conn else { return };
-        if let Err(error) = checkpoint(conn, "TRUNCATE", CHECKPOINT_WAIT, self.options.busy_timeout) {
+        if let Err(error) = checkpoint(conn, self.options.busy_timeout) {
             tracing::warn!(%error, length, "the write-ahead log is long and can't be emptied");
         }
     }
@@ -399,15 +399,11 @@ impl Writer {
     }
 }
 
-/// Whether the log is empty or completely copied afterwards.
-pub(super) fn checkpoint(
-    conn: &Connection,
-    mode: &str,
-    wait: Duration,
-    busy_timeout: Duration,
-) -> Result<bool, StoreError> {
-    conn.busy_timeout(wait)?;
-    let busy = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(0));
+/// Copies the log into the database file and empties it; says whether readers let that happen.
+/// They are waited for only briefly; afterwards the connection waits for `busy_timeout` again.
+pub(super) fn checkpoint(conn: &Connection, busy_timeout: Duration) -> Result<bool, StoreError> {
+    conn.busy_timeout(CHECKPOINT_WAIT)?;
+    let busy = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
     conn.busy_timeout(busy_timeout)?;
     Ok(busy? == 0)
 }
