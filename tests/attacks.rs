@@ -107,7 +107,7 @@ fn only_a_person_publishes_and_the_stop_address_does_not() {
     let answer = sink.wait_for("bo@people.test", |_| true).text();
     let address = |tag: &str| {
         let at = answer.find(tag).unwrap();
-        answer[at..].split_whitespace().next().unwrap().to_owned()
+        answer.get(at..).unwrap().split_whitespace().next().unwrap().to_owned()
     };
     let (confirm, stop) = (address("cmr+yes-"), address("cmr+stop-"));
     let confirmed = || {

@@ -60,7 +60,7 @@ fn what_was_not_synced_may_be_gone_and_nothing_is_lost() {
     // The same house, with another data directory.
     let text = std::fs::read_to_string(house.dir().join("cmr-mail.toml")).unwrap();
     let text = text.replace("\"data\"", &format!("{:?}", scratch.to_str().unwrap()));
-    let house_of_scratch = Config::parse(&text, &home.path().join("cmr-mail.toml")).unwrap();
+    let house_of_scratch = Config::parse(&text, home.path().join("cmr-mail.toml")).unwrap();
     assert_eq!(house_of_scratch.gateway.data_dir, scratch);
 
     let operations = records.len();
