@@ -36,7 +36,7 @@ use crate::pool::{Entry, Limits, Pool};
 use crate::receive::{Arrival, Handler, Verdict};
 use crate::smtp::Reply;
 use crate::store::messages::{Cached, State};
-use crate::store::{Store, StoreError, blocks, messages, peers, queue};
+use crate::store::{self, Store, StoreError, blocks, messages, peers, queue};
 
 /// A mail above this is read on a thread for long work, so that the others of the runtime go on
 /// answering.
@@ -96,7 +96,15 @@ impl Gateway {
     /// # Errors
     /// The database can't be used.
     pub fn open(config: &Config) -> Result<Gateway, GatewayError> {
-        Self::build(config, false)
+        Self::open_with(config, store::Options::default())
+    }
+
+    /// As [`Gateway::open`], with other options for the database.
+    ///
+    /// # Errors
+    /// As [`Gateway::open`].
+    pub fn open_with(config: &Config, options: store::Options) -> Result<Gateway, GatewayError> {
+        Self::build(config, options, false)
     }
 
     /// As [`Gateway::open`], with the routing thread running, until [`Gateway::close`].
@@ -104,7 +112,7 @@ impl Gateway {
     /// # Errors
     /// The database can't be used, or no thread can be started.
     pub fn start(config: &Config) -> Result<Gateway, GatewayError> {
-        let gateway = Self::build(config, true)?;
+        let gateway = Self::build(config, store::Options::default(), true)?;
         let inner = Arc::clone(&gateway.0);
         let worker = thread::Builder::new()
             .name("router".to_owned())
@@ -114,8 +122,8 @@ impl Gateway {
         Ok(gateway)
     }
 
-    fn build(config: &Config, daemon: bool) -> Result<Gateway, GatewayError> {
-        let store = Store::open(&config.gateway.data_dir)?;
+    fn build(config: &Config, options: store::Options, daemon: bool) -> Result<Gateway, GatewayError> {
+        let store = Store::open_with(&config.gateway.data_dir, options)?;
         let own = vec![config.gateway.address.clone()];
         let limits = Limits {
             max_messages: config.pool.max_messages,

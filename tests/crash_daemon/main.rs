@@ -27,6 +27,7 @@ mod replay;
 mod shim;
 
 mod abort;
+mod commits;
 mod play;
 mod power;
 mod story;

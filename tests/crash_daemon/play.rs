@@ -2,7 +2,7 @@
 //! acknowledged, an operator who types again what did not succeed.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cmr_mail::gateway::api::{Request, Status};
@@ -119,16 +119,11 @@ impl Play<'_> {
         match step {
             Step::Mail { name, from, to, raw } => self.send(running, told, name, from, to, raw),
             Step::Confirm { name, person } => {
-                let token: String = world::open(&self.house.database())
-                    .expect("a database")
-                    .query_row("SELECT confirm_token FROM person WHERE address = ?1", [person], |row| {
-                        row.get(0)
-                    })
-                    .expect("a person");
+                let to = confirmation(&self.house.database(), person);
                 let mail = Mail::from(person).text("yes").write();
-                self.send(running, told, name, person, &format!("cmr+yes-{token}@home.test"), &mail)
+                self.send(running, told, name, person, &to, &mail)
             }
-            Step::Verb { name, args } => {
+            Step::Verb { name, args, .. } => {
                 let args: Vec<&str> = args.iter().map(String::as_str).collect();
                 let output = self.house.run(&args, b"");
                 if output.status.success() {
@@ -184,6 +179,15 @@ impl Play<'_> {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Where a person's agreement to being published goes.
+pub(crate) fn confirmation(database: &Path, person: &str) -> String {
+    let token: String = world::open(database)
+        .expect("a database")
+        .query_row("SELECT confirm_token FROM person WHERE address = ?1", [person], |row| row.get(0))
+        .expect("a person");
+    format!("cmr+yes-{token}@home.test")
 }
 
 /// The ids in a text.

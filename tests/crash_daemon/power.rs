@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use crate::play::{Play, ids};
 use crate::replay::{Point, Replay, note, read_files, read_trace};
 use crate::shim::CrashAt;
-use crate::story::{config, story};
+use crate::story::{KEY_SET, REMOVED, config, story};
 use crate::support::daemon::House;
 use crate::support::sink::{Mail, Sink};
 use crate::world::{self, bare};
@@ -104,12 +104,12 @@ fn look_at(point: &Point, config: &Config, removed: &str) -> Result<usize, Strin
         .read(|conn| {
             let mut faults = world::faults(conn, &acked, removed);
             faults.extend(departures(conn, &arrived));
-            if is_noted("a key is set")
+            if is_noted(KEY_SET)
                 && count(conn, "SELECT count(*) FROM key WHERE state = 'current'") != 1
             {
                 faults.push("the key was set and is lost".to_owned());
             }
-            if is_noted("moons are removed") {
+            if is_noted(REMOVED) {
                 let id: MessageId = removed.parse().expect("an id");
                 let versions = messages::by_id(conn, id)?.len();
                 if versions > 0 || count(conn, "SELECT count(*) FROM removed") == 0 {

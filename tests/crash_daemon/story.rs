@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use cmr_mail::gateway::api::{KeyAction, Request};
 use cmr_mail::keys::Scheme;
 use cmr_mail::message::{Message, UnixTime};
 
@@ -14,6 +15,9 @@ pub(crate) const ONE: &str = "mailto:cmr@one.test";
 pub(crate) const TWO: &str = "mailto:cmr@two.test";
 /// A pinned peer whose host refuses everything for good.
 pub(crate) const GONE: &str = "mailto:cmr@gone.test";
+/// The names of two steps.
+pub(crate) const KEY_SET: &str = "a key is set";
+pub(crate) const REMOVED: &str = "moons are removed";
 /// Where posts and messages go.
 pub(crate) const CMR: &str = "cmr@home.test";
 const ANNA: &str = "anna@people.test";
@@ -30,7 +34,7 @@ pub(crate) enum Step {
     /// A person agrees to being published, with the token that the database holds.
     Confirm { name: &'static str, person: &'static str },
     /// The operator types this.
-    Verb { name: &'static str, args: Vec<String> },
+    Verb { name: &'static str, args: Vec<String>, request: Request },
     /// Everything is left to settle.
     Rest,
 }
@@ -97,9 +101,15 @@ pub(crate) fn story() -> Story {
             .text(text);
         Step::Mail { name, from, to: CMR, raw: mail.write() }
     };
-    let verb = |name: &'static str, args: &[&str]| Step::Verb {
+    let verb = |name: &'static str, args: &[&str], request: Request| Step::Verb {
         name,
         args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        request,
+    };
+    let set = KeyAction::Set {
+        address: ONE.to_owned(),
+        hex: KEY.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        scheme: Some("hmac".to_owned()),
     };
 
     // A mail without a date would have another id at each receipt.
@@ -109,7 +119,11 @@ pub(crate) fn story() -> Story {
     let word = Mail::from(BEN).field("Subject", "help").text("Who is there?").write();
 
     let steps = vec![
-        verb("a key is set", &["keys", "set", ONE, "--text", KEY, "--scheme", "hmac"]),
+        verb(
+            KEY_SET,
+            &["keys", "set", ONE, "--text", KEY, "--scheme", "hmac"],
+            Request::Keys { action: set },
+        ),
         one("jupiter", &jupiter),
         post("anna asks", ANNA, "Planets", ASKED),
         Step::Rest,
@@ -126,7 +140,7 @@ pub(crate) fn story() -> Story {
         one("chess", &chess),
         two("snow", &snow),
         Step::Rest,
-        verb("moons are removed", &["remove", &removed]),
+        verb(REMOVED, &["remove", &removed], Request::Remove { id: removed.clone() }),
         one("dough", &dough),
         Step::Rest,
     ];

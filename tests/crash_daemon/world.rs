@@ -194,6 +194,9 @@ fn contents(mail: &Mail) -> Result<String, String> {
         let wire = mail.part(0).ok_or("a forward without a part")?;
         return Ok(format!("arrived: forward of {} at {:?}", id_of(&wire)?, mail.to));
     };
+    if kind == "given-up" {
+        return Ok(format!("arrived: given-up, {name} at {:?}", mail.to));
+    }
     let shown = mail.attachments().iter().map(|wire| id_of(wire)).collect::<Result<Vec<_>, _>>()?;
     Ok(format!("arrived: {kind} to {:?} at {:?} with {shown:?}", mail.field("In-Reply-To"), mail.to))
 }
