@@ -42,6 +42,9 @@ use crate::store::{self, Store, StoreError, blocks, messages, peers, queue};
 /// answering.
 const LONG_MAIL: usize = 128 << 10;
 
+/// The routing thread's nice value: it gives way to the threads that receive and commit.
+const ROUTER_NICE: i32 = 10;
+
 /// How often expired things are forgotten.
 const TIDY: Duration = Duration::from_secs(600);
 
@@ -309,6 +312,10 @@ impl Inner {
 
     /// The routing thread: works off what waits, sleeps until there is more, tidies up.
     fn route_until_stopped(&self) {
+        // Deciding can wait; who delivers a mail is waiting. On Linux this is the thread's own.
+        if let Err(error) = rustix::process::setpriority_process(None, ROUTER_NICE) {
+            warn!(%error, "routing has the priority of receiving");
+        }
         let mut tidied = Instant::now();
         loop {
             let more = panic::catch_unwind(AssertUnwindSafe(|| self.route_batch(clock::now())));
