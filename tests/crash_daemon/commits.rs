@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 
 use crate::place;
 use crate::play::confirmation;
-use crate::story::{CMR, GONE, Step, Story, config, story};
+use crate::story::{GONE, Step, Story, config, story};
 use crate::support::daemon::House;
 use crate::support::messages::{Mail as Draft, now};
 use crate::support::sink::{Mail, Sink};
@@ -146,7 +146,8 @@ async fn send(gateway: &Gateway, outside: &Arc<Mutex<Outside>>) {
             }
         }
     };
-    run(store, Arc::new(post), Settings { schedule, ..Settings::default() }, gateway.queued(), until_empty).await;
+    run(store, Arc::new(post), Settings { schedule, ..Settings::default() }, gateway.queued(), until_empty)
+        .await;
 }
 
 fn files(data: &Path) -> Vec<(&'static str, Vec<u8>)> {
@@ -161,7 +162,7 @@ fn files(data: &Path) -> Vec<(&'static str, Vec<u8>)> {
 fn config_in(house: &House, data: &Path) -> Config {
     let text = std::fs::read_to_string(house.dir().join("cmr-mail.toml")).unwrap();
     let text = text.replace("\"data\"", &format!("{:?}", data.to_str().unwrap()));
-    Config::parse(&text, &house.dir().join("cmr-mail.toml")).unwrap()
+    Config::parse(&text, house.dir().join("cmr-mail.toml")).unwrap()
 }
 
 fn ended(data: &Path, outside: &Mutex<Outside>) -> World {

@@ -104,9 +104,7 @@ fn look_at(point: &Point, config: &Config, removed: &str) -> Result<usize, Strin
         .read(|conn| {
             let mut faults = world::faults(conn, &acked, removed);
             faults.extend(departures(conn, &arrived));
-            if is_noted(KEY_SET)
-                && count(conn, "SELECT count(*) FROM key WHERE state = 'current'") != 1
-            {
+            if is_noted(KEY_SET) && count(conn, "SELECT count(*) FROM key WHERE state = 'current'") != 1 {
                 faults.push("the key was set and is lost".to_owned());
             }
             if is_noted(REMOVED) {
