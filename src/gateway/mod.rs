@@ -239,7 +239,8 @@ impl Gateway {
             admit::plan(&config, &self.0.own, &blocks, arrival, now)
         };
         let in_dialogue = plan.is_in_dialogue();
-        let size = plan.arrival.raw.len();
+        let (size, client) = (plan.arrival.raw.len(), plan.arrival.peer);
+        let author = plan.header.from.as_ref().map(|from| from.address.escape_debug().to_string());
         let committed =
             self.0.store.write_async(move |tx| plan.commit(&config, transport.as_deref(), tx)).await;
         match committed {
@@ -252,12 +253,17 @@ impl Gateway {
                 }
                 let reply = view::reply(&outcome, in_dialogue);
                 let ids = view::ids(&outcome);
+                // Why something was refused is in the reply; an operator who is asked "where is my
+                // mail?" finds it here, with who it was from.
                 info!(
                     via = via.as_str(),
                     bytes = size,
                     code = reply.code(),
                     ids = ids.join(","),
+                    client = client.map(|ip| ip.to_string()),
+                    author,
                     refused = outcome.refused.len(),
+                    why = if outcome.refused.is_empty() { String::new() } else { reply.text() },
                     "arrived"
                 );
                 (reply.into(), ids)

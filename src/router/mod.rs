@@ -282,7 +282,7 @@ fn verdict(matches: &[Match], peers: &[PeerScore], forwards: &[Forward]) -> Stri
         (k, n) => format!(", goes on to {k} of {}", plural(n, "peer", "peers")),
     };
     let sent = if forwards.is_empty() {
-        "nothing is sent".to_owned()
+        "nothing for other gateways".to_owned()
     } else {
         plural(forwards.len(), "forward in all", "forwards in all")
     };
