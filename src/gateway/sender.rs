@@ -170,10 +170,10 @@ impl House for Sender {
                             Trouble::Configuration => {
                                 warn!(
                                     delivery = id,
-                                    to, kind, at, reason, "not sent: see [send]; it is tried again"
+                                    to, kind, at, reason, "not sent: see [send]; it will be tried again"
                                 );
                             }
-                            _ => info!(delivery = id, to, kind, at, reason, "not sent, tried again"),
+                            _ => info!(delivery = id, to, kind, at, reason, "not sent; it will be tried again"),
                         }
                     }
                     Next::Over(end) => {
