@@ -146,7 +146,8 @@ async fn send(gateway: &Gateway, outside: &Arc<Mutex<Outside>>) {
             }
         }
     };
-    run(store, Arc::new(post), Settings { schedule, ..Settings::default() }, gateway.queued(), until_empty).await;
+    run(store, Arc::new(post), Settings { schedule, ..Settings::default() }, gateway.queued(), until_empty)
+        .await;
 }
 
 fn files(data: &Path) -> Vec<(&'static str, Vec<u8>)> {
