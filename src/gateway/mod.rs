@@ -73,6 +73,8 @@ struct Inner {
     config: RwLock<Arc<Config>>,
     store: Store,
     pool: RwLock<Pool>,
+    /// What has left the pool and not yet the database: written down with the next decisions.
+    unevicted: Mutex<Vec<i64>>,
     /// Our own addresses, one per transport.
     own: Vec<Address>,
     blocks: RwLock<Arc<Vec<Block>>>,
@@ -147,6 +149,7 @@ impl Gateway {
             config: RwLock::new(Arc::new(config.clone())),
             store,
             pool: RwLock::new(pool),
+            unevicted: Mutex::default(),
             own,
             blocks: RwLock::new(Arc::new(blocks)),
             signal: Mutex::new(Signal { work: true, stop: false }),

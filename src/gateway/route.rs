@@ -12,7 +12,7 @@ use std::time::Instant;
 use rusqlite::Connection;
 use tracing::{error, info, warn};
 
-use super::{Inner, clock, commit::destination, people as names, read};
+use super::{Inner, clock, commit::destination, lock, people as names, read};
 use crate::config::Config;
 use crate::mail;
 use crate::message::{Address, MessageId, UnixTime};
@@ -55,7 +55,14 @@ const PAST_KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 86_400
 struct Decided {
     stored: Stored,
     decision: Decision,
-    evicted: Vec<i64>,
+}
+
+/// What a transaction made of a decision.
+enum Recorded {
+    /// It stands, and so many deliveries were queued.
+    Routed(usize),
+    /// The message was removed or published meanwhile: the decision was about another state.
+    Overtaken,
 }
 
 impl Inner {
@@ -103,14 +110,37 @@ impl Inner {
         let all: std::sync::Arc<Vec<Decided>> = decided.into();
         let config = std::sync::Arc::new(config.clone());
         let write = |range: std::ops::Range<usize>| {
-            let (all, config) = (std::sync::Arc::clone(&all), std::sync::Arc::clone(&config));
-            self.store.write(move |tx| {
-                let mut queued = 0;
-                for one in all.iter().skip(range.start).take(range.len()) {
-                    queued += record(tx, &config, one, now)?;
+            let (these, config) = (std::sync::Arc::clone(&all), std::sync::Arc::clone(&config));
+            let span = range.clone();
+            let evicted = lock(&self.unevicted).clone();
+            let evictions = evicted.len();
+            let recorded = self.store.write(move |tx| {
+                let recorded = these
+                    .iter()
+                    .skip(span.start)
+                    .take(span.len())
+                    .map(|one| record(tx, &config, one, now))
+                    .collect::<Result<Vec<_>, _>>()?;
+                for seq in evicted {
+                    messages::evict(tx, seq, now, now.saturating_add(config.pool.remember_ids))?;
                 }
-                Ok(queued)
-            })
+                Ok(recorded)
+            })?;
+            let mut waiting = lock(&self.unevicted);
+            let done = evictions.min(waiting.len());
+            waiting.drain(..done);
+            drop(waiting);
+            let mut queued = 0_usize;
+            for (one, recorded) in all.iter().skip(range.start).zip(recorded) {
+                match recorded {
+                    Recorded::Routed(n) => queued = queued.saturating_add(n),
+                    // The pool must not know what the database does not know, or no longer.
+                    Recorded::Overtaken => {
+                        self.pool_mut().erase(one.stored.seq);
+                    }
+                }
+            }
+            Ok::<usize, StoreError>(queued)
         };
         let mut queued = 0;
         match write(0..all.len()) {
@@ -121,7 +151,10 @@ impl Inner {
                     match write(index..index.saturating_add(1)) {
                         Ok(n) => queued += n,
                         Err(failure) if failure.is_transient() => return Err(failure),
-                        Err(failure) => self.failed(one.stored.seq, &failure.to_string())?,
+                        Err(failure) => {
+                            self.pool_mut().erase(one.stored.seq);
+                            self.failed(one.stored.seq, &failure.to_string())?;
+                        }
                     }
                 }
             }
@@ -185,7 +218,12 @@ impl Inner {
             let mut pool = self.pool_mut();
             pool.remove(stored.seq);
             let evicted = pool.insert(entry);
-            Ok(Some(Decided { stored, decision, evicted }))
+            drop(pool);
+            let mut unevicted = lock(&self.unevicted);
+            unevicted.retain(|seq| *seq != stored.seq);
+            unevicted.extend(evicted);
+            drop(unevicted);
+            Ok(Some(Decided { stored, decision }))
         })
     }
 
@@ -307,15 +345,24 @@ fn local_domains(config: &Config) -> Vec<String> {
         .collect()
 }
 
-/// One decision and what follows from it. Gives how many deliveries were queued.
+/// One decision and what follows from it.
 ///
 /// Crash argument: the state `routed`, the decision, the deliveries with their T and Message-IDs,
 /// and the evictions are one savepoint of one transaction. Before its commit the message still
 /// waits and is decided on again at the next start; afterwards its deliveries are in the queue.
-fn record(tx: &Connection, config: &Config, decided: &Decided, now: UnixTime) -> Result<usize, StoreError> {
-    let Decided { stored, decision, evicted } = decided;
-    if !messages::mark_routed(tx, stored.seq)? {
-        return Ok(0);
+/// Evictions of a transaction that failed are kept for the next one; those of a process that died
+/// come about again with the decision, since a start fills the pool from the database.
+fn record(
+    tx: &Connection,
+    config: &Config,
+    decided: &Decided,
+    now: UnixTime,
+) -> Result<Recorded, StoreError> {
+    let Decided { stored, decision } = decided;
+    // Published since it was read: it waits, and is decided on again as what it is now.
+    let same = messages::head(tx, stored.seq)?.is_some_and(|present| present.scope == stored.scope);
+    if !same || !messages::mark_routed(tx, stored.seq)? {
+        return Ok(Recorded::Overtaken);
     }
     let matches: Vec<NewMatch> = decision
         .matches
@@ -333,13 +380,10 @@ fn record(tx: &Connection, config: &Config, decided: &Decided, now: UnixTime) ->
     let detail = serde_json::to_value(&detail).map_err(|error| StoreError::Row(error.to_string()))?;
     let new = NewDecision { decided: now, verdict: &decision.verdict, detail: &detail, matches: &matches };
     decisions::record(tx, stored.seq, &new)?;
-    for seq in evicted {
-        messages::evict(tx, *seq, now, now.saturating_add(config.pool.remember_ids))?;
-    }
     let mut queued = 0;
     if queue::bytes(tx)? > QUEUE_MAX {
         warn!(id = %stored.id, "the queue is full: nothing is sent because of this message");
-        return Ok(0);
+        return Ok(Recorded::Routed(0));
     }
     // `max_forwards` holds over all of it: the answer to its author first, then what the router
     // wants, then the people who asked about it before.
@@ -360,7 +404,7 @@ fn record(tx: &Connection, config: &Config, decided: &Decided, now: UnixTime) ->
         }
     }
     info!(id = %stored.id, verdict = decision.verdict, queued, "routed");
-    Ok(queued)
+    Ok(Recorded::Routed(queued))
 }
 
 fn enqueue_forward(

@@ -43,15 +43,15 @@ pub fn prepare_dir(dir: &Path) -> Result<(), StoreError> {
                 .map_err(|e| place(dir, "can't be closed to other users (chmod 700)", &e))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Each one that is made has its name in the one above, which a power cut must not lose.
+            let made: Vec<&Path> =
+                dir.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(dir)
                 .map_err(|e| place(dir, "can't be created", &e))?;
-            if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
-                sync_dir(parent)?;
-            }
-            Ok(())
+            made.into_iter().try_for_each(|made| sync_dir(above(made)))
         }
         Err(error) => Err(place(dir, "can't be used", &error)),
     }
@@ -63,9 +63,6 @@ pub(super) fn prepare_file(path: &Path) -> Result<(), StoreError> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => {
             file.sync_all().map_err(|e| place(path, "can't be written", &e))?;
-            // SQLite syncs the directory for its journals, not for the database file itself:
-            // without this a power cut could lose the name of a file full of acknowledged mail.
-            sync_dir(path.parent().unwrap_or(Path::new(".")))
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             for file in all_files(path) {
@@ -77,10 +74,18 @@ pub(super) fn prepare_file(path: &Path) -> Result<(), StoreError> {
                         .map_err(|e| place(&file, "can't be closed to other users (chmod 600)", &e))?;
                 }
             }
-            Ok(())
         }
-        Err(error) => Err(place(path, "can't be created", &error)),
+        Err(error) => return Err(place(path, "can't be created", &error)),
     }
+    // SQLite syncs the directory for its journals, not for the database file itself: without this
+    // a power cut could lose the name of a file full of acknowledged mail. At every start, because
+    // the one that made the file may have died just here.
+    sync_dir(above(path))
+}
+
+/// The directory that holds a name.
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn sync_dir(dir: &Path) -> Result<(), StoreError> {

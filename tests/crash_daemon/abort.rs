@@ -29,7 +29,7 @@ struct Ended {
 fn tell(story: &Story, crash: CrashAt) -> Result<Ended, String> {
     let sink = Sink::start();
     let house = House::new_in(&place(), &config(&sink));
-    let play = Play { house: &house, story, trace: house.dir().join("trace"), crash };
+    let play = Play { house: &house, story, trace: house.dir().join("trace"), crash, all_recorded: false };
     let told = play.tell()?;
     let world = World::of(&house.database(), &sink.mails())?;
     let records = read_trace(&play.trace)?;

@@ -23,6 +23,8 @@ pub(crate) struct Play<'a> {
     /// Where the first daemon's recorder writes, and when it ends itself.
     pub(crate) trace: PathBuf,
     pub(crate) crash: CrashAt,
+    /// Whether the daemon after it is recorded as well, and nobody else touches its files.
+    pub(crate) all_recorded: bool,
 }
 
 /// What became of it.
@@ -107,7 +109,11 @@ impl Play<'_> {
     fn second(&self, told: &Told) -> Result<Running, String> {
         let daemon = self
             .house
-            .try_start_with(|_| {})
+            .try_start_with(|command| {
+                if self.all_recorded {
+                    shim::record(command, &self.data(), &self.trace, CrashAt::Never);
+                }
+            })
             .map_err(|status| format!("it does not start again: {status}\n{}", self.house.log()))?;
         let conn = world::open(&self.house.database())?;
         let faults = world::faults(&conn, &told.acked, &self.story.removed);
@@ -122,6 +128,17 @@ impl Play<'_> {
                 let to = confirmation(&self.house.database(), person);
                 let mail = Mail::from(person).text("yes").write();
                 self.send(running, told, name, person, &to, &mail)
+            }
+            Step::Verb { name, request, .. } if self.all_recorded => {
+                // A verb that finds no daemon would work on the database itself.
+                match call(&control_path(&self.data()), request, PATIENCE) {
+                    Ok(Ok(_)) => {
+                        note(&self.trace, name);
+                        Ok(true)
+                    }
+                    Ok(Err(failure)) => Err(format!("{name}: {failure:?}")),
+                    Err(_) => Ok(false),
+                }
             }
             Step::Verb { name, args, .. } => {
                 let args: Vec<&str> = args.iter().map(String::as_str).collect();

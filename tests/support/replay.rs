@@ -391,6 +391,7 @@ pub(crate) struct Replay {
     seen: HashMap<u64, usize>,
     scratch: PathBuf,
     stride: usize,
+    from: usize,
     /// States considered, repetitions included.
     pub(crate) considered: usize,
 }
@@ -407,6 +408,7 @@ impl Replay {
             seen: HashMap::new(),
             scratch: scratch.to_owned(),
             stride: 1,
+            from: 0,
             considered: 0,
         };
         replay.queue = replay.disk.variants();
@@ -427,6 +429,13 @@ impl Replay {
     /// Looks behind every n-th operation only, and still around every sync and acknowledgement.
     pub(crate) fn every(mut self, n: usize) -> Self {
         self.stride = n.max(1);
+        self
+    }
+
+    /// Looks behind the n-th operation and later ones only.
+    pub(crate) fn from(mut self, n: usize) -> Self {
+        self.from = n;
+        self.queue.clear();
         self
     }
 
@@ -502,7 +511,8 @@ impl Iterator for Replay {
                 record,
                 Record::SyncBegin { .. } | Record::SyncEnd { .. } | Record::Ack(_) | Record::Note(_)
             );
-            if always || self.disk.op.is_multiple_of(self.stride) {
+            let due = always || self.disk.op.is_multiple_of(self.stride);
+            if due && self.disk.op >= self.from {
                 self.queue = self.disk.variants();
             }
         }
