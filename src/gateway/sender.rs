@@ -173,7 +173,9 @@ impl House for Sender {
                                     to, kind, at, reason, "not sent: see [send]; it will be tried again"
                                 );
                             }
-                            _ => info!(delivery = id, to, kind, at, reason, "not sent; it will be tried again"),
+                            _ => {
+                                info!(delivery = id, to, kind, at, reason, "not sent; it will be tried again")
+                            }
                         }
                     }
                     Next::Over(end) => {
