@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 
 use crate::place;
 use crate::play::confirmation;
-use crate::story::{CMR, GONE, Step, Story, config, story};
+use crate::story::{GONE, Step, Story, config, story};
 use crate::support::daemon::House;
 use crate::support::messages::{Mail as Draft, now};
 use crate::support::sink::{Mail, Sink};
