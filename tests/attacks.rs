@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::string_slice,
     reason = "in tests a panic is the report"
 )]
 
@@ -107,7 +108,7 @@ fn only_a_person_publishes_and_the_stop_address_does_not() {
     let answer = sink.wait_for("bo@people.test", |_| true).text();
     let address = |tag: &str| {
         let at = answer.find(tag).unwrap();
-        answer[at..].split_whitespace().next().unwrap().to_owned()
+        answer.get(at..).unwrap().split_whitespace().next().unwrap().to_owned()
     };
     let (confirm, stop) = (address("cmr+yes-"), address("cmr+stop-"));
     let confirmed = || {
@@ -158,4 +159,49 @@ fn a_forged_header_of_a_duplicate_makes_nobody_a_holder() {
     let holders: i64 =
         house.read_database().query_row("SELECT count(*) FROM holder", [], |row| row.get(0)).unwrap();
     assert!(holders <= 2, "{holders} holders");
+}
+
+/// Another spelling is neither another neighbour without a key nor another author with limits of
+/// its own.
+#[test]
+fn another_spelling_opens_nothing() {
+    let config = Config::new().trusting_loopback().text("policy", "post_at_most", "1/h");
+    let house = House::new(&config);
+    let daemon = house.start();
+    house.verb(&["keys", "set", "mailto:peer@keyed.test", "--text", "a secret of sixteen"]);
+    for (address, code) in [
+        ("mailto:peer@keyed.test", 550),
+        ("mailto:Peer@Keyed.test", 550),
+        ("MAILTO:peer@keyed.test", 550),
+        ("mailto:peer2@keyed.test", 250),
+    ] {
+        let bytes = message(&[(in_seconds(-5), address)], "words").write();
+        let mail = Mail::from("x@people.test").attachments(&[("a.cmr", "base64", &bytes)]).write();
+        let (found, text) = send(&daemon, "x@people.test", "cmr@home.test", &mail);
+        assert_eq!(found, code, "{address}: {text}");
+    }
+    for (author, code) in [("al@people.test", 250), ("AL@people.test", 450), ("al@PEOPLE.test", 450)] {
+        let mail = Mail::from(author).text(author).write();
+        let (found, text) = send(&daemon, "al@people.test", "cmr@home.test", &mail);
+        assert_eq!(found, code, "{author}: {text}");
+    }
+}
+
+/// Rule 5: what is unverified can't make somebody lose.
+#[test]
+fn a_forged_from_uses_up_nothing_of_its_victim() {
+    let config = Config::new()
+        .text("policy", "who_may_post", "anyone")
+        .text("policy", "post_at_most", "1/h")
+        .set("smtp", "trusted_networks", r#"["192.0.2.0/24"]"#)
+        .set("smtp", "relays", r#"["127.0.0.0/8"]"#);
+    let house = House::new(&config);
+    let daemon = house.start();
+    let forged = Mail::from("al@people.test").text("forged").write();
+    assert_eq!(send(&daemon, "al@people.test", "cmr@home.test", &forged).0, 250);
+    let (mut client, _) = Client::greeted(daemon.smtp()).unwrap();
+    client.command("EHLO relay.test").unwrap();
+    assert_eq!(client.command("XFORWARD ADDR=192.0.2.7").unwrap().code, 250);
+    let own = Mail::from("al@people.test").text("by the author").write();
+    assert_eq!(client.send("al@people.test", &["cmr@home.test"], &own).unwrap().code, 250);
 }

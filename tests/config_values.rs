@@ -253,6 +253,10 @@ fn what_needs_a_restart_is_said() {
     assert_eq!(old.needs_restart(&with("[policy]\nanswer_at_most = \"1/h\"\n")), Vec::<String>::new());
     let moved = with("data_dir = \"elsewhere\"\n[smtp]\nlisten = [\"127.0.0.1:2526\"]\n");
     assert_eq!(old.needs_restart(&moved), ["[gateway] data_dir", "[smtp] listen"]);
+    let other =
+        with("intake_socket = \"/run/x.sock\"\n[send]\nretry_max = \"5h\"\n[pool]\nmax_messages = 5\n");
+    let keys = ["[gateway] intake_socket", "[send] retry_max", "[pool] max_messages"];
+    assert_eq!(old.needs_restart(&other), keys);
 }
 
 #[test]

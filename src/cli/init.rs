@@ -139,7 +139,9 @@ fn farewell(path: &Path, config: &Config, new: bool) -> String {
     let mut text = format!(
         "Wrote {file}\n{database} {dir}\n\n\
          Next:\n  \
-         1. Look through {file}: it says what each setting does.\n  \
+         1. Look through {file}: it says what each setting does. Two of them nobody\n     \
+         can guess: [smtp] trusted_networks, the networks of the people who may post,\n     \
+         and [send] smarthost, the mail server that takes our answers.\n  \
          2. cmr-mail{named} check    says what is wrong and how to mend it\n  \
          3. cmr-mail{named} serve    runs the gateway\n"
     );

@@ -88,6 +88,9 @@ async fn serve(config: Arc<Config>, lock: &Lock, log: &Logging) -> Outcome {
         tracing::warn!("{}", failure.sentence);
     }
     tell(&[NotifyState::Ready]);
+    if let Some((says, mend)) = super::check::nobody_can_post(&config) {
+        tracing::warn!("{says}; {mend}");
+    }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "ready");
 
     let mut config = config;

@@ -129,14 +129,22 @@ impl Config {
         example::example(of)
     }
 
-    /// The keys that differ from `new` and take effect at the next start only: who we are,
-    /// where we listen and where the database lives.
+    /// The keys that differ from `new` and take effect at the next start only: who we are, where
+    /// we listen, where the database lives, how much is kept and when sending is tried again.
     #[must_use]
     pub fn needs_restart(&self, new: &Config) -> Vec<String> {
         let changed = [
             (&keys::GATEWAY_ADDRESS, self.gateway.address != new.gateway.address),
+            (&keys::GATEWAY_HOSTNAME, self.gateway.hostname != new.gateway.hostname),
+            (&keys::GATEWAY_OPERATOR, self.gateway.operator != new.gateway.operator),
             (&keys::GATEWAY_DATA_DIR, self.gateway.data_dir != new.gateway.data_dir),
+            (&keys::GATEWAY_INTAKE, self.gateway.intake_socket != new.gateway.intake_socket),
             (&keys::SMTP_LISTEN, self.smtp.listen != new.smtp.listen),
+            (&keys::SEND_RETRY_FIRST, self.send.retry_first != new.send.retry_first),
+            (&keys::SEND_RETRY_MAX, self.send.retry_max != new.send.retry_max),
+            (&keys::SEND_GIVE_UP, self.send.give_up != new.send.give_up),
+            (&keys::POOL_MAX_MESSAGES, self.pool.max_messages != new.pool.max_messages),
+            (&keys::POOL_MAX_BYTES, self.pool.max_bytes != new.pool.max_bytes),
             (&keys::LOG_FORMAT, self.log.format != new.log.format),
         ];
         changed.iter().filter(|(_, changed)| *changed).map(|(key, _)| key.title()).collect()

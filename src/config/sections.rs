@@ -5,6 +5,7 @@ use crate::message::Address;
 use crate::policy::{FirstPost, Origin, Rate, WhoMayPost};
 use crate::router::RoutingPolicy;
 use ipnet::IpNet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -106,6 +107,22 @@ pub struct Smarthost {
     pub host: String,
     /// The port.
     pub port: u16,
+}
+
+impl fmt::Display for Smarthost {
+    /// The URL, with its port.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.security {
+            Security::None => "smtp",
+            Security::StartTls => "smtp+starttls",
+            Security::Tls => "smtps",
+        };
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// How a connection to a mail server is encrypted.

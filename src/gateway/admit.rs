@@ -54,7 +54,7 @@ pub(super) enum Refused {
     NoSuchToken,
     /// A command by mail that this version does not know.
     #[error(
-        "+{0} is a command that is not understood here; to post a text, write to the posting address without it"
+        "{0} is a command that is not understood here; to post a text, use the plain posting address and another subject"
     )]
     UnknownCommand(String),
     /// A person who is not known, or not known for sure, wants no more mail.
@@ -74,7 +74,7 @@ impl Refused {
             Refused::Format(_)
             | Refused::Unreadable(_)
             | Refused::NothingToPost(_)
-            | Refused::Conflict(_) => Reply::new(554, 6, 0, text),
+            | Refused::Conflict(_) => Reply::not_well_formed(text),
             Refused::UnknownCommand(_) => Reply::no_such_address(text),
             Refused::Signature(_) | Refused::NoKey(_) => Reply::wrong_signature(text),
             Refused::Policy(Refusal::TooFast { .. }) => Reply::too_fast(text),
@@ -156,9 +156,9 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Whether its sender is told by mail system reply, and not by a bounce to somebody whose
-    /// address may be forged: relays have accepted the mail already, and a pipe's exit code
-    /// becomes a bounce.
+    /// Whether a refusal reaches the sender itself, in the dialogue. A relay has accepted the mail
+    /// already, and of a pipe's exit code its mail system makes a bounce: both would go to
+    /// somebody whose address may be forged.
     pub(super) fn is_in_dialogue(&self) -> bool {
         !self.arrival.through_relay && !matches!(self.arrival.via, Via::Pipe | Via::Lmtp | Via::Imap)
     }
@@ -266,7 +266,7 @@ fn content(
         _ => {}
     }
     if let Some(tag) = tags.iter().find(|tag| super::people::is_command(tag)) {
-        return refuse("the mail", Refused::UnknownCommand(tag.clone()));
+        return refuse("the mail", Refused::UnknownCommand(format!("+{tag}")));
     }
     if let Some(client) = arrival.peer
         && let Some(block) = blocks.iter().find(|block| is_host(block, client))
@@ -316,6 +316,9 @@ fn content(
     }
     if is_stop(header.subject.as_deref(), post.as_ref()) {
         return Content::Stop(None);
+    }
+    if let Some(command) = command_in(header.subject.as_deref()) {
+        return refuse("the subject", Refused::UnknownCommand(command));
     }
     let Some(post) = post else {
         let why = no_post.unwrap_or(NoPost::Empty);
@@ -372,6 +375,13 @@ fn is_stop(subject: Option<&str>, post: Option<&Post>) -> bool {
         let line = line.trim().trim_end_matches(['.', '!']);
         line.eq_ignore_ascii_case("stop") || line.eq_ignore_ascii_case("unsubscribe")
     })
+}
+
+/// A command that people expect of a mail robot and that this version does not know, as the whole
+/// subject: who writes `help` does not want to publish it.
+fn command_in(subject: Option<&str>) -> Option<String> {
+    let subject = subject?.trim().to_ascii_lowercase();
+    ["help", "search", "status", "subscribe"].contains(&subject.as_str()).then_some(subject)
 }
 
 /// Whether a mail shows that no person has sent it: reports, and what programs answer by

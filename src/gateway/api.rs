@@ -70,7 +70,7 @@ pub enum Request {
     },
     /// Refuse an author, peer or host from now on.
     Block {
-        /// An address, a mail address or a host name or network.
+        /// An address, a mail address, a host name or an IP address.
         value: String,
         /// Undo the block instead.
         undo: bool,
@@ -278,7 +278,7 @@ pub struct Shown {
     pub bytes: usize,
     /// When it was received, RFC 3339.
     pub received: String,
-    /// How it came: `smtp`, `deliver`, `receive`, `post` …
+    /// How it came: `smtp`, `pipe` (`deliver`), `post`, or the name that `receive` was given.
     pub via: String,
     /// `held`, `unrouted`, `routed` or `failed`.
     pub state: String,
@@ -335,7 +335,8 @@ pub struct ExplainedForward {
     pub to: String,
     /// `mailto`.
     pub transport: String,
-    /// `ready`, `leased`, `sent`, `failed` or `held`.
+    /// `ready`, `leased`, `sent`, `failed` or `held`; `gone` if it was never queued (no room) or is
+    /// over and forgotten.
     pub state: String,
     /// Why.
     pub why: String,
@@ -365,7 +366,7 @@ pub struct PeerView {
     pub address: String,
     /// Messages received from it.
     pub messages: u64,
-    /// Their bodies in bytes.
+    /// Their bodies, in bytes.
     pub bytes: u64,
     /// From −1 to 1; 0 is unknown.
     pub reputation: f64,
@@ -437,7 +438,7 @@ pub struct Status {
     pub version: String,
     /// Messages in the pool.
     pub messages: u64,
-    /// Their bodies in bytes.
+    /// Their headers and bodies, in bytes.
     pub bytes: u64,
     /// Peers known.
     pub peers: u64,

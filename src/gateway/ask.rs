@@ -16,6 +16,7 @@ use super::api::{
 };
 use super::{Gateway, clock, commit, people as names, read_blocks, view, write};
 use crate::keys::{Key, Scheme};
+use crate::mail;
 use crate::message::{Address, Hop, Message, MessageId};
 use crate::policy::{self, Authenticity, Block, Origin, Provenance};
 use crate::pool::{Audience, Query};
@@ -23,7 +24,7 @@ use crate::receive::{Arrival, Via};
 use crate::smtp::Severity;
 use crate::store::blocks::BlockKind;
 use crate::store::messages::{self, Admitted, Kind, NewMessage, Stored};
-use crate::store::queue::{self, DeliveryState};
+use crate::store::queue;
 use crate::store::{Erased, StoreError, What, asides, blocks, keys, peers, people};
 
 /// Most rows in one result.
@@ -93,8 +94,9 @@ impl Gateway {
             Request::RemoveAuthor { author } => self.remove_author(&author),
             Request::Block { value, undo } => self.block(&value, undo),
             Request::Status => json(&self.status()?),
-            Request::Deliver { sender, recipient, mail } => {
-                let raw = crlf(&decode(&mail)?);
+            Request::Deliver { sender, recipient, mail: text } => {
+                // On standard input lines end with LF; inside, mails have CRLF.
+                let raw = mail::lf_to_crlf(&decode(&text)?);
                 self.take(Via::Pipe, None, sender, recipient, raw)
             }
             Request::Receive { transport, message } => {
@@ -289,7 +291,7 @@ impl Gateway {
                 if let Some(delivery) = delivery {
                     waits(changed > 0, delivery)?;
                 }
-                done(count(changed), format!("{changed} deliveries are tried now"))
+                done(count(changed), format!("deliveries that are tried now: {changed}"))
             }
             QueueAction::Hold { delivery } => {
                 let changed = self.store().write(move |tx| queue::hold(tx, delivery))?;
@@ -302,7 +304,7 @@ impl Gateway {
                 if let Some(delivery) = delivery {
                     waits(changed > 0, delivery)?;
                 }
-                done(count(changed), format!("{changed} deliveries are released"))
+                done(count(changed), format!("deliveries that are released: {changed}"))
             }
             QueueAction::Drop { delivery } => {
                 let changed = self.store().write(move |tx| queue::drop_delivery(tx, delivery, now))?;
@@ -376,24 +378,16 @@ impl Gateway {
     fn status(&self) -> Outcome<Status> {
         let now = clock::now();
         let stats = self.store().stats()?;
-        let (peers, queue, states, oldest) = self.store().read(|conn| {
-            let waiting = queue::list(conn, false, ROWS)?;
-            let oldest = waiting
-                .iter()
-                .filter(|it| {
-                    matches!(it.state, DeliveryState::Ready | DeliveryState::Leased | DeliveryState::Held)
-                })
-                .map(|it| it.created)
-                .min();
-            Ok((peers::number(conn)?, queue::counts(conn)?, messages::counts(conn)?, oldest))
-        })?;
+        let (peers, queue, states) = self
+            .store()
+            .read(|conn| Ok((peers::number(conn)?, queue::counts(conn)?, messages::counts(conn)?)))?;
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             messages: stats.messages,
             bytes: stats.bytes,
             peers,
             queued: queue.queued(),
-            oldest_queued_seconds: oldest.map_or(0, |oldest| now.since(oldest).as_secs()),
+            oldest_queued_seconds: queue.oldest.map_or(0, |oldest| now.since(oldest).as_secs()),
             uptime_seconds: self.0.started.map_or(0, |started| started.elapsed().as_secs()),
             unrouted: states.unrouted,
             failed: states.failed,
@@ -435,20 +429,6 @@ impl Gateway {
         }
         json(&Delivered { code: verdict.reply.code(), text: verdict.reply.text(), ids })
     }
-}
-
-/// Lines of a mail on standard input end with LF; inside, mails have CRLF.
-fn crlf(raw: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(raw.len().saturating_add(raw.len() / 32));
-    let mut last = 0u8;
-    for &byte in raw {
-        if byte == b'\n' && last != b'\r' {
-            out.push(b'\r');
-        }
-        out.push(byte);
-        last = byte;
-    }
-    out
 }
 
 fn json<T: Serialize>(value: &T) -> Response {

@@ -10,7 +10,7 @@ use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
 use super::{clock, people as names};
 use crate::config::Config;
 use crate::keys::{self, SignatureError};
-use crate::mail::Header;
+use crate::mail::{self, Header};
 use crate::message::{Address, Hop, Message, MessageId, UnixTime};
 use crate::policy::{self, Authenticity, Origin, Provenance, Refusal};
 use crate::store::asides::{self, NewAside, NewRaw};
@@ -27,6 +27,26 @@ const ASIDES_MAX: u64 = 256 << 20;
 /// Raw mails that are kept, at most, in bytes; the oldest go first.
 const RAW_MAX: u64 = 1 << 30;
 
+/// Answers an hour to a person whose mails answer ours.
+const ANSWERS_TO_ANSWERS: u32 = 3;
+
+/// A part of a mail that was not taken.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Where it was in the mail.
+    pub(super) place: String,
+    pub(super) why: Refused,
+    /// It is kept aside for the operator.
+    pub(super) kept: bool,
+}
+
+impl Part {
+    /// The whole mail, of which nothing is kept.
+    fn mail(why: Refused) -> Self {
+        Part { place: "the mail".to_owned(), why, kept: false }
+    }
+}
+
 /// What became of an arrival, for the reply and the log.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
@@ -34,10 +54,8 @@ pub(super) struct Outcome {
     pub(super) taken: Vec<MessageId>,
     /// Known before, with the same bytes.
     pub(super) known: Vec<MessageId>,
-    /// Not taken: where it was in the mail, and why.
-    pub(super) refused: Vec<(String, Refused)>,
-    /// What was not taken is kept aside, so the mail counts as taken.
-    pub(super) aside: bool,
+    /// What was not taken.
+    pub(super) refused: Vec<Part>,
     /// Another sentence for the reply.
     pub(super) note: Option<String>,
     /// Something waits for the router.
@@ -115,12 +133,13 @@ impl Plan {
         }
         let raw = NewRaw { raw: whole, received: arrival.received, via, forget_after };
         asides::keep_raw(tx, &seqs, &raw, RAW_MAX)?;
-        let took_something = !outcome.taken.is_empty() || !outcome.known.is_empty();
+        let conflicts = not_taken.iter().any(|it| matches!(it.why, Refused::Conflict(_)));
+        let keeps_something = !outcome.taken.is_empty() || !outcome.known.is_empty() || conflicts;
         for it in not_taken {
             // What is refused in the dialogue leaves no trace here. Beside something good, from a
             // relay, or in conflict with what is here, it is kept for the operator to look at.
             let keep = (it.bytes.is_some() || keeps_whole)
-                && (took_something || !in_dialogue || matches!(it.why, Refused::Conflict(_)))
+                && (keeps_something || !in_dialogue)
                 && !it.why.is_temporary()
                 && !matches!(it.why, Refused::KeyExchange | Refused::Removed(_));
             if keep {
@@ -137,9 +156,7 @@ impl Plan {
                 };
                 asides::put(tx, &aside, ASIDES_MAX)?;
             }
-            // Towards a relay even a key exchange is a success: a refusal would become a bounce.
-            outcome.aside |= keep || (!in_dialogue && !it.why.is_temporary());
-            outcome.refused.push((it.place, it.why));
+            outcome.refused.push(Part { place: it.place, why: it.why, kept: keep });
         }
         Ok(outcome)
     }
@@ -171,6 +188,10 @@ fn admit_message(
     let (mut new, verified) = if keys.is_empty() {
         if new.message().signature.is_signed() {
             return refuse(place, Refused::NoKey(neighbour), new.message());
+        }
+        // Another spelling of a neighbour with a key is no way to speak unsigned in its name.
+        if stored_keys::is_spelled_otherwise(tx, &neighbour)? {
+            return refuse(place, SignatureError::Missing.into(), new.message());
         }
         (new, false)
     } else {
@@ -254,7 +275,10 @@ fn admit_post(
     let dated = clock::sane(header.date, came.received, skew).is_some();
     let rate = config.policy.post_at_most;
     let window = rate.window_start(came.now);
-    let allowed = rate.allows(limits::number_since(tx, Counted::Post, who.as_bytes(), window)?);
+    // Another case of the letters is the same mailbox nearly everywhere, and no way around a limit.
+    // A forged From uses up what forged Froms may, and nothing of the author it names.
+    let counted = format!("{}{}", if authenticated { "" } else { "unproven " }, who.to_ascii_lowercase());
+    let allowed = rate.allows(limits::number_since(tx, Counted::Post, counted.as_bytes(), window)?);
     if !dated || !allowed {
         // Whoever never heard our 250 sends the mail again. That is no second post, so it does
         // not count; and without a date it would have the time of its second receipt, and so
@@ -270,11 +294,11 @@ fn admit_post(
     let name = names::alias_name(display_name.as_deref());
     let person = if authenticated { Some(person(tx, &author, &name, came.now)?) } else { None };
     let origin = match (config.people.origin, &person) {
-        (Origin::Address, _) => author_address.clone(),
+        (Origin::Address, Some(_)) => author_address.clone(),
         (Origin::Alias, Some(person)) => names::alias(posting, &person.name, &person.token).map_err(bad)?,
         // Nobody knows who it is: an alias that stands for this one mail, so that a forged From
-        // can't speak under somebody's alias.
-        (Origin::Alias, None) => {
+        // can't speak under somebody's name.
+        (_, None) => {
             let token = names::token(&clock::digest(header.message_id.as_deref(), &body));
             names::alias(posting, "someone", &token).map_err(bad)?
         }
@@ -294,7 +318,14 @@ fn admit_post(
             if let Some(person) = person.as_ref().filter(|person| person.stopped_at.is_some()) {
                 people::resume(tx, person.id)?;
             }
-            limits::note(tx, Counted::Post, who.as_bytes(), came.now)?;
+            limits::note(tx, Counted::Post, counted.as_bytes(), came.now)?;
+            // An autoresponder that does not say so answers each answer: after a few within an hour
+            // its mails are kept, and no longer answered.
+            let hour = came.now.saturating_sub(std::time::Duration::from_secs(3600));
+            let named = header.in_reply_to.iter().chain(&header.references);
+            let converses = named.into_iter().any(|id| mail::is_own_message_id(id, &config.gateway.hostname))
+                && limits::number_since(tx, Counted::Answer, who.to_ascii_lowercase().as_bytes(), hour)?
+                    >= ANSWERS_TO_ANSWERS;
             if let Some(person) = person {
                 let thread = NewThread {
                     person: person.id,
@@ -304,7 +335,7 @@ fn admit_post(
                     subject: header.subject.clone().unwrap_or_default(),
                     language: post.language,
                     ignored: ignored.iter().map(|it| format!("{}\n{}", it.what, it.why)).collect(),
-                    authenticated: answerable.is_ok(),
+                    authenticated: answerable.is_ok() && !converses,
                     opened: came.now,
                     until: came.now.saturating_add(config.people.later_matches),
                 };
@@ -339,7 +370,7 @@ pub(super) fn person(
 /// A person agrees to publishing: what was local becomes public and is routed again.
 fn confirm(tx: &Connection, token: &str, now: UnixTime, outcome: &mut Outcome) -> Result<(), StoreError> {
     let Some(person) = people::confirm(tx, token, now)? else {
-        outcome.refused.push(("the mail".to_owned(), Refused::NoSuchToken));
+        outcome.refused.push(Part::mail(Refused::NoSuchToken));
         return Ok(());
     };
     let published = messages::publish_posts_of(tx, person.id)?;
@@ -375,7 +406,7 @@ fn stop(
             people::stop(tx, person.id, now)?;
             outcome.note = Some("stopped: you get no more mail about what you wrote".to_owned());
         }
-        None => outcome.refused.push(("the mail".to_owned(), Refused::NotYours)),
+        None => outcome.refused.push(Part::mail(Refused::NotYours)),
     }
     Ok(())
 }

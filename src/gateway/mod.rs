@@ -31,7 +31,7 @@ pub use outgoing::{Composed, Outgoing};
 
 use crate::config::Config;
 use crate::message::Address;
-use crate::policy::{Block, Scope};
+use crate::policy::Block;
 use crate::pool::{Entry, Limits, Pool};
 use crate::receive::{Arrival, Handler, Verdict};
 use crate::smtp::Reply;
@@ -41,6 +41,9 @@ use crate::store::{self, Store, StoreError, blocks, messages, peers, queue};
 /// A mail above this is read on a thread for long work, so that the others of the runtime go on
 /// answering.
 const LONG_MAIL: usize = 128 << 10;
+
+/// The routing thread's nice value: it gives way to the threads that receive and commit.
+const ROUTER_NICE: i32 = 10;
 
 /// How often expired things are forgotten.
 const TIDY: Duration = Duration::from_secs(600);
@@ -157,8 +160,8 @@ impl Gateway {
         })))
     }
 
-    /// Takes up a new configuration: policy, people, routing and sending at once; who we are,
-    /// where we listen and where the data lies at the next start only.
+    /// Takes up a new configuration: policy, people, routing and the From of our mail at once. What
+    /// [`Config::needs_restart`] names waits for the next start.
     ///
     /// # Errors
     /// The list of pinned peers can't be stored; the old configuration stays.
@@ -239,7 +242,8 @@ impl Gateway {
             admit::plan(&config, &self.0.own, &blocks, arrival, now)
         };
         let in_dialogue = plan.is_in_dialogue();
-        let size = plan.arrival.raw.len();
+        let (size, client) = (plan.arrival.raw.len(), plan.arrival.peer);
+        let author = plan.header.from.as_ref().map(|from| from.address.escape_debug().to_string());
         let committed =
             self.0.store.write_async(move |tx| plan.commit(&config, transport.as_deref(), tx)).await;
         match committed {
@@ -252,12 +256,17 @@ impl Gateway {
                 }
                 let reply = view::reply(&outcome, in_dialogue);
                 let ids = view::ids(&outcome);
+                // Why something was refused is in the reply; an operator who is asked "where is my
+                // mail?" finds it here, with who it was from.
                 info!(
                     via = via.as_str(),
                     bytes = size,
                     code = reply.code(),
                     ids = ids.join(","),
+                    client = client.map(|ip| ip.to_string()),
+                    author,
                     refused = outcome.refused.len(),
+                    why = if outcome.refused.is_empty() { String::new() } else { reply.text() },
                     "arrived"
                 );
                 (reply.into(), ids)
@@ -312,6 +321,10 @@ impl Inner {
 
     /// The routing thread: works off what waits, sleeps until there is more, tidies up.
     fn route_until_stopped(&self) {
+        // Deciding can wait; who delivers a mail is waiting. On Linux this is the thread's own.
+        if let Err(error) = rustix::process::setpriority_process(None, ROUTER_NICE) {
+            warn!(%error, "routing has the priority of receiving");
+        }
         let mut tidied = Instant::now();
         loop {
             let more = panic::catch_unwind(AssertUnwindSafe(|| self.route_batch(clock::now())));
@@ -388,7 +401,7 @@ fn entry(cached: Cached) -> Entry {
         hops: cached.hops,
         author: cached.author,
         origin_time: cached.origin_time,
-        scope: if cached.scope == Scope::Public { Scope::Public } else { Scope::Local },
+        scope: cached.scope,
         received: cached.received,
     }
 }

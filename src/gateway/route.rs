@@ -4,6 +4,7 @@
 //! It knows the order of things: decide first, insert into the pool afterwards, commit last. It
 //! must never know how a decision is made.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
@@ -184,7 +185,8 @@ impl Inner {
             let Some(stored) = messages::get(conn, waiting.seq)? else { return Ok(None) };
             let Some(text) = &stored.text else { return Ok(None) };
             let message = text.message()?;
-            let around = Around { inner: self, config, conn, peers: index(peers) };
+            let around =
+                Around { inner: self, config, conn, peers: index(peers), failure: RefCell::new(None) };
             let contacts = around.contacts(&message, stored.id);
             let subject = Subject {
                 message: &message,
@@ -196,6 +198,9 @@ impl Inner {
             let seed = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
             let policy = &config.routing.policy;
             let decision = router::decide(&subject, &self.pool(), &contacts, &around, policy, now, seed);
+            if let Some(failure) = around.failure.take() {
+                return Err(failure);
+            }
             let entry = Entry {
                 seq: stored.seq,
                 id: stored.id,
@@ -260,6 +265,8 @@ struct Around<'a> {
     config: &'a Config,
     conn: &'a Connection,
     peers: HashMap<&'a Address, &'a Peer>,
+    /// The first question that the database did not answer: the decision is void then.
+    failure: RefCell<Option<StoreError>>,
 }
 
 impl Around<'_> {
@@ -296,7 +303,10 @@ impl Surroundings for Around<'_> {
     }
 
     fn has(&self, address: &Address, id: MessageId) -> bool {
-        messages::holds(self.conn, id, address).unwrap_or(false)
+        messages::holds(self.conn, id, address).unwrap_or_else(|error| {
+            self.failure.borrow_mut().get_or_insert(error);
+            true
+        })
     }
 
     fn may_send(&self, address: &Address) -> Result<(), String> {
@@ -375,13 +385,22 @@ fn record(
         warn!(id = %stored.id, "the queue is full: nothing is sent because of this message");
         return Ok(Recorded::Routed(0));
     }
-    for forward in &decision.forwards {
-        queued += usize::from(enqueue_forward(tx, config, stored, forward, now)?);
+    // `max_forwards` holds over all of it: the answer to its author first, then what the router
+    // wants, then the people who asked about it before.
+    let most = config.routing.policy.max_forwards;
+    if most > 0 {
+        queued += usize::from(enqueue_answer(tx, config, stored, now)?);
     }
-    queued += usize::from(enqueue_answer(tx, config, stored, now)?);
+    for forward in &decision.forwards {
+        if queued < most {
+            queued += usize::from(enqueue_forward(tx, config, stored, forward, now)?);
+        }
+    }
     if stored.scope == Scope::Public {
         for found in decision.matches.iter().filter(|found| found.ours) {
-            queued += usize::from(enqueue_later(tx, config, stored, found.seq, now)?);
+            if queued < most {
+                queued += usize::from(enqueue_later(tx, config, stored, found.seq, now)?);
+            }
         }
     }
     info!(id = %stored.id, verdict = decision.verdict, queued, "routed");
@@ -454,7 +473,8 @@ fn enqueue_later(
     }
     let Some(person) = people::get(tx, thread.person)? else { return Ok(false) };
     let day = now.saturating_sub(std::time::Duration::from_secs(86_400));
-    let who = person.address.as_bytes();
+    let who = person.address.to_ascii_lowercase();
+    let who = who.as_bytes();
     let pair = [stored.author.as_bytes(), b"\n", who].concat();
     let later = LaterMatch {
         age: now.since(thread.opened),
@@ -487,7 +507,8 @@ fn enqueue_mail(
     let Some(person) = people::get(tx, thread.person)? else { return Ok(false) };
     let rate = config.policy.answer_at_most;
     let since = rate.window_start(now);
-    let who = person.address.as_bytes();
+    let who = person.address.to_ascii_lowercase();
+    let who = who.as_bytes();
     if !rate.allows(limits::number_since(tx, Counted::Answer, who, since)?) {
         return Ok(false);
     }

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tracing::{info, warn};
 
 use super::{Composed, Gateway, clock, commit};
-use crate::config::{self, Config, SecretError, Security};
+use crate::config::{self, Config, SecretError};
 use crate::message::UnixTime;
 use crate::send::backoff::Schedule;
 use crate::send::mailto::{Login, Mailto, Smarthost, SmarthostError, Submission};
@@ -103,18 +103,7 @@ fn carrier(gateway: &Gateway, config: &Config) -> Result<Carrier, SendingError> 
 /// # Errors
 /// What is wrong with `[send]`.
 pub fn smarthost(send: &config::Send) -> Result<Smarthost, SendingError> {
-    let config::Smarthost { security, host, port } = &send.smarthost;
-    let scheme = match security {
-        Security::None => "smtp",
-        Security::StartTls => "smtp+starttls",
-        Security::Tls => "smtps",
-    };
-    let url = if host.contains(':') {
-        format!("{scheme}://[{host}]:{port}")
-    } else {
-        format!("{scheme}://{host}:{port}")
-    };
-    let mut smarthost = Smarthost::parse(&url)?;
+    let mut smarthost = Smarthost::parse(&send.smarthost.to_string())?;
     if let Some(path) = &send.ca_file {
         let pem = std::fs::read(path).map_err(SendingError::Authorities)?;
         smarthost = smarthost.with_authorities(&pem)?;
@@ -181,10 +170,12 @@ impl House for Sender {
                             Trouble::Configuration => {
                                 warn!(
                                     delivery = id,
-                                    to, kind, at, reason, "not sent: see [send]; it is tried again"
+                                    to, kind, at, reason, "not sent: see [send]; it will be tried again"
                                 );
                             }
-                            _ => info!(delivery = id, to, kind, at, reason, "not sent, tried again"),
+                            _ => {
+                                info!(delivery = id, to, kind, at, reason, "not sent; it will be tried again")
+                            }
                         }
                     }
                     Next::Over(end) => {

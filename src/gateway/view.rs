@@ -37,18 +37,24 @@ pub(super) fn reply(outcome: &Outcome, in_dialogue: bool) -> Reply {
         parts.push(format!("already known {}", list(&outcome.known)));
     }
     parts.extend(outcome.note.clone());
-    let refused: Vec<String> = outcome.refused.iter().map(|(place, why)| format!("{place}: {why}")).collect();
-    let temporary = outcome.refused.iter().find(|(_, why)| why.is_temporary());
-    if parts.is_empty() {
-        let first = if in_dialogue && !outcome.aside { outcome.refused.first() } else { temporary };
-        if let Some((_, why)) = first {
-            return why.reply(&refused.join("; "));
+    let sentences = |kept: bool| {
+        let told = outcome.refused.iter().filter(|part| part.kept == kept);
+        told.map(|part| format!("{}: {}", part.place, part.why)).collect::<Vec<_>>().join("; ")
+    };
+    let (kept, not_taken) = (sentences(true), sentences(false));
+    if parts.is_empty() && kept.is_empty() {
+        // Towards a relay only what may be taken later is no success: any other refusal would
+        // become a bounce to somebody whose address may be forged.
+        let why = outcome.refused.iter().map(|part| &part.why).find(|why| in_dialogue || why.is_temporary());
+        if let Some(why) = why {
+            return why.reply(&not_taken);
         }
     }
-    match (refused.is_empty(), outcome.aside) {
-        (true, _) => {}
-        (false, true) => parts.push(format!("kept aside: {}", refused.join("; "))),
-        (false, false) => parts.push(format!("not taken: {}", refused.join("; "))),
+    if !kept.is_empty() {
+        parts.push(format!("kept aside: {kept}"));
+    }
+    if !not_taken.is_empty() {
+        parts.push(format!("not taken: {not_taken}"));
     }
     if parts.is_empty() {
         parts.push("nothing to store".to_owned());
@@ -144,10 +150,15 @@ pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained,
         .collect::<Result<_, _>>()?;
     let own = queue::of_message(conn, stored.seq)?;
     let mut forwards: Vec<ExplainedForward> = own.iter().map(forwarded).collect();
-    // What was sent because of this message, but is another: matches that went to its author.
+    // What was decided and stands in no row: there was no room, or it is over and forgotten; and
+    // what was sent because of this message, but is another: matches that went to its author.
     let mut of_others: HashMap<i64, Vec<Delivery>> = HashMap::new();
     for forward in &decision.forwards {
-        let What::Match(other) = forward.what else { continue };
+        let other = match forward.what {
+            What::Match(other) => other,
+            What::This if own.iter().any(|delivery| delivery.to == forward.to) => continue,
+            What::This => stored.seq,
+        };
         let deliveries = match of_others.get(&other) {
             Some(deliveries) => deliveries,
             None => {

@@ -20,7 +20,8 @@ mod transfer;
 pub use extract::extract;
 pub use header::{Header, Mailbox};
 pub use post::{NoPost, Post};
-pub use reading::{Lines, ReadAs};
+pub use reading::{Lines, ReadAs, lf_to_crlf};
+pub(crate) use robot::is_own_message_id;
 pub use robot::{is_ours, may_autoreply, message_id, posting_tag};
 pub use structure::Caps;
 

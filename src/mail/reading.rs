@@ -219,7 +219,8 @@ fn fit(body: &[u8], lines: Lines, declared: usize) -> Option<(usize, Vec<u8>)> {
 }
 
 /// Every LF that has no CR before it becomes CR LF.
-pub(crate) fn lf_to_crlf(bytes: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn lf_to_crlf(bytes: &[u8]) -> Vec<u8> {
     let mut converted = Vec::with_capacity(bytes.len() + bytes.len() / 32);
     let mut last = 0;
     for byte in bytes {

@@ -1,7 +1,4 @@
 //! Durations, sizes and rates as people write them in a configuration: `5m`, `10 MiB`, `20/h`.
-//!
-//! For serde there are [`duration_text`] and [`size_text`], to be named in `#[serde(with = …)]`;
-//! [`Rate`] (de)serialises by itself.
 
 use super::Rate;
 use std::time::Duration;
@@ -153,60 +150,6 @@ pub fn rate(text: &str) -> Result<Rate, HumanError> {
         _ => return Err(wrong()),
     };
     Ok(Rate { count, per: Duration::from_secs(seconds) })
-}
-
-/// For `#[serde(with = "…")]` on a [`Duration`]: a string such as `"5m"`.
-pub mod duration_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use std::time::Duration;
-
-    /// Writes what [`super::duration`] reads.
-    ///
-    /// # Errors
-    /// Those of the serializer.
-    pub fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&super::show_duration(*value))
-    }
-
-    /// Reads a string by [`super::duration`].
-    ///
-    /// # Errors
-    /// Those of the deserializer, and what is no duration.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(from)?;
-        super::duration(&text).map_err(D::Error::custom)
-    }
-}
-
-/// For `#[serde(with = "…")]` on a `u64` of bytes: a string such as `"10 MiB"`, or a plain number.
-pub mod size_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    /// Writes what [`super::size`] reads.
-    ///
-    /// # Errors
-    /// Those of the serializer.
-    pub fn serialize<S: Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&super::show_size(*value))
-    }
-
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either {
-        Number(u64),
-        Text(String),
-    }
-
-    /// Reads a string by [`super::size`], or a number of bytes.
-    ///
-    /// # Errors
-    /// Those of the deserializer, and what is no size.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-        match Either::deserialize(from)? {
-            Either::Number(n) => Ok(n),
-            Either::Text(text) => super::size(&text).map_err(D::Error::custom),
-        }
-    }
 }
 
 #[cfg(test)]

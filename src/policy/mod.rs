@@ -16,7 +16,7 @@ mod scope;
 mod sending;
 
 pub use block::Block;
-pub use network::{is_globally_routable, is_trusted, original_client};
+pub use network::{is_globally_routable, is_trusted};
 pub use posting::{
     DKIM_MAX_AGE, DkimFacts, WhoMayPost, dkim_authorises, may_be_answered, may_post, same_mailbox,
 };

@@ -72,9 +72,10 @@ pub struct Arrival {
     pub helo: Option<String>,
     /// Whether it came under TLS.
     pub tls: bool,
-    /// The envelope's sender without brackets; `None` is the null sender.
+    /// The envelope's sender without brackets; `None` is the null sender, by [`Via::Pipe`] perhaps
+    /// an unknown one.
     pub sender: Option<String>,
-    /// The envelope's recipients; those of the SMTP receiver are all ours.
+    /// The envelope's recipients, none if they are unknown; those of the SMTP receiver are all ours.
     pub recipients: Vec<String>,
     /// The mail: dots undone, lines ended by CRLF, without a Received line of ours. For
     /// [`Via::Bare`], [`Via::Http`] and [`Via::Udp`] a CMR message, byte for byte.

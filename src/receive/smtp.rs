@@ -75,6 +75,9 @@ impl Options {
 /// Listens on `address`; port 0 takes a free one.
 ///
 /// To be called inside a tokio runtime.
+///
+/// # Errors
+/// The system's word: the address is taken, not ours, or needs a privilege.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     let listen = || {
         let socket = match address {

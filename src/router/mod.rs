@@ -23,7 +23,7 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-pub use policy::{NoSignal, OutOfRange, RoutingPolicy, Strategy};
+pub use policy::{NoSignal, RoutingPolicy, Strategy};
 
 use crate::message::{Address, Message, MessageId, UnixTime};
 use crate::policy::{Scope, is_key_exchange};
@@ -282,7 +282,7 @@ fn verdict(matches: &[Match], peers: &[PeerScore], forwards: &[Forward]) -> Stri
         (k, n) => format!(", goes on to {k} of {}", plural(n, "peer", "peers")),
     };
     let sent = if forwards.is_empty() {
-        "nothing is sent".to_owned()
+        "nothing for other gateways".to_owned()
     } else {
         plural(forwards.len(), "forward in all", "forwards in all")
     };

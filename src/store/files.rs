@@ -148,7 +148,10 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection, 
     // log stays bounded by the limit below.
     conn.pragma_update(None, "wal_autocheckpoint", options.wal_pages)?;
     conn.pragma_update(None, "journal_size_limit", options.wal_bytes)?;
-    conn.pragma_update(None, "cache_size", -64 * 1024)?;
+    // Not larger: each commit that split an index page walks the whole cache (SQLite moves pages
+    // by way of a page number beyond the file's end, and then looks for more of those). The
+    // system's own cache holds the rest.
+    conn.pragma_update(None, "cache_size", -16 * 1024)?;
     conn.pragma_update(None, "trusted_schema", false)?;
     // What a savepoint needs to undo a job would else go through a file in /tmp.
     conn.pragma_update(None, "temp_store", "MEMORY")?;

@@ -157,6 +157,7 @@ struct Inner {
     room: Arc<Semaphore>,
     writer: Mutex<Option<JoinHandle<()>>>,
     writer_id: ThreadId,
+    busy_timeout: Duration,
     counters: Arc<Counters>,
 }
 
@@ -184,7 +185,7 @@ impl Store {
         meta::ensure_salt(&conn)?;
         // Finishes a scrub that a crash cut short, and keeps the log from growing over starts.
         // That it can't be done (a full disk, another process) is no reason not to start.
-        if let Err(error) = checkpoint(&conn, "TRUNCATE", Duration::from_millis(250), options.busy_timeout) {
+        if let Err(error) = checkpoint(&conn, options.busy_timeout) {
             tracing::warn!(%error, "the write-ahead log was not emptied at the start");
         }
         Self::start(path, conn, options)
@@ -193,6 +194,7 @@ impl Store {
     fn start(path: PathBuf, conn: Connection, options: Options) -> Result<Self, StoreError> {
         let (sender, receiver) = channel();
         let counters = Arc::new(Counters::default());
+        let busy_timeout = options.busy_timeout;
         let readers = Readers::new(&path, options.readers, options.busy_timeout);
         let room = Arc::new(Semaphore::new(options.jobs.clamp(1, Semaphore::MAX_PERMITS)));
         let writer = Writer::new(conn, &path, options, receiver, Arc::clone(&counters));
@@ -208,6 +210,7 @@ impl Store {
             room,
             writer_id: thread.thread().id(),
             writer: Mutex::new(Some(thread)),
+            busy_timeout,
             counters,
         })))
     }
@@ -284,6 +287,7 @@ impl Store {
     pub fn vacuum(&self) -> Result<(), StoreError> {
         let size = std::fs::metadata(self.path()).map_or(u64::MAX, |meta| meta.len());
         let in_file = size > super::traces::IN_MEMORY;
+        let busy_timeout = self.0.busy_timeout;
         block_on(self.submit(
             move |conn| {
                 if in_file {
@@ -292,7 +296,7 @@ impl Store {
                 let done = conn.execute_batch("VACUUM");
                 conn.pragma_update(None, "temp_store", "MEMORY")?;
                 done?;
-                checkpoint(conn, "TRUNCATE", Duration::from_millis(250), Duration::from_secs(5))?;
+                checkpoint(conn, busy_timeout)?;
                 Ok(())
             },
             Request::Alone,

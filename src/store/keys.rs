@@ -108,6 +108,17 @@ pub fn for_verifying(conn: &Connection, address: &Address) -> Result<Vec<StoredK
     Ok(select.query_map([address], stored)?.collect::<Result<_, _>>()?)
 }
 
+/// Whether a key is shared with a peer whose address is this one in another spelling.
+///
+/// # Errors
+/// Those of any read.
+pub fn is_spelled_otherwise(conn: &Connection, address: &Address) -> Result<bool, StoreError> {
+    let mut select =
+        conn.prepare_cached("SELECT DISTINCT p.address FROM key k JOIN peer p ON p.id = k.peer")?;
+    let keyed: Vec<Address> = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(keyed.iter().any(|other| other != address && other.same_place(address)))
+}
+
 /// The key to sign with, if there is one.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 //! Both belong into the transaction of what they count: a crash then loses neither the thing nor
 //! its count alone.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::sql::words;
 use super::{StoreError, meta};
@@ -32,20 +32,33 @@ fn hash(conn: &Connection, what: Counted, who: &[u8]) -> Result<[u8; 32], StoreE
     meta::salted(conn, &[b"tally", what.as_str().as_bytes(), who])
 }
 
+/// The latest of `who`: when, and its number.
+fn latest(conn: &Connection, what: Counted, who: &[u8; 32]) -> Result<Option<(UnixTime, i64)>, StoreError> {
+    let mut select = conn.prepare_cached(
+        "SELECT at, number FROM tally WHERE kind = ?1 AND who = ?2 ORDER BY at DESC, number DESC LIMIT 1",
+    )?;
+    Ok(select.query_row((what, who), |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
 /// `who` did `what` once more.
 ///
 /// # Errors
 /// Those of any write.
 pub fn note(tx: &Connection, what: Counted, who: &[u8], at: UnixTime) -> Result<(), StoreError> {
-    tx.prepare_cached("INSERT INTO tally (kind, who, at) VALUES (?1, ?2, ?3)")?.execute((
-        what,
-        hash(tx, what, who)?,
-        at,
-    ))?;
+    let who = hash(tx, what, who)?;
+    let latest = latest(tx, what, &who)?;
+    if latest.is_some_and(|(latest, _)| latest > at) {
+        // The clock was set back. What it called the future is now, or it would count for too long.
+        tx.prepare_cached("UPDATE tally SET at = ?3 WHERE kind = ?1 AND who = ?2 AND at > ?3")?
+            .execute((what, who, at))?;
+    }
+    let number = latest.map_or(1, |(_, number)| number.saturating_add(1));
+    tx.prepare_cached("INSERT INTO tally (kind, who, at, number) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((what, who, at, number))?;
     Ok(())
 }
 
-/// How often `who` did `what` after `since`.
+/// How often `who` did `what` after `since`. Takes the same time however often that was.
 ///
 /// # Errors
 /// Those of any read.
@@ -55,9 +68,13 @@ pub fn number_since(
     who: &[u8],
     since: UnixTime,
 ) -> Result<u32, StoreError> {
-    let mut select =
-        conn.prepare_cached("SELECT count(*) FROM tally WHERE kind = ?1 AND who = ?2 AND at > ?3")?;
-    let number: i64 = select.query_row((what, hash(conn, what, who)?, since), |row| row.get(0))?;
+    let who = hash(conn, what, who)?;
+    let Some((_, last)) = latest(conn, what, &who)? else { return Ok(0) };
+    let mut select = conn.prepare_cached(
+        "SELECT number FROM tally WHERE kind = ?1 AND who = ?2 AND at > ?3 ORDER BY at, number LIMIT 1",
+    )?;
+    let first: Option<i64> = select.query_row((what, who, since), |row| row.get(0)).optional()?;
+    let number = first.map_or(0, |first| last.saturating_sub(first).saturating_add(1));
     Ok(u32::try_from(number).unwrap_or(u32::MAX))
 }
 

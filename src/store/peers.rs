@@ -103,13 +103,12 @@ pub fn list(conn: &Connection) -> Result<Vec<Peer>, StoreError> {
 /// Those of any read.
 pub fn contacts(conn: &Connection, limit: usize) -> Result<Vec<Peer>, StoreError> {
     let mut chosen = conn.prepare_cached(&format!(
-        "{SELECT} WHERE (p.pinned = 1 OR p.listed = 1 OR p.authenticated_at IS NOT NULL) AND (p.pinned = 1 OR p.listed = 1)
+        "{SELECT} WHERE p.pinned = 1 OR p.listed = 1
           ORDER BY ifnull(p.credited_at, p.last_seen) DESC, p.id"
     ))?;
     let mut all = chosen.query_map([], peer)?.collect::<Result<Vec<_>, _>>()?;
     let mut proven = conn.prepare_cached(&format!(
-        "{SELECT} WHERE (p.pinned = 1 OR p.listed = 1 OR p.authenticated_at IS NOT NULL)
-                    AND p.pinned = 0 AND p.listed = 0
+        "{SELECT} WHERE p.authenticated_at IS NOT NULL AND p.pinned = 0 AND p.listed = 0
           ORDER BY ifnull(p.credited_at, p.last_seen) DESC LIMIT ?1"
     ))?;
     let room = |all: &Vec<Peer>| whole(limit.saturating_sub(all.len()));

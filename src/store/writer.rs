@@ -101,11 +101,19 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without words".to_owned())
 }
 
+/// Which file a name stands for now.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
 /// The state of the writer thread.
 pub(super) struct Writer {
     /// `None` after a failure that the connection may not have survived, until it is reopened.
     conn: Option<Connection>,
     path: PathBuf,
+    /// Device and inode of the file that was opened.
+    identity: Option<(u64, u64)>,
     options: Options,
     requests: Receiver<Request>,
     /// A scrubbing checkpoint that readers prevented so far.
@@ -126,6 +134,7 @@ impl Writer {
         Writer {
             conn: Some(conn),
             path: path.to_owned(),
+            identity: identity(path),
             options,
             requests,
             scrub_due: false,
@@ -189,7 +198,7 @@ impl Writer {
     fn shut(&mut self) {
         let Some(conn) = self.conn.take() else { return };
         self.at(Boundary::BeforeCheckpoint);
-        if let Err(error) = checkpoint(&conn, "TRUNCATE", CHECKPOINT_WAIT, self.options.busy_timeout) {
+        if let Err(error) = checkpoint(&conn, self.options.busy_timeout) {
             tracing::warn!(%error, "the write-ahead log was not emptied at close; the next start reads it");
         }
         self.at(Boundary::AfterCheckpoint);
@@ -263,6 +272,13 @@ impl Writer {
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
+        // A commit into a file that was moved or deleted under us would be acknowledged and then
+        // be missing after the next start; so the name must still stand for the file we opened.
+        if identity(&self.path) != self.identity {
+            let gone = format!("{} was moved, deleted or replaced while it was in use", self.path.display());
+            tracing::error!("{gone}: nothing is stored until it is back, or until a restart");
+            return Err(StoreError::Io(gone));
+        }
         if self.conn.is_none() {
             self.conn = Some(files::open_writer(&self.path, &self.options)?);
             tracing::info!("the database was opened again after an error");
@@ -350,7 +366,7 @@ impl Writer {
     fn scrub(&mut self) {
         let Some(conn) = &self.conn else { return };
         self.at(Boundary::BeforeCheckpoint);
-        let done = checkpoint(conn, "TRUNCATE", CHECKPOINT_WAIT, self.options.busy_timeout);
+        let done = checkpoint(conn, self.options.busy_timeout);
         self.at(Boundary::AfterCheckpoint);
         self.scrub_due = !matches!(done, Ok(true));
         self.counters.scrub_due(self.scrub_due);
@@ -371,7 +387,7 @@ impl Writer {
         }
         self.last_shrink = Some(Instant::now());
         let Some(conn) = &self.conn else { return };
-        if let Err(error) = checkpoint(conn, "TRUNCATE", CHECKPOINT_WAIT, self.options.busy_timeout) {
+        if let Err(error) = checkpoint(conn, self.options.busy_timeout) {
             tracing::warn!(%error, length, "the write-ahead log is long and can't be emptied");
         }
     }
@@ -383,15 +399,11 @@ impl Writer {
     }
 }
 
-/// Whether the log is empty or completely copied afterwards.
-pub(super) fn checkpoint(
-    conn: &Connection,
-    mode: &str,
-    wait: Duration,
-    busy_timeout: Duration,
-) -> Result<bool, StoreError> {
-    conn.busy_timeout(wait)?;
-    let busy = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(0));
+/// Copies the log into the database file and empties it; says whether readers let that happen.
+/// They are waited for only briefly; afterwards the connection waits for `busy_timeout` again.
+pub(super) fn checkpoint(conn: &Connection, busy_timeout: Duration) -> Result<bool, StoreError> {
+    conn.busy_timeout(CHECKPOINT_WAIT)?;
+    let busy = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
     conn.busy_timeout(busy_timeout)?;
     Ok(busy? == 0)
 }

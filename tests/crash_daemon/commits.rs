@@ -162,7 +162,7 @@ fn files(data: &Path) -> Vec<(&'static str, Vec<u8>)> {
 fn config_in(house: &House, data: &Path) -> Config {
     let text = std::fs::read_to_string(house.dir().join("cmr-mail.toml")).unwrap();
     let text = text.replace("\"data\"", &format!("{:?}", data.to_str().unwrap()));
-    Config::parse(&text, &house.dir().join("cmr-mail.toml")).unwrap()
+    Config::parse(&text, house.dir().join("cmr-mail.toml")).unwrap()
 }
 
 fn ended(data: &Path, outside: &Mutex<Outside>) -> World {

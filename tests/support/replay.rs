@@ -10,6 +10,9 @@
 //! common Linux file systems do it; removing and renaming become durable with a sync of the
 //! directory. Nothing is assumed about order between unsynced writes.
 
+// Each test program uses a part of this.
+#![allow(dead_code)]
+
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};

@@ -13,6 +13,7 @@ use super::exit::{CONFIG, Outcome, UNAVAILABLE, fail};
 use super::layout::{Paint, paragraph};
 use super::{Context, escape, out, settings};
 use crate::config::{Config, ConfigError};
+use crate::policy::WhoMayPost;
 
 /// Say what is wrong, and how to mend it
 ///
@@ -131,7 +132,20 @@ fn configuration(config: &Config) -> Vec<Line> {
     lines.extend(
         config.warnings.iter().map(|problem| Line::warn("configuration", problem.to_string(), String::new())),
     );
+    if let Some((says, mend)) = nobody_can_post(config) {
+        lines.push(Line::warn("policy", says, mend));
+    }
     lines
+}
+
+/// What this version can't tell yet, an operator has to: who is believed about the author of a
+/// mail. A fresh configuration believes nobody.
+pub(super) fn nobody_can_post(config: &Config) -> Option<(&'static str, &'static str)> {
+    let nobody = config.policy.who_may_post != WhoMayPost::Anyone && config.smtp.trusted_networks.is_empty();
+    nobody.then_some((
+        "no person can post by mail: nobody is believed about who wrote a mail",
+        "name the networks of your own users in [smtp] trusted_networks, or set [policy] who_may_post = \"anyone\"",
+    ))
 }
 
 /// Without a configuration there is nothing else to look at. The sentences say how to mend it.

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Line, expiry};
 use crate::config::{Config, Security};
-use crate::send::mailto::{self, Mailto};
+use crate::gateway::sender::{self, SendingError};
+use crate::send::mailto::Mailto;
 
 /// How long anything outside of this machine may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -83,8 +84,8 @@ fn bind(address: SocketAddr, running: bool) -> Line {
 /// Whether mail can leave: the smarthost greets, encrypts and lets us log in.
 pub(super) fn smarthost(config: &Config) -> Line {
     const NAME: &str = "smarthost";
-    let shown = url(config);
     let smarthost = &config.send.smarthost;
+    let shown = smarthost.to_string();
     let mailto = match connection(config) {
         Ok(mailto) => mailto,
         Err(why) => return Line::wrong(NAME, format!("{shown}: {why}"), ""),
@@ -116,33 +117,9 @@ pub(super) fn smarthost(config: &Config) -> Line {
     }
 }
 
-fn url(config: &Config) -> String {
-    let smarthost = &config.send.smarthost;
-    let scheme = match smarthost.security {
-        Security::None => "smtp",
-        Security::StartTls => "smtp+starttls",
-        Security::Tls => "smtps",
-    };
-    if smarthost.host.contains(':') {
-        format!("{scheme}://[{}]:{}", smarthost.host, smarthost.port)
-    } else {
-        format!("{scheme}://{}:{}", smarthost.host, smarthost.port)
-    }
-}
-
-/// The smarthost as `send` speaks to it.
-fn connection(config: &Config) -> Result<Mailto, String> {
-    let mut smarthost = mailto::Smarthost::parse(&url(config)).map_err(|e| e.to_string())?;
-    if let Some(login) = &config.send.login {
-        let password = login.password.read().map_err(|e| e.to_string())?;
-        let login = mailto::Login { user: login.user.clone(), password };
-        smarthost = smarthost.with_login(login).map_err(|e| e.to_string())?;
-    }
-    if let Some(path) = &config.send.ca_file {
-        let pem = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        smarthost = smarthost.with_authorities(&pem).map_err(|e| e.to_string())?;
-    }
-    Mailto::new(smarthost, &config.gateway.hostname).map_err(|e| e.to_string())
+/// The smarthost as `serve` speaks to it.
+fn connection(config: &Config) -> Result<Mailto, SendingError> {
+    Ok(Mailto::new(sender::smarthost(&config.send)?, &config.gateway.hostname)?)
 }
 
 /// Whether our own name means anything to others.

@@ -184,7 +184,10 @@ impl Session {
     pub(super) fn end_transaction(&mut self) -> Transaction {
         let Forwarded { client, helo } = std::mem::take(&mut self.forwarded);
         let (origin, helo) = match (self.relay, self.config.mode) {
-            (true, _) => (client, helo),
+            // A relay is no author, and neither is what was handed in on its own machine.
+            (true, _) => {
+                (client.filter(|client| !client.is_loopback() && !self.config.is_relay(*client)), helo)
+            }
             // What hands mail over by LMTP is a neighbour on this machine, not its author.
             (false, Mode::Lmtp) => (None, None),
             (false, Mode::Smtp) => (self.client, self.hello.as_ref().map(|(_, name)| name.clone())),

@@ -110,7 +110,7 @@ pub struct Stored {
     pub held_until: Option<UnixTime>,
     /// When it came.
     pub received: UnixTime,
-    /// How it came: `smtp`, `deliver`, ...
+    /// How it came: `smtp`, `pipe`, `post`, ...
     pub via: String,
     /// What is known about who wrote or brought it.
     pub authenticity: Authenticity,

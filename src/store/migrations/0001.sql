@@ -283,14 +283,17 @@ CREATE TABLE mail_seen (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX mail_seen_age ON mail_seen (seen);
 
--- One row per post or automatic mail, for the limits per author; who is a salted hash.
+-- One row per post or automatic mail, for the limits per author; who is a salted hash. number
+-- counts those of one kind and who, and at rises with it: how many there were since a moment is a
+-- difference and no count.
 CREATE TABLE tally (
     id   INTEGER PRIMARY KEY,
     kind TEXT NOT NULL,
     who  BLOB NOT NULL CHECK (length(who) = 32),
-    at   INTEGER NOT NULL
+    at   INTEGER NOT NULL,
+    number INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX tally_window ON tally (kind, who, at);
+CREATE INDEX tally_window ON tally (kind, who, at, number);
 CREATE INDEX tally_age ON tally (at);
 
 CREATE TRIGGER text_added AFTER INSERT ON text BEGIN

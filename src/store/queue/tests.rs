@@ -243,7 +243,8 @@ fn leasing_from_a_long_queue_uses_its_indexes() {
         "SELECT seq FROM message WHERE state = 'evicted' AND forget_after < 5 ORDER BY forget_after LIMIT 5",
         "SELECT seq, tail FROM hop WHERE hop_key = ?1",
         "SELECT seq FROM message WHERE origin_address = ?1 AND origin_address <> author",
-        "SELECT count(*) FROM tally WHERE kind = ?1 AND who = ?2 AND at > ?3",
+        "SELECT number FROM tally WHERE kind = ?1 AND who = ?2 AND at > ?3 ORDER BY at, number LIMIT 1",
+        "SELECT at, number FROM tally WHERE kind = ?1 AND who = ?2 ORDER BY at DESC, number DESC LIMIT 1",
     ] {
         let plan: Vec<String> = temp
             .store

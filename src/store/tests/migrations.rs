@@ -117,7 +117,7 @@ fn fill(store: &Store) {
                  INSERT INTO aside (reason, place, raw, received, via, forget_after) VALUES ('r', 'p', x'64', 1, 'smtp', 2);
                  INSERT INTO block VALUES ('host', x'65', 'r', 1);
                  INSERT INTO mail_seen VALUES (zeroblob(32), 1);
-                 INSERT INTO tally (kind, who, at) VALUES ('post', zeroblob(32), 1);"
+                 INSERT INTO tally (kind, who, at, number) VALUES ('post', zeroblob(32), 1, 1);"
             ))?;
             meta::set_last_time(tx, at(5))
         })

@@ -373,6 +373,14 @@ fn limits_count_in_a_window_and_know_nobody_by_name() {
             assert_eq!(since(Counted::LaterMatch, 0), 0);
             assert_eq!(limits::forget(tx, at(30))?, 3);
             assert_eq!(since(Counted::Post, -1), 2);
+            // The clock is set back by 20 seconds: what it called the future is the present.
+            limits::note(tx, Counted::Post, who, at(25))?;
+            assert_eq!(since(Counted::Post, -1), 3);
+            assert_eq!(since(Counted::Post, 24), 3);
+            assert_eq!(since(Counted::Post, 25), 0);
+            limits::note(tx, Counted::Post, who, at(26))?;
+            assert_eq!(since(Counted::Post, 25), 1);
+            assert_eq!(since(Counted::Post, -1), 4);
             // A signed mail authorises once.
             assert!(limits::first_time(tx, who, "<1@example.org>", at(1))?);
             assert!(!limits::first_time(tx, who, "<1@example.org>", at(2))?);

@@ -197,7 +197,8 @@ CREATE TABLE tally (
     id   INTEGER PRIMARY KEY,
     kind TEXT NOT NULL,
     who  BLOB NOT NULL CHECK (length(who) = 32),
-    at   INTEGER NOT NULL
+    at   INTEGER NOT NULL,
+    number INTEGER NOT NULL
 ) STRICT;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
 INSERT INTO "meta" VALUES ('salt', x'8030b5b8dbed070ea07819b3098f1de70272693a07bd091f3ded86bf5dd07d88');
@@ -230,7 +231,7 @@ INSERT INTO "match" VALUES (1, 2, 0, 1.5, 2.5, 3.0);
 INSERT INTO "aside" VALUES (1, 'r', 'p', x'64', NULL, NULL, 1, 'smtp', 2);
 INSERT INTO "block" VALUES ('host', x'65', 'r', 1);
 INSERT INTO "mail_seen" VALUES (x'0000000000000000000000000000000000000000000000000000000000000000', 1);
-INSERT INTO "tally" VALUES (1, 'post', x'0000000000000000000000000000000000000000000000000000000000000000', 1);
+INSERT INTO "tally" VALUES (1, 'post', x'0000000000000000000000000000000000000000000000000000000000000000', 1, 1);
 CREATE INDEX raw_mail_forget ON raw_mail (forget_after);
 CREATE INDEX message_public_id ON message (public_id);
 CREATE INDEX message_author ON message (author);
@@ -263,7 +264,7 @@ CREATE INDEX match_other ON match (other);
 CREATE INDEX aside_forget ON aside (forget_after);
 CREATE INDEX aside_length ON aside (length(raw));
 CREATE INDEX mail_seen_age ON mail_seen (seen);
-CREATE INDEX tally_window ON tally (kind, who, at);
+CREATE INDEX tally_window ON tally (kind, who, at, number);
 CREATE INDEX tally_age ON tally (at);
 CREATE TRIGGER text_added AFTER INSERT ON text BEGIN
     UPDATE total SET items = items + 1, bytes = bytes + length(NEW.header) + length(NEW.body) WHERE what = 'text';
