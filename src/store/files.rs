@@ -83,6 +83,18 @@ pub(super) fn prepare_file(path: &Path) -> Result<(), StoreError> {
     sync_dir(above(path))
 }
 
+/// Makes durable what a killed process had written to the log and not synced. Without it the next
+/// one could answer "known already" about a message that it read from the system's memory alone,
+/// and a power cut would make that untrue.
+pub(super) fn sync_log(path: &Path) -> Result<(), StoreError> {
+    let log = wal_file(path);
+    match File::open(&log) {
+        Ok(file) => file.sync_all().map_err(|e| place(&log, "can't be synced", &e)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(place(&log, "can't be opened", &error)),
+    }
+}
+
 /// The directory that holds a name.
 fn above(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))

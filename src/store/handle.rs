@@ -179,6 +179,7 @@ impl Store {
         files::prepare_dir(data_dir)?;
         let path = data_dir.join(files::FILE_NAME);
         files::prepare_file(&path)?;
+        files::sync_log(&path)?;
         let mut conn = files::open_writer(&path, &options)?;
         migrate::migrate(&mut conn)?;
         meta::ensure_salt(&conn)?;
