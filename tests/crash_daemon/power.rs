@@ -71,7 +71,7 @@ fn record(home: &Path, crash: CrashAt) -> Recorded {
 
     let text = std::fs::read_to_string(house.dir().join("cmr-mail.toml")).unwrap();
     let text = text.replace("\"data\"", &format!("{:?}", scratch.to_str().unwrap()));
-    let there = Config::parse(&text, &home.join("cmr-mail.toml")).unwrap();
+    let there = Config::parse(&text, home.join("cmr-mail.toml")).unwrap();
     assert_eq!(there.gateway.data_dir, scratch);
     Recorded { house, story, told, records, scratch, there }
 }
