@@ -18,6 +18,31 @@ fn head_of(store: &Store, seq: i64) -> Stored {
 }
 
 #[test]
+fn a_post_that_is_sent_again_is_known_by_its_decimals() {
+    let temp = temp();
+    let mut post = new(&[("12:00:07.1234567890", "mailto:alias@example.org")], "text");
+    post.kind = Kind::Post;
+    post.author = address("mailto:anna@example.org");
+    let time = post.message().origin().time.clone();
+    put(&temp.store, post.clone());
+    let again = |author: &str, clock: &str, since| {
+        let time = message(&[(clock, "x")], "").origin().time.clone();
+        let author = address(author);
+        temp.store.read(|conn| post_again(conn, &author, &time, since)).unwrap()
+    };
+    let before = at(-1);
+    assert_eq!(again("mailto:anna@example.org", "12:59:59.1234567890", before), Some(time));
+    for (author, clock, since) in [
+        ("mailto:anna@example.org", "12:00:07.1234567891", before),
+        ("mailto:anna@example.org", "12:00:07.1234577890", before),
+        ("mailto:ben@example.org", "12:00:07.1234567890", before),
+        ("mailto:anna@example.org", "12:00:07.1234567890", post.received),
+    ] {
+        assert_eq!(again(author, clock, since), None, "{author} {clock}");
+    }
+}
+
+#[test]
 fn what_goes_in_comes_out_byte_for_byte() {
     let temp = temp();
     let bodies: [&[u8]; 4] = [b"", b"text", &[0, 13, 10, 255, b'\''], &[b'x'; 300_000]];

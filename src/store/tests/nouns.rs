@@ -263,6 +263,7 @@ fn asides_and_raw_mails_have_a_byte_limit_and_an_end() {
         assert_eq!(put(&[b'x'; 101], at(50)), None, "one alone is too long");
         let first = put(&[b'a'; 60], at(50)).unwrap();
         let second = put(&[b'b'; 40], at(60)).unwrap();
+        assert_eq!(put(&[b'b'; 40], at(90)), Some(second), "sent again, it is here already");
         assert_eq!(asides::list(tx, 9)?.len(), 2);
         let third = put(&[b'c'; 1], at(70)).unwrap();
         assert_eq!(asides::list(tx, 9)?.iter().map(|a| a.id).collect::<Vec<_>>(), [third, second]);
