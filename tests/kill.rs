@@ -30,7 +30,9 @@ use support::sink::Sink;
 use support::wal;
 
 const KILLS: u64 = 60;
-const SESSIONS: usize = 5;
+const SESSIONS: u64 = 6;
+/// The longest pause of a session before it sends a text, in microseconds.
+const THINKING: u64 = 50_000;
 const FEEDER: &str = "mailto:cmr@feed.test";
 const PEERS: [&str; 3] = ["mailto:cmr@one.test", "mailto:cmr@two.test", "mailto:cmr@three.test"];
 const KEY: &str = "a secret that only two of them share";
@@ -113,8 +115,9 @@ impl Shared {
 }
 
 /// One session until its connection breaks: mails without end, each envelope in the same packet
-/// as the text of the mail before it.
-fn session(server: SocketAddr, load: &Load, shared: &Mutex<Shared>) -> io::Result<()> {
+/// as the text of the mail before it. Between the mails it thinks: all that was accepted has to
+/// be routed in the end, and that takes longer.
+fn session(server: SocketAddr, load: &Load, shared: &Mutex<Shared>, mut random: Random) -> io::Result<()> {
     let mut client = Client::connect(server)?;
     let mut number = shared.lock().unwrap().take();
     let opened = client.write(&envelope(number));
@@ -130,6 +133,7 @@ fn session(server: SocketAddr, load: &Load, shared: &Mutex<Shared>) -> io::Resul
         }
         let next = all.take();
         drop(all);
+        std::thread::sleep(Duration::from_micros(random.below(THINKING)));
         let mut packet = dotted(&load.mail(number));
         packet.extend_from_slice(&envelope(next));
         let answered = client.write(&packet).and_then(|()| expect(&mut client, &[250]));
@@ -237,7 +241,8 @@ fn what_was_acknowledged_survives_and_what_was_queued_leaves_under_one_name() {
         let was_writing = std::thread::scope(|scope| {
             for _ in 0..SESSIONS {
                 // Every session ends with an error: the daemon is killed.
-                scope.spawn(|| session(server, &load, &shared));
+                let (load, shared, random) = (&load, &shared, Random(random.next()));
+                scope.spawn(move || session(server, load, shared, random));
             }
             std::thread::sleep(pause);
             // Half of the time the daemon is stopped first, so that it can be seen whether it

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Options, StoreError, migrate};
@@ -120,6 +121,17 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// What all connections have in common.
+fn common(conn: &Connection, busy_timeout: Duration) -> rusqlite::Result<()> {
+    conn.busy_timeout(busy_timeout)?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    // Plans do not depend on values. Without this SQLite prepares statements anew whenever a value
+    // is bound that might, which costs more than running them.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
+}
+
 /// Prepared statements kept per connection; more than there are in this room.
 const STATEMENTS: usize = 256;
 
@@ -127,7 +139,7 @@ const STATEMENTS: usize = 256;
 pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
-    conn.busy_timeout(options.busy_timeout)?;
+    common(&conn, options.busy_timeout)?;
     // A newer or foreign file must not even have its journal mode changed.
     migrate::version(&conn)?;
     // Before the first change, so that nothing is ever written in another mode.
@@ -152,10 +164,8 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection, 
     // by way of a page number beyond the file's end, and then looks for more of those). The
     // system's own cache holds the rest.
     conn.pragma_update(None, "cache_size", -16 * 1024)?;
-    conn.pragma_update(None, "trusted_schema", false)?;
     // What a savepoint needs to undo a job would else go through a file in /tmp.
     conn.pragma_update(None, "temp_store", "MEMORY")?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(conn)
 }
 
@@ -163,9 +173,7 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection, 
 pub(super) fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
-    conn.busy_timeout(busy_timeout)?;
+    common(&conn, busy_timeout)?;
     conn.pragma_update(None, "query_only", true)?;
-    conn.pragma_update(None, "trusted_schema", false)?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(conn)
 }

@@ -61,7 +61,7 @@ impl Default for Options {
             jobs: 1024,
             batch: 256,
             readers: 4,
-            wal_pages: 4000,
+            wal_pages: 12_000,
             wal_bytes: 64 << 20,
             watch: None,
         }
