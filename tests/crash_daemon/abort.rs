@@ -14,7 +14,7 @@ use crate::world::World;
 use crate::{is_full, place};
 
 /// How many points are looked at, at least.
-const POINTS: usize = 48;
+const POINTS: usize = 72;
 
 /// How many stories are told at the same time: much of each is waiting.
 const AT_ONCE: usize = 3;
