@@ -9,12 +9,18 @@
 //! [`words()`] only nominate what is worth compressing, and find the passage that people are
 //! shown ([`excerpt()`]).
 
+mod counts;
 mod deflate;
 mod excerpt;
+mod tokens;
 mod words;
 
+pub use counts::{
+    COUNTED_BYTES, COUNTED_WORDS, LAMBDA, WordCounts, WordModel, word_counts, word_gain_bits, word_gain_of,
+};
 pub use deflate::{Deflate, PRIMER, WINDOW};
 pub use excerpt::{excerpt, excerpt_by};
+pub use tokens::{Kind, PIECE_BYTES, RUN_BYTES, Token, WORD_BYTES, each_token, fold, tokens, word_hash};
 pub use words::{Word, common_words, shared_words, words};
 
 use serde::{Deserialize, Serialize};
