@@ -4,6 +4,7 @@
 //! Whoever reads skips them, and [`Index::sweep`] removes them, a part of the dictionary at a
 //! time, so that nobody waits for it.
 
+use super::names::Name;
 use super::postings::{List, MAX_COUNT, Postings};
 use super::prior;
 use crate::distance::WordModel;
@@ -12,20 +13,21 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::LazyLock;
 
-/// How many distinct words of one message are indexed, the first ones. A page has about 300.
-pub(super) const MAX_WORDS: usize = 8192;
-
 /// Parts of the dictionary: what is swept, or grows, at once. A power of two.
 const PARTS: usize = 4096;
 
 /// What a message weighs in the word model that is the first one of its author.
 const FULL_WEIGHT: u32 = 64;
 
+/// So many occurrences of a word in one section count in the word model: a message that repeats
+/// a word does not make it worthless.
+const TIMES: u8 = 8;
+
 /// The weight of an author's n-th message in the word model: √n of his messages are counted, so
 /// that nobody makes others' words worthless by repeating them, and an archive with a single
 /// author still has frequent and rare words.
-pub(super) fn weight(n: u64) -> u8 {
-    let weight = (f64::from(FULL_WEIGHT) / (n.max(1) as f64).sqrt()).round();
+fn weight(n: u32) -> u8 {
+    let weight = (f64::from(FULL_WEIGHT) / f64::from(n.max(1)).sqrt()).round();
     // From 1 to 64.
     (1..=u8::MAX).rev().find(|w| f64::from(*w) <= weight).unwrap_or(1)
 }
@@ -35,15 +37,15 @@ pub(super) fn weight(n: u64) -> u8 {
 pub(super) struct Term {
     /// Its occurrences, each as heavy as its message.
     pub(super) mass: u32,
-    /// The messages that have it, those not swept yet included.
-    pub(super) messages: u32,
+    /// The sections of messages that have it, those not swept yet included.
+    pub(super) sections: u32,
     list: List,
 }
 
 /// Words are hashed already; the multiplier is drawn when the program starts, so that nobody can
 /// write words that all want the same place.
-#[derive(Default)]
-struct Spread(u64);
+#[derive(Clone, Copy, Default)]
+pub(super) struct Spread(u64);
 
 static MULTIPLIER: LazyLock<u64> = LazyLock::new(|| {
     use std::hash::BuildHasher;
@@ -58,7 +60,11 @@ impl Hasher for Spread {
     }
 
     fn write_u32(&mut self, tag: u32) {
-        let spread = (u64::from(tag) | 1 << 32).wrapping_mul(*MULTIPLIER);
+        self.write_u64(u64::from(tag) | 1 << 32);
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        let spread = word.wrapping_mul(*MULTIPLIER);
         self.0 = spread ^ (spread >> 32);
     }
 
@@ -78,6 +84,10 @@ pub(super) struct Index {
     mass: u64,
     terms: u64,
     messages: usize,
+    /// The sum of their weights.
+    weight: u64,
+    /// How many of them each author has.
+    authors: HashMap<Name, u32>,
     /// Messages that are gone and not yet swept.
     gone: usize,
     /// The part that is swept next, while a round is under way.
@@ -94,6 +104,8 @@ impl Default for Index {
             mass: 0,
             terms: 0,
             messages: 0,
+            weight: 0,
+            authors: HashMap::new(),
             gone: 0,
             round: None,
             gone_before: 0,
@@ -107,34 +119,65 @@ fn place(word: u64) -> (usize, u32) {
     (part, u32::try_from(word & 0xffff_ffff).unwrap_or(0))
 }
 
+impl Term {
+    /// Its occurrences, in those of messages of authors with one.
+    pub(super) fn occurrences(&self) -> f64 {
+        f64::from(self.mass) / f64::from(FULL_WEIGHT)
+    }
+}
+
 impl Index {
-    /// A new message of this weight with these words. Ordinals must ascend.
-    pub(super) fn add(&mut self, ordinal: u32, weight: u8, words: &[(u64, u32)]) {
+    /// A new message of this author, and its weight; [`Index::add`] follows.
+    pub(super) fn admit(&mut self, author: Name) -> u8 {
+        let held = self.authors.entry(author).or_default();
+        *held += 1;
+        let weight = weight(*held);
+        self.messages += 1;
+        self.weight += u64::from(weight);
+        weight
+    }
+
+    /// The words of a section of a message of this weight. Ordinals must ascend. The answer is what
+    /// it costs to code it by what was here before, in bits.
+    pub(super) fn add(&mut self, ordinal: u32, weight: u8, words: &[(u64, u32)]) -> f64 {
+        let scale = Model::new(self, None).scale;
+        let mut bits = 0.0;
         for (word, count) in words {
             let (part, tag) = place(*word);
+            let times = f64::from(*count);
             let Some(part) = self.parts.get_mut(part) else { continue };
             let count = u8::try_from(*count).unwrap_or(MAX_COUNT).max(1);
-            let mass = u32::from(weight) * u32::from(count);
+            let mass = u32::from(weight) * u32::from(count.min(TIMES));
             match part.get_mut(&tag) {
                 Some(term) => {
+                    bits += word_bits(Some(of_mass(*word, f64::from(term.mass)) * scale), times);
                     if !self.postings.push(&mut term.list, ordinal, count) {
                         continue;
                     }
-                    term.messages = term.messages.saturating_add(1);
+                    term.sections = term.sections.saturating_add(1);
                     term.mass = term.mass.saturating_add(mass);
                 }
                 None => {
-                    part.insert(tag, Term { mass, messages: 1, list: List::new(ordinal, count) });
+                    let common = prior::is_common(*word);
+                    bits += word_bits(common.then(|| of_mass(*word, 0.0) * scale), times);
+                    part.insert(tag, Term { mass, sections: 1, list: List::new(ordinal, count) });
                     self.terms += 1;
                 }
             }
             self.mass += u64::from(mass);
         }
-        self.messages += 1;
+        bits
     }
 
-    /// A message is gone.
-    pub(super) fn remove(&mut self) {
+    /// A message of this author is gone.
+    pub(super) fn remove(&mut self, author: Name, weight: u8) {
+        self.weight = self.weight.saturating_sub(u64::from(weight));
+        if let Some(held) = self.authors.get_mut(&author) {
+            *held -= 1;
+            if *held == 0 {
+                self.authors.remove(&author);
+            }
+        }
         self.messages = self.messages.saturating_sub(1);
         self.gone += 1;
     }
@@ -222,12 +265,12 @@ impl Index {
             let mut new: Option<Term> = None;
             for (ordinal, count) in &old {
                 let Some((ordinal, weight)) = to(*ordinal) else { continue };
-                let mass = u32::from(weight) * u32::from(*count);
+                let mass = u32::from(weight) * u32::from((*count).min(TIMES));
                 match &mut new {
-                    None => new = Some(Term { mass, messages: 1, list: List::new(ordinal, *count) }),
+                    None => new = Some(Term { mass, sections: 1, list: List::new(ordinal, *count) }),
                     Some(term) => {
                         if self.postings.push(&mut term.list, ordinal, *count) {
-                            term.messages += 1;
+                            term.sections += 1;
                             term.mass = term.mass.saturating_add(mass);
                         }
                     }
@@ -267,13 +310,40 @@ impl Index {
         self.messages
     }
 
+    /// The sum of the weights of all messages, in messages of authors with one.
+    pub(super) fn weight(&self) -> f64 {
+        self.weight as f64 / f64::from(FULL_WEIGHT)
+    }
+
     /// Bytes in memory.
     pub(super) fn memory_bytes(&self) -> usize {
         // A place of a hash table is its key, its value and a byte; one in eight stays free.
         let places: usize = self.parts.iter().map(|part| part.capacity() * 8 / 7).sum();
-        places * (size_of::<(u32, Term)>() + 1) + PARTS * size_of::<Part>() + self.postings.memory_bytes()
+        places * (size_of::<(u32, Term)>() + 1)
+            + PARTS * size_of::<Part>()
+            + self.postings.memory_bytes()
+            + self.authors.capacity() * 10
     }
 }
+
+/// What it costs to code a word of this probability that occurs so many times, in bits; `None` is
+/// a word that has to be spelled.
+pub(super) fn word_bits(p: Option<f64>, times: f64) -> f64 {
+    SPACE * times + REPEATED * (times - 1.0) + p.map_or(SPELLED, |p| -p.log2())
+}
+
+/// What stands between words, a word that X had before, a word that is new: in bits.
+const SPACE: f64 = 1.0;
+const REPEATED: f64 = 6.0;
+const SPELLED: f64 = 24.0;
+
+/// How often a word occurs, with the prior.
+fn of_mass(word: u64, mass: f64) -> f64 {
+    (mass / f64::from(FULL_WEIGHT) + prior::mass(word)).max(NEVER_SEEN)
+}
+
+/// A word that was never seen is as likely as if it had been seen so often.
+const NEVER_SEEN: f64 = 0.5;
 
 /// The word model of one or two indexes together, on the ground of [`prior`].
 #[derive(Clone, Copy, Debug)]
@@ -300,21 +370,24 @@ impl<'a> Model<'a> {
         self.indexes.into_iter().flatten()
     }
 
-    fn mass(&self, word: u64) -> f64 {
-        let terms = self.indexes.iter().flatten().filter_map(|index| index.term(word));
-        let seen: f64 = terms.map(|term| f64::from(term.mass)).sum();
-        seen / f64::from(FULL_WEIGHT) + prior::mass(word)
+    /// p_pool of a word that has these terms.
+    pub(super) fn of_terms(&self, word: u64, terms: &[Option<Term>]) -> f64 {
+        of_mass(word, terms.iter().flatten().map(|term| f64::from(term.mass)).sum()) * self.scale
     }
 }
 
 impl WordModel for Model<'_> {
     fn probability(&self, word: u64) -> f64 {
-        self.known(word).unwrap_or(0.5 * self.scale)
+        self.known(word).unwrap_or(NEVER_SEEN * self.scale)
     }
 
     fn known(&self, word: u64) -> Option<f64> {
-        let mass = self.mass(word);
-        (mass > 0.0).then_some(mass * self.scale)
+        let mut terms = [None; 2];
+        for (to, index) in terms.iter_mut().zip(self.indexes()) {
+            *to = index.term(word).copied();
+        }
+        let is_known = terms.iter().any(Option::is_some) || prior::is_common(word);
+        is_known.then(|| self.of_terms(word, &terms))
     }
 
     fn escape(&self) -> f64 {

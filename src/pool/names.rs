@@ -1,30 +1,35 @@
-//! Addresses by number: a million messages have a few thousand authors.
+//! Values by number: a million messages have a few thousand authors, and a few headers.
 
-use crate::message::Address;
 use std::collections::HashMap;
+use std::hash::Hash;
 
-/// The number of an address, for as long as it is held.
+/// The number of a value, for as long as it is held.
 pub(super) type Name = u32;
 
-/// The addresses in use, counted.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    numbers: HashMap<Address, Name>,
-    rows: Vec<Option<(Address, u32)>>,
+/// The values in use, each once, counted.
+#[derive(Debug)]
+pub(super) struct Names<K> {
+    numbers: HashMap<K, Name>,
+    rows: Vec<Option<(K, u32)>>,
     free: Vec<Name>,
-    bytes: usize,
 }
 
-impl Names {
-    /// The number of an address, held once more.
-    pub(super) fn hold(&mut self, address: &Address) -> Name {
-        if let Some(name) = self.numbers.get(address).copied() {
+impl<K> Default for Names<K> {
+    fn default() -> Self {
+        Names { numbers: HashMap::new(), rows: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Names<K> {
+    /// The number of a value, held once more.
+    pub(super) fn hold(&mut self, value: &K) -> Name {
+        if let Some(name) = self.numbers.get(value).copied() {
             if let Some(Some((_, held))) = self.rows.get_mut(name as usize) {
                 *held += 1;
             }
             return name;
         }
-        let row = Some((address.clone(), 1));
+        let row = Some((value.clone(), 1));
         let name = match self.free.pop() {
             Some(name) => {
                 if let Some(free) = self.rows.get_mut(name as usize) {
@@ -37,36 +42,37 @@ impl Names {
                 u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        self.bytes += address.as_bytes().len();
-        self.numbers.insert(address.clone(), name);
+        self.numbers.insert(value.clone(), name);
         name
     }
 
-    /// Held once less.
-    pub(super) fn release(&mut self, name: Name) {
-        let Some(row) = self.rows.get_mut(name as usize) else { return };
-        let Some((address, held)) = row else { return };
+    /// Held once less. Whether nobody holds it any more.
+    pub(super) fn release(&mut self, name: Name) -> bool {
+        let Some(row) = self.rows.get_mut(name as usize) else { return false };
+        let Some((value, held)) = row else { return false };
         *held -= 1;
-        if *held == 0 {
-            self.bytes -= address.as_bytes().len();
-            self.numbers.remove(address);
+        let last = *held == 0;
+        if last {
+            self.numbers.remove(value);
             *row = None;
             self.free.push(name);
         }
+        last
     }
 
-    pub(super) fn number(&self, address: &Address) -> Option<Name> {
-        self.numbers.get(address).copied()
+    pub(super) fn number(&self, value: &K) -> Option<Name> {
+        self.numbers.get(value).copied()
     }
 
-    pub(super) fn address(&self, name: Name) -> Option<&Address> {
-        self.rows.get(name as usize)?.as_ref().map(|(address, _)| address)
+    pub(super) fn value(&self, name: Name) -> Option<&K> {
+        self.rows.get(name as usize)?.as_ref().map(|(value, _)| value)
     }
 
-    /// Bytes in memory, about.
-    pub(super) fn memory_bytes(&self) -> usize {
-        let each = size_of::<Option<(Address, u32)>>() + size_of::<(Address, Name)>() * 3 / 2 + 16;
-        self.rows.len() * each + self.bytes
+    /// Bytes in memory, `heap` for what a value holds beside itself.
+    pub(super) fn memory_bytes(&self, heap: impl Fn(&K) -> usize) -> usize {
+        let values: usize = self.rows.iter().flatten().map(|(value, _)| heap(value)).sum();
+        let places = self.numbers.capacity() * 8 / 7 * (size_of::<(K, Name)>() + 1);
+        self.rows.capacity() * size_of::<Option<(K, u32)>>() + places + values + self.free.capacity() * 4
     }
 }
 
@@ -77,14 +83,13 @@ mod tests {
     #[test]
     fn a_number_lives_as_long_as_it_is_held() {
         let mut names = Names::default();
-        let (a, b) = (Address::try_from("http://a/").unwrap(), Address::try_from("http://b/").unwrap());
-        let first = names.hold(&a);
-        assert_eq!((names.hold(&a), names.number(&a)), (first, Some(first)));
-        names.release(first);
-        assert_eq!(names.address(first), Some(&a));
-        names.release(first);
-        assert_eq!((names.address(first), names.number(&a)), (None, None));
-        assert_eq!(names.hold(&b), first, "used again");
-        names.release(7);
+        let first = names.hold(&"a");
+        assert_eq!((names.hold(&"a"), names.number(&"a")), (first, Some(first)));
+        assert!(!names.release(first));
+        assert_eq!(names.value(first), Some(&"a"));
+        assert!(names.release(first));
+        assert_eq!((names.value(first), names.number(&"a")), (None, None));
+        assert_eq!(names.hold(&"b"), first, "used again");
+        assert!(!names.release(7));
     }
 }
