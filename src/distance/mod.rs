@@ -14,11 +14,14 @@ mod codebook;
 mod counts;
 mod deflate;
 mod excerpt;
+mod parse;
 mod range;
+mod shared;
 mod spelling;
 mod tokens;
 mod word_coder;
 mod words;
+mod zstd;
 
 pub use bytes::{BYTES_SEEN, ByteCoder};
 pub use codebook::{Lexicon, Vocabulary};
@@ -26,10 +29,13 @@ pub use counts::{
     COUNTED_BYTES, COUNTED_WORDS, LAMBDA, WordCounts, WordModel, word_counts, word_gain_bits, word_gain_of,
 };
 pub use deflate::{Deflate, PRIMER, WINDOW};
-pub use excerpt::{excerpt, excerpt_by};
+pub use excerpt::{excerpt, excerpt_by, passage};
+pub use parse::{LzText, PARSED_BYTES};
+pub use shared::{PLACES, SharedWord, shared_passage, shared_wording};
 pub use tokens::{Kind, PIECE_BYTES, RUN_BYTES, Token, WORD_BYTES, each_token, fold, tokens, word_hash};
 pub use word_coder::{CodeError, WordCoder};
 pub use words::{Word, common_words, shared_words, words};
+pub use zstd::{ZSTD_SEEN, Zstd};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
