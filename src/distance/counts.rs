@@ -6,7 +6,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
 
-/// [`word_counts`] looks at the words that lie within so many bytes from the beginning.
+/// [`word_counts`] looks at the words that begin within so many bytes from the beginning.
 pub const COUNTED_BYTES: usize = 256 * 1024;
 /// [`word_counts`] stops at the first word after so many distinct ones.
 pub const COUNTED_WORDS: usize = 16 * 1024;
@@ -64,7 +64,7 @@ pub fn word_counts(text: &[u8]) -> WordCounts {
         let mut counts =
             WordCounts { words: Vec::with_capacity(text.len().min(COUNTED_BYTES) / 10), total: 0 };
         each_token(text, |token| {
-            if token.end > COUNTED_BYTES {
+            if token.start >= COUNTED_BYTES {
                 return false;
             }
             let index = slots.find(token.hash, |index| counts.words.get(index).map(|(hash, _)| *hash));
@@ -86,10 +86,7 @@ pub fn word_counts(text: &[u8]) -> WordCounts {
 #[must_use]
 pub fn word_gain_bits(x: &WordCounts, y: &WordCounts, model: &dyn WordModel, lambda: f64) -> f64 {
     let mut slots = Slots::default();
-    slots.clear(y.words.len());
-    for (index, (hash, _)) in y.words.iter().enumerate() {
-        let _new = slots.find(*hash, |i| y.words.get(i).filter(|_| i < index).map(|(hash, _)| *hash));
-    }
+    slots.fill(y.words.iter().map(|(hash, _)| *hash), |i| y.words.get(i).map(|(hash, _)| *hash));
     x.words
         .iter()
         .filter_map(|(hash, _)| {
@@ -116,7 +113,7 @@ pub fn word_gain_of(count_in_y: f64, total_y: f64, p_pool: f64, lambda: f64) -> 
 ///
 /// The place of a hash depends on a number drawn when the program starts, so that nobody can
 /// write words that all want the same place. What is found doesn't depend on it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Slots {
     /// 0: free; else the index plus 1.
     places: Vec<u32>,
@@ -131,11 +128,23 @@ static MULTIPLIER: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(
 impl Slots {
     /// Forgets everything, and makes room for about so many.
     pub(super) fn clear(&mut self, expected: usize) {
-        let size = (expected.clamp(32, 1 << 20) * 2).next_power_of_two();
+        let size = (expected.max(32) * 2).next_power_of_two();
         self.places.clear();
         self.places.resize(size, 0);
         self.shift = 64 - size.trailing_zeros();
         self.used = 0;
+    }
+
+    /// Keeps the indices of these hashes, of which none comes twice.
+    pub(super) fn fill(
+        &mut self,
+        hashes: impl ExactSizeIterator<Item = u64>,
+        hash_at: impl Fn(usize) -> Option<u64>,
+    ) {
+        self.clear(hashes.len());
+        for (index, hash) in hashes.enumerate() {
+            self.find(hash, |i| hash_at(i).filter(|_| i < index));
+        }
     }
 
     /// The index kept for the hash, if there is one. `hash_at` says whose hash an index has.
@@ -230,8 +239,8 @@ mod tests {
         let different: String = (0..2 * COUNTED_WORDS).map(|i| format!("{i} ")).collect();
         let counts = word_counts(different.as_bytes());
         assert_eq!((counts.words.len(), counts.total), (COUNTED_WORDS, COUNTED_WORDS as u64));
-        // The bound of bytes cuts between words.
-        let long = format!("{}word", "-".repeat(COUNTED_BYTES - 2));
+        // A word counts where it begins.
+        let long = format!("{}word", "-".repeat(COUNTED_BYTES));
         assert_eq!(word_counts(long.as_bytes()), WordCounts::default());
     }
 

@@ -111,6 +111,11 @@ pub fn fold(kind: Kind, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Whether a folded token is a pair; of what isn't, words and pieces look alike.
+pub(super) fn kind_of(folded: &[u8]) -> Kind {
+    if decode(folded, 0).0.is_some_and(is_unspaced) { Kind::Pair } else { Kind::Word }
+}
+
 const SEED: u64 = 0x2d35_8dcc_aa6c_78a5;
 const MULTIPLIER: u64 = 0x8bb8_4b93_962e_acc9;
 const FINISH: u64 = 0x4b33_a62e_d433_d4a3;
@@ -303,7 +308,7 @@ fn is_junk(run: &[u8]) -> bool {
 }
 
 /// The character at `at`; `None` with length 1 for a byte that is not UTF-8 or past the end.
-fn decode(text: &[u8], at: usize) -> (Option<char>, usize) {
+pub(super) fn decode(text: &[u8], at: usize) -> (Option<char>, usize) {
     let Some(&lead) = text.get(at) else { return (None, 1) };
     let length = match lead {
         0..=0x7f => return (Some(char::from(lead)), 1),
