@@ -34,6 +34,7 @@ fn a_corpus_is_read_without_a_panic() {
         loop_marker: "mx.example.org",
         limits: Limits::default(),
         caps: Caps::default(),
+        forwarded: true,
     };
     let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
     let mut slowest = (Duration::ZERO, PathBuf::new());

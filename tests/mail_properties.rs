@@ -24,6 +24,7 @@ fn read_with(raw: &[u8], caps: Caps) -> Submission {
         loop_marker: "mx.example.org",
         limits: Limits::default(),
         caps,
+        forwarded: true,
     };
     extract(raw, &reading)
 }

@@ -6,6 +6,7 @@
 //! The scan comes first and bounds what mail-parser is given, because that has no bounds of its
 //! own on the number of parts.
 
+use super::reading::Declared;
 use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders, PartType};
 use std::ops::Range;
 
@@ -87,11 +88,20 @@ pub(crate) struct Leaf {
     pub(crate) attachment: bool,
     /// `format=flowed` (RFC 3676), and whether `delsp=yes` with it.
     pub(crate) flowed: Option<bool>,
+    /// The character set, if one is declared that is not a part of UTF-8.
+    pub(crate) charset: Option<String>,
     /// `smime-type`, in lower case.
     pub(crate) smime_type: Option<String>,
     pub(crate) language: Option<String>,
     /// It stands in a multipart whose next boundary is missing: the mail was cut short.
     pub(crate) cut_short: bool,
+}
+
+impl Leaf {
+    /// How it says that its text is to be read.
+    pub(crate) fn declared(&self) -> Declared<'_> {
+        Declared { flowed: self.flowed, charset: self.charset.as_deref() }
+    }
 }
 
 /// The parts of a mail.
@@ -260,6 +270,9 @@ impl Scan<'_> {
                 .and_then(|part| part.content_disposition())
                 .is_some_and(|found| found.is_attachment()),
             flowed: flowed.then_some(delsp),
+            charset: attribute("charset")
+                .map(|name| name.trim().to_ascii_lowercase())
+                .filter(|name| !matches!(name.as_str(), "" | "utf-8" | "utf8" | "us-ascii" | "ascii")),
             smime_type: attribute("smime-type").map(str::to_ascii_lowercase),
             language: part.and_then(|part| {
                 part.content_language()

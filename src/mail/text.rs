@@ -170,6 +170,12 @@ fn is_history_mark(line: &str) -> bool {
     line.trim().starts_with("--") && line.trim().ends_with("--") && WORDS.contains(&inner.as_str())
 }
 
+/// A line that phones and web mailers add: `Sent from my iPhone`.
+pub(crate) fn is_device_signature(line: &str) -> bool {
+    const STARTS: [&str; 2] = ["Sent from my ", "Sent from Mail for Windows"];
+    line.len() <= 80 && STARTS.iter().any(|start| line.starts_with(start))
+}
+
 /// Takes the attribution (`On Monday Alice wrote:`) off the end of the lines kept so far, with
 /// the blank line that may follow it, and says how many lines it had.
 fn drop_attribution(kept: &mut Vec<&str>) -> usize {
