@@ -9,6 +9,7 @@
 pub mod compose;
 mod extract;
 mod header;
+mod history;
 mod html;
 mod post;
 mod reading;

@@ -1,7 +1,7 @@
 //! What may stand after a message in the same part: a mailing list's footer, a signature.
 
+use super::super::history::is_device_signature;
 use super::super::structure::lines;
-use super::super::text::is_device_signature;
 
 /// A longer footer is none.
 const MOST_BYTES: usize = 8 << 10;
