@@ -85,7 +85,9 @@ fn take_apart(raw: &[u8], reading: &Reading<'_>, submission: &mut Submission) ->
         let reason = format!("a mail program has changed the CMR message in it beyond reading; {ADVICE}");
         submission.faults.push(Fault { place: "the body".to_owned(), reason });
     }
-    submission.ignored.append(&mut text.ignored);
+    if !text.leaves.iter().any(|leaf| taken.contains(leaf)) {
+        submission.ignored.append(&mut text.ignored);
+    }
     for (number, (leaf, place)) in structure.leaves.iter().zip(&places).enumerate() {
         let is_text =
             text.leaves.contains(&number) || (!leaf.attachment && leaf.name.is_none() && is_words(leaf));

@@ -22,7 +22,7 @@ pub(crate) fn begins(lines: &[&str]) -> bool {
 }
 
 /// The line that clients put above a whole mail that they quote without marks.
-fn is_mark(line: &str) -> bool {
+pub(crate) fn is_mark(line: &str) -> bool {
     const WORDS: [&str; 34] = [
         "original message",
         "original appointment",
@@ -251,18 +251,37 @@ pub(crate) fn attribution_start(paragraph: &[&str]) -> Option<usize> {
     })
 }
 
+/// A line that holds a full attribution between two runs of blanks, in three: what stands before
+/// it, the attribution, what stands after it.
+pub(crate) fn inline_attribution(line: &str) -> Option<[&str; 3]> {
+    let (head, after) = line.split_once(" wrote:  ")?;
+    let start = head.rfind("  On ")?;
+    let (before, _) = line.split_at_checked(start)?;
+    let (attribution, _) = line.get(start..)?.split_at_checked(head.len() - start + " wrote:".len())?;
+    is_full_attribution(attribution).then_some([before.trim_end(), attribution.trim(), after.trim_start()])
+}
+
 /// An attribution that no sentence of a person looks like: it says who wrote, and a year or an
 /// address.
 fn is_full_attribution(text: &str) -> bool {
-    let year = |digits: &str| digits.len() == 4 && (digits.starts_with("19") || digits.starts_with("20"));
-    let has_year = text.split(|c: char| !c.is_ascii_digit()).any(year);
-    let has_address =
-        text.split(['<', ' ', '[', '"']).any(|word| word.contains('@') && !word.starts_with('@'));
-    let ends_with_address =
-        text.trim_end().ends_with([':', '：']) && text.contains("<") && text.trim_end().ends_with(">:");
     opens_attribution(text)
-        && (has_year || has_address)
-        && (says_who(text) || (ends_with_address && has_year))
+        && (has_year(text) || has_address(text))
+        && (says_who(text) || is_dated_address(text))
+}
+
+/// `…, 2 Nov 2026, 10:00, Ann <ann@example.org>:`, in whatever language and without a verb.
+fn is_dated_address(text: &str) -> bool {
+    let time = text.as_bytes().windows(3).any(|at| matches!(at, [b'0'..=b'9', b':', b'0'..=b'9']));
+    time && text.trim_end().ends_with(">:") && text.contains('<') && has_year(text) && has_address(text)
+}
+
+fn has_year(text: &str) -> bool {
+    let year = |digits: &str| digits.len() == 4 && (digits.starts_with("19") || digits.starts_with("20"));
+    text.split(|c: char| !c.is_ascii_digit()).any(year)
+}
+
+fn has_address(text: &str) -> bool {
+    text.split(['<', ' ', '[', '"', '(']).any(|word| word.contains('@') && !word.starts_with('@'))
 }
 
 fn says_when(text: &str) -> bool {
@@ -309,7 +328,11 @@ fn opens_attribution(text: &str) -> bool {
         "søn. ",
         "Mon, ",
     ];
-    let text = text.trim_start().trim_start_matches(['-', '*']).trim_start();
+    let text = text.trim_start();
+    if text.starts_with("* ") || is_dated_address(text) {
+        return true;
+    }
+    let text = text.trim_start_matches(['-', '*']).trim_start();
     OPENINGS.iter().any(|opening| text.starts_with(opening))
         || text.starts_with(|c: char| c.is_ascii_digit() || c == '"')
 }
@@ -394,7 +417,9 @@ pub(crate) fn is_device_signature(line: &str) -> bool {
         "发自我的",
     ];
     const ENDS: [&str; 3] = ["から送信", "발신", "傳送"];
-    let line = line.trim().trim_matches(['*', '_']);
+    // Some have a link in them, one is a whole sentence.
+    let line = line.split('<').next().unwrap_or_default().trim().trim_matches(['*', '_']);
+    let line = line.strip_suffix('.').filter(|line| line.contains("Proton Mail")).unwrap_or(line);
     // A person's sentence goes on, or has a comma in it.
     let short = line.chars().count() <= 60
         && !line.contains([',', ';', ':'])
@@ -440,6 +465,7 @@ mod tests {
             "Den mån 2 nov. 2026 kl 10:00 skrev Ann <ann@example.org>:",
             "ma 2. marrask. 2026 klo 10.00 Ann (ann@example.org) kirjoitti:",
             "пн, 2 нояб. 2026",
+            "пн, 2 нояб. 2026 г. в 10:00, Ann <ann@example.org>:",
             "2 нояб. 2026 г., в 10:00, Ann <ann@example.org> написал(а):",
             "2026年11月2日(月) 10:00 Ann <ann@example.org>:",
             "在 2026年11月2日，10:00，Ann <ann@example.org> 写道：",
@@ -471,7 +497,8 @@ mod tests {
             "Envoyé de mon iPhone",
             "iPhoneから送信",
             "发自我的iPhone",
-            "Get Outlook for iOS",
+            "Get Outlook for iOS<https://aka.ms/o0ukef>",
+            "Sent with Proton Mail secure email.",
             "Sent from Mail for Windows 10",
         ] {
             assert!(is_device_signature(line), "{line}");

@@ -21,13 +21,22 @@ pub struct Caps {
     pub header_bytes: usize,
     /// The most fields of one header.
     pub header_fields: usize,
+    /// The most encoded words (RFC 2047) in one header.
+    pub encoded_words: usize,
     /// The most addresses in From, Sender, To and Cc together.
     pub addresses: usize,
 }
 
 impl Default for Caps {
     fn default() -> Self {
-        Caps { parts: 200, depth: 12, header_bytes: 256 << 10, header_fields: 1000, addresses: 1000 }
+        Caps {
+            parts: 200,
+            depth: 12,
+            header_bytes: 256 << 10,
+            header_fields: 1000,
+            encoded_words: 4000,
+            addresses: 1000,
+        }
     }
 }
 
@@ -44,6 +53,8 @@ pub(crate) enum StructureError {
     HeaderBytes(usize),
     #[error("a header in it has more than {0} fields")]
     HeaderFields(usize),
+    #[error("a header in it has more than {0} encoded words")]
+    EncodedWords(usize),
     #[error("it has more than {0} addresses")]
     Addresses(usize),
     #[error("it says that it has several parts, but the boundary between them is missing (byte {0})")]
@@ -381,6 +392,9 @@ pub(crate) fn check_bounds(header: &[u8], caps: &Caps) -> Result<(), StructureEr
     }
     if field_lines(header).count() > caps.header_fields {
         return Err(StructureError::HeaderFields(caps.header_fields));
+    }
+    if header.windows(2).filter(|window| window == b"=?").count() > caps.encoded_words {
+        return Err(StructureError::EncodedWords(caps.encoded_words));
     }
     Ok(())
 }

@@ -109,7 +109,7 @@ pub(crate) fn unwrap_signed(lines: Vec<Line>) -> Vec<Line> {
 /// What the author wrote: without the signature, the history, quotes, and the attribution above
 /// each quote.
 pub(crate) fn own_words(lines: Vec<Line>) -> OwnWords {
-    let mut lines = join_wrapped(unmark_from(lines));
+    let mut lines = join_wrapped(mark_bars(unmark_from(split_inline(lines))));
     let mut words = OwnWords::default();
     let end = own_end(&lines, &mut words);
     lines.truncate(end);
@@ -190,11 +190,13 @@ fn history_begins(lines: &[Line], at: usize) -> bool {
     if !history::begins(&open) {
         return false;
     }
-    // An attribution right above a marked quote belongs to that quote alone.
+    // A mark or an attribution right above a marked quote belongs to that quote alone.
     let block = open.iter().take_while(|line| !line.trim().is_empty()).count();
     let next = lines.iter().skip(at + block).find(|line| line.depth > 0 || !line.text.trim().is_empty());
-    let above_quote = next.is_some_and(|line| line.depth > 0);
-    !(above_quote && history::attribution_start(open.get(..block).unwrap_or_default()).is_some())
+    let paragraph = open.get(..block).unwrap_or_default();
+    let belongs = paragraph.last().is_some_and(|line| history::is_mark(line))
+        || history::attribution_start(paragraph).is_some();
+    !(belongs && next.is_some_and(|line| line.depth > 0))
 }
 
 /// `-- ` (RFC 3676, section 4.3); or the same without its space, as clients leave it that cut
@@ -232,14 +234,46 @@ fn is_footer(rest: &[Line]) -> bool {
 fn is_rule(line: &str) -> bool {
     let line = line.trim();
     let mark = line.chars().next();
-    line.len() >= 10 && mark.is_some_and(|mark| "_-=~*#".contains(mark) && line.chars().all(|c| c == mark))
+    line.len() >= 10 && mark.is_some_and(|mark| "_-=~*#─".contains(mark) && line.chars().all(|c| c == mark))
 }
 
-/// Whether the line stands alone below a text.
+/// Whether the line stands below a text and ends a paragraph.
 fn is_below(lines: &[Line], at: usize) -> bool {
-    let blank = |line: Option<&Line>| line.is_none_or(|line| line.depth > 0 || line.text.trim().is_empty());
-    let alone = blank(at.checked_sub(1).and_then(|above| lines.get(above))) && blank(lines.get(at + 1));
-    alone && lines.iter().take(at).any(|line| !line.text.trim().is_empty())
+    let next = lines.get(at + 1);
+    let ends = next.is_none_or(|line| line.depth > 0 || line.text.trim().is_empty() || is_rule(&line.text));
+    ends && lines.iter().take(at).any(|line| !line.text.trim().is_empty())
+}
+
+/// Lines that s-nail quotes with ` |`, below its attribution of two lines.
+fn mark_bars(mut lines: Vec<Line>) -> Vec<Line> {
+    let mut above = "";
+    let mut starts = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        if line.depth == 0 && above.ends_with(" wrote in") && line.text.trim_end().ends_with(">:") {
+            starts.push(at + 1);
+        }
+        above = line.text.trim_end();
+    }
+    for start in starts {
+        for line in lines.iter_mut().skip(start).take_while(|line| line.text.starts_with(" |")) {
+            line.depth = 1;
+        }
+    }
+    lines
+}
+
+/// An attribution in the middle of a line, as Yahoo's web mailer writes it: the words before it
+/// and the history after it become lines of their own.
+fn split_inline(lines: Vec<Line>) -> Vec<Line> {
+    let mut split = Vec::with_capacity(lines.len());
+    for line in lines {
+        let parts = if line.depth == 0 { history::inline_attribution(&line.text) } else { None };
+        match parts {
+            Some(parts) => split.extend(parts.map(|text| Line { depth: 0, text: text.to_owned() })),
+            None => split.push(line),
+        }
+    }
+    split
 }
 
 /// Quoted lines that a client wrapped, so that their ends lost the quote mark: a line between
@@ -285,12 +319,19 @@ fn unmark_from(mut lines: Vec<Line>) -> Vec<Line> {
 /// Takes the attribution (`On Monday Alice wrote:`) off the end of the lines kept so far, with
 /// the blank line that may follow it, and says how many lines it had.
 fn drop_attribution(kept: &mut Vec<&str>) -> usize {
+    // Two where the client's language and the author's differ.
+    let first = drop_one_attribution(kept);
+    if first == 0 { 0 } else { first + drop_one_attribution(kept) }
+}
+
+fn drop_one_attribution(kept: &mut Vec<&str>) -> usize {
     let blanks = kept.iter().rev().take_while(|line| line.is_empty()).count();
     let text = kept.len() - blanks;
     // Wrapped attributions have two lines, seldom more.
     let block = kept.iter().take(text).rev().take(4).take_while(|line| !line.is_empty()).count();
     let paragraph: Vec<&str> = kept.iter().take(text).skip(text - block).copied().collect();
-    let Some(first) = history::attribution_start(&paragraph) else {
+    let mark = paragraph.last().filter(|line| history::is_mark(line)).map(|_| block - 1);
+    let Some(first) = mark.or_else(|| history::attribution_start(&paragraph)) else {
         return 0;
     };
     let dropped = block - first;
@@ -403,6 +444,44 @@ mod tests {
             ("> See\n>From here\nmine", "mine", 2, 0),
             ("Top.\n\n-----Original Message-----\nFrom: Bob\nSubject: x\n\nold", "Top.", 5, 0),
             ("> only\n> quotes\n\n", "", 2, 0),
+            ("-----Original Message-----\n> old\n\nMine, below.", "Mine, below.", 2, 0),
+            (
+                "Top.\nSent from Yahoo Mail on Android\n \n  On Fri, Nov 27, 2026 at 2:20 PM, Bob<bob@example.org> wrote:   old\nold",
+                "Top.",
+                3,
+                1,
+            ),
+            (
+                "Yes.\n\nOn 2026-11-02 10:00, Bob wrote:\nLe 02.11.2026 10:00, Bob a \u{e9}crit :\n> old",
+                "Yes.",
+                3,
+                0,
+            ),
+            (
+                "Yes.\n\nSent from my iPhone\n\nOn Nov 2, 2026, at 10:00, Bob <bob@example.org> wrote:\n\nold",
+                "Yes.",
+                3,
+                1,
+            ),
+            (
+                "Yes.\n________________________________\nFrom: Bob\nSent: Monday\nTo: Ann\nSubject: x\n\nold",
+                "Yes.",
+                6,
+                0,
+            ),
+            ("Yes.\n\n____________________\nplanets mailing list\nhttp://example.org/planets", "Yes.", 0, 2),
+            (
+                "> a quoted line that a client wrapped at its end since it was too\nlong for it\n> and so on\nMine.",
+                "Mine.",
+                3,
+                0,
+            ),
+            (
+                "> a question that is as long as the one above and that ends well?\nyes, it does\n> and so on",
+                "yes, it does",
+                2,
+                0,
+            ),
             ("  \n\t\n", "", 0, 0),
         ] {
             let found = words(text, None);
