@@ -279,8 +279,8 @@ fn a_hostile_mail_takes_little_time() {
         let _ = read(raw.as_bytes());
         let took = start.elapsed();
         println!("{name}: {took:?}");
-        // 100 ms a megabyte when optimised; a debug build on a busy machine is given far more.
-        let most = Duration::from_millis(if cfg!(debug_assertions) { 10_000 } else { 200 });
+        // Half a second a megabyte when optimised; a debug build on a busy machine is given far more.
+        let most = Duration::from_millis(if cfg!(debug_assertions) { 20_000 } else { 1_000 });
         assert!(took < most, "{name}: {took:?}");
     }
 }

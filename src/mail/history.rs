@@ -6,6 +6,11 @@
 /// The most lines that an attribution is wrapped to.
 const MOST_LINES: usize = 4;
 
+/// Whether a history can begin with this line: most lines need no closer look.
+pub(crate) fn may_begin(line: &str) -> bool {
+    is_mark(line) || field(line).is_some() || opens_attribution(line)
+}
+
 /// Whether the history of a thread begins at the first of these lines: a mark, a block of header
 /// fields, or an attribution that says who and when.
 pub(crate) fn begins(lines: &[&str]) -> bool {
@@ -60,7 +65,11 @@ pub(crate) fn is_mark(line: &str) -> bool {
         "元のメッセージ",
     ];
     let line = line.trim();
-    let inner = line.trim_matches(['-', '_', '*', ' ']).to_lowercase().replace('’', "'");
+    let inner = line.trim_matches(['-', '_', '*', ' ']);
+    if inner.is_empty() || inner.len() > 80 {
+        return false;
+    }
+    let inner = inner.to_lowercase().replace('’', "'");
     let ruled = line.starts_with("--") && line.ends_with("--");
     (ruled && WORDS.contains(&inner.as_str()))
         || matches!(
@@ -208,7 +217,7 @@ const FIELDS: [(Field, &[&str]); 4] = [
 /// `From: x`, `*Von:* x`, `  De : x`, `发件人：x`.
 fn field(line: &str) -> Option<Field> {
     let line = line.trim_start().trim_start_matches('*');
-    let (name, _) = line.split_once([':', '：'])?;
+    let (name, _) = line.split_once([':', '：']).filter(|(name, _)| name.len() <= 60)?;
     let name = name.trim().trim_end_matches('*').trim_end().to_lowercase();
     FIELDS.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(kind, _)| *kind)
 }

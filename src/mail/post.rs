@@ -158,7 +158,7 @@ struct Text {
     language: Option<String>,
 }
 
-/// The parts that are the text of a mail: text/plain, or HTML if there is none or only blanks;
+/// The parts that are the text of a mail: text/plain, or HTML if there is none or a blank one;
 /// and whether there is HTML that can't be read.
 fn texts(structure: &Structure, mail: &Message<'_>) -> (Vec<Text>, bool) {
     let leaf_of = |id: &u32| -> Option<usize> {
@@ -191,7 +191,8 @@ fn texts(structure: &Structure, mail: &Message<'_>) -> (Vec<Text>, bool) {
             .collect()
     };
     let plain = gather(&mail.text_body, Kind::Plain);
-    if plain.iter().any(|text| !text.content.trim().is_empty()) {
+    // A blank one beside HTML stands for it, also where a list added its footer as a part.
+    if !plain.is_empty() && plain.iter().all(|text| !text.content.trim().is_empty()) {
         return (plain, false);
     }
     let html = gather(&mail.html_body, Kind::Html);

@@ -180,6 +180,9 @@ fn own_end(lines: &[Line], words: &mut OwnWords) -> usize {
 
 /// Whether a history without quote marks begins at line `at`.
 fn history_begins(lines: &[Line], at: usize) -> bool {
+    if !lines.get(at).is_some_and(|line| history::may_begin(&line.text)) {
+        return false;
+    }
     let open: Vec<&str> = lines
         .iter()
         .skip(at)
