@@ -73,7 +73,8 @@ fn each_change_to_the_text_is_undone() {
     }
     let long = message(&format!("{}\r\nFrom", "long ".repeat(250)));
     let at = long.find("long ").expect("there") + 998;
-    let folded = format!("{}\r\n {}", &long[..at], &long[at..]);
+    let (front, back) = long.split_at(at);
+    let folded = format!("{front}\r\n {back}");
     for (content, declared, wanted, how) in [
         (text.replace("From", ">From"), plain, &text, "lines of \">From \" made \"From \""),
         (

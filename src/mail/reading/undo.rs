@@ -184,8 +184,8 @@ mod tests {
         let delsp = Declared { flowed: Some(true), charset: None };
         let wide = "word ".repeat(14);
         let long = "x".repeat(998);
-        let table: Vec<(&str, Declared<'_>, Vec<(Change, &str, bool)>)> = vec![
-            ("a\r\n> From b\r\n", plain, vec![]),
+        let table = [
+            ("a\r\n> From b\r\n", plain, Vec::new()),
             (
                 ">From a\r\n>>From b\n",
                 plain,
@@ -204,7 +204,7 @@ mod tests {
             // Short lines that end with a space were written so.
             ("a \r\nb \r\n", flowed, vec![(Change::Flowed, "a b \r\n", false)]),
             ("a \r\r\nb", delsp, vec![(Change::FlowedDelSp, "ab", false)]),
-            ("-- \r\nb", flowed, vec![]),
+            ("-- \r\nb", flowed, Vec::new()),
             ("> a \r\n> b\r\nc", flowed, vec![(Change::Flowed, "> a b\r\nc", false)]),
         ];
         for (content, declared, wanted) in table {
