@@ -100,6 +100,11 @@ pub(crate) fn find(
         return outcome;
     }
     outcome.damaged = found.iter().any(|text| is_attempt(text.content.as_bytes()));
+    if outcome.damaged {
+        // It is a message or a fault, never a post.
+        outcome.post = Err(NoPost::Faults);
+        return outcome;
+    }
     let mut own = Vec::new();
     let (mut quoted, mut signature) = (0, 0);
     for text in &found {

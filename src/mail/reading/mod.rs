@@ -187,7 +187,10 @@ pub(crate) fn read(
     };
     let mut found: Vec<Fit> = Vec::new();
     gather(content, &whole, Change::None, declared.flowed.is_none(), &mut found);
-    for undone in undo::all(content, declared) {
+    let signed = !content.starts_with(b"0");
+    // What comes before all others needs no other, unless a signature is to choose.
+    let settled = !signed && found.first().is_some_and(Fit::is_first);
+    for undone in undo::all(content, declared).take_while(|_| !settled) {
         // Undoing may change the header as well: a line of it can be broken like any other.
         if let Ok(Some(whole)) = header(&undone.content, limits) {
             gather(&undone.content, &whole, undone.change, undone.certain, &mut found);
@@ -202,7 +205,6 @@ pub(crate) fn read(
             false
         }
     });
-    let signed = !content.starts_with(b"0");
     let decided = match found.as_slice() {
         [] => {
             let hint = match cause(body, whole.length, declared) {
