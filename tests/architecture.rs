@@ -24,7 +24,7 @@ const PURE: &[&str] = &[
     "tokio",
     "rusqlite",
     "lettre",
-    "mailin",
+    "mailin_embedded",
     "native_tls",
     "TcpStream",
     "TcpListener",
@@ -44,7 +44,7 @@ const PURE_BUT_BUILDS_MAIL: &[&str] = &[
     "rusqlite",
     "lettre::transport",
     "lettre::Transport",
-    "mailin",
+    "mailin_embedded",
     "native_tls",
     "TcpStream",
     "TcpListener",
@@ -70,22 +70,22 @@ const ROOMS: &[Room] = &[
     Room {
         name: "store",
         imports: &["message", "keys", "policy", "mail"],
-        never: &["TcpStream", "TcpListener", "lettre", "tokio::net", "native_tls", "mailin"],
+        never: &["TcpStream", "TcpListener", "lettre", "tokio::net", "native_tls", "mailin_embedded"],
     },
     Room {
         name: "config",
         imports: &["message", "keys", "distance", "policy", "router"],
-        never: &["tokio", "rusqlite", "lettre", "TcpStream", "TcpListener", "mailin"],
+        never: &["tokio", "rusqlite", "lettre", "TcpStream", "TcpListener", "mailin_embedded"],
     },
     Room {
         name: "receive",
         imports: &["smtp", "mail", "message", "config"],
-        never: &["rusqlite", "lettre", "mailin"],
+        never: &["rusqlite", "lettre", "mailin_embedded"],
     },
     Room {
         name: "send",
         imports: &["mail", "message", "keys", "store", "config"],
-        never: &["TcpListener", "mailin", "smtp_proto"],
+        never: &["TcpListener", "mailin_embedded", "smtp_proto"],
     },
     Room {
         name: "gateway",
@@ -93,7 +93,7 @@ const ROOMS: &[Room] = &[
             "message", "distance", "smtp", "keys", "mail", "policy", "pool", "router", "store", "config",
             "receive", "send",
         ],
-        never: &["TcpStream", "TcpListener", "lettre", "mailin", "smtp_proto", "native_tls"],
+        never: &["TcpStream", "TcpListener", "lettre", "mailin_embedded", "smtp_proto", "native_tls"],
     },
     Room {
         name: "cli",

@@ -309,12 +309,14 @@ fn policy(r: &mut Reader<'_>) -> Option<Policy> {
     }
     let answer = r.rate(&keys::POLICY_ANSWER_AT_MOST);
     let post = r.rate(&keys::POLICY_POST_AT_MOST);
+    let forwarded = r.choice(&keys::POLICY_FORWARDED, &[("read", true), ("ignore", false)]);
     let skew = r.duration(&keys::POLICY_CLOCK_SKEW);
     Some(Policy {
         who_may_post: who?.value,
         listed: listed?.value,
         answer_at_most: answer?.value,
         post_at_most: post?.value,
+        read_forwarded: forwarded?.value,
         clock_skew: skew?.value,
     })
 }

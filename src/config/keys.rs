@@ -200,6 +200,11 @@ keys! {
         "Automatic mails to one person at most; then silence.";
     POLICY_POST_AT_MOST: "policy" "post_at_most" Rate, Default(r#""60/h""#), "", false,
         "Posts of one author at most; more get 450.";
+    POLICY_FORWARDED: "policy" "forwarded" Choice(&[
+            ("read", "CMR messages are taken out of it as out of any attachment; its text is never posted"),
+            ("ignore", "it is named as ignored"),
+        ]), Default(r#""read""#), "", false,
+        "What happens to a mail inside a mail, as clients forward it as an attachment.";
     POLICY_CLOCK_SKEW: "policy" "clock_skew" Duration { min: 0, max: DAY }, Default(r#""60s""#), "", false,
         "How far ahead of our clock a message may be dated. It is held until our clock passes it.";
 

@@ -147,6 +147,8 @@ pub struct Policy {
     pub answer_at_most: Rate,
     /// Posts of one author.
     pub post_at_most: Rate,
+    /// Whether CMR messages are taken out of mails inside mails.
+    pub read_forwarded: bool,
     /// How far ahead of our clock a message may be dated.
     pub clock_skew: Duration,
 }

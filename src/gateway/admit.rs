@@ -183,6 +183,7 @@ pub(super) fn plan(
             loop_marker: &config.gateway.hostname,
             limits,
             caps: mail::Caps::default(),
+            forwarded: config.policy.read_forwarded,
         };
         mail::extract(&arrival.raw, &reading)
     };
@@ -405,7 +406,7 @@ fn bare(raw: &[u8]) -> mail::Found {
         bytes: raw.to_vec(),
         place: "the message".to_owned(),
         encoding: "binary".to_owned(),
-        read_as: mail::ReadAs { lines: mail::Lines::AsSent, appended: 0 },
+        read_as: mail::ReadAs::AS_SENT,
         alternatives: Vec::new(),
     }
 }
