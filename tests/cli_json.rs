@@ -102,13 +102,14 @@ fn explain() {
     names(&forward, "to transport state why");
     let explained = Explained {
         id: String::new(),
+        authenticity: String::new(),
         verdict: String::new(),
         reasons: vec![],
         peers: vec![peer],
         matches: vec![found()],
         forwards: vec![forward],
     };
-    names(&explained, "id verdict reasons peers matches forwards");
+    names(&explained, "id authenticity verdict reasons peers matches forwards");
 }
 
 #[test]

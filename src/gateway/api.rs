@@ -77,6 +77,12 @@ pub enum Request {
     },
     /// Figures of the whole gateway.
     Status,
+    /// A probe of the relay: does it remove forged Authentication-Results? Without a token a new one
+    /// is made, else it is said how that one is doing.
+    ProbeRelay {
+        /// The token of a probe that was sent.
+        token: Option<String>,
+    },
     /// A mail from `deliver`: the same door as SMTP. Allowed on the intake socket.
     Deliver {
         /// Envelope sender; `None` when unknown or null.
@@ -347,6 +353,9 @@ pub struct ExplainedForward {
 pub struct Explained {
     /// Public id.
     pub id: String,
+    /// What is known about who wrote or brought it, as a sentence.
+    #[serde(default)]
+    pub authenticity: String,
     /// The decision in a sentence.
     pub verdict: String,
     /// Its reasons in order, with numbers.
@@ -456,6 +465,21 @@ pub struct Status {
     pub asides: u64,
     /// Whether a daemon answered.
     pub daemon: bool,
+}
+
+/// Result of [`Request::ProbeRelay`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RelayProbe {
+    /// What names the probe.
+    pub token: String,
+    /// Where to send it, by way of the relay.
+    pub to: String,
+    /// The envelope's sender.
+    pub from: String,
+    /// The mail, base64.
+    pub mail: String,
+    /// `sent`; `waiting`: it has not come yet; `removed`, `kept`: what the relay did; `gone`.
+    pub state: String,
 }
 
 /// Result of [`Request::Deliver`] and [`Request::Receive`].

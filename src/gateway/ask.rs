@@ -94,6 +94,7 @@ impl Gateway {
             Request::RemoveAuthor { author } => self.remove_author(&author),
             Request::Block { value, undo } => self.block(&value, undo),
             Request::Status => json(&self.status()?),
+            Request::ProbeRelay { token } => json(&self.probe_relay(token)?),
             Request::Deliver { sender, recipient, mail: text } => {
                 // On standard input lines end with LF; inside, mails have CRLF.
                 let raw = mail::lf_to_crlf(&decode(&text)?);
@@ -419,6 +420,7 @@ impl Gateway {
         let admitted = match runtime::Handle::try_current() {
             Ok(handle) => handle.block_on(self.admit_counted(arrival, transport)),
             Err(_) => runtime::Builder::new_current_thread()
+                .enable_all()
                 .build()
                 .map_err(|error| fail(TRY_LATER, format!("no runtime: {error}")))?
                 .block_on(self.admit_counted(arrival, transport)),

@@ -12,6 +12,7 @@ pub mod clock;
 mod commit;
 pub mod control;
 pub mod lock;
+pub mod origin;
 mod outgoing;
 pub mod people;
 mod route;
@@ -29,6 +30,7 @@ use tracing::{error, info, warn};
 
 pub use outgoing::{Composed, Outgoing};
 
+use crate::authenticate::Authenticator;
 use crate::config::Config;
 use crate::message::Address;
 use crate::policy::Block;
@@ -78,6 +80,8 @@ struct Inner {
     /// Our own addresses, one per transport.
     own: Vec<Address>,
     blocks: RwLock<Arc<Vec<Block>>>,
+    /// Asks the DNS who wrote a mail; none if the configuration does not want that.
+    authenticator: Option<Authenticator>,
     /// Whether the router is to look for work, or to end.
     signal: Mutex<Signal>,
     signalled: Condvar,
@@ -152,6 +156,7 @@ impl Gateway {
             unevicted: Mutex::default(),
             own,
             blocks: RwLock::new(Arc::new(blocks)),
+            authenticator: origin::authenticator(config),
             signal: Mutex::new(Signal { work: true, stop: false }),
             signalled: Condvar::new(),
             queued: Arc::new(Notify::new()),
@@ -228,9 +233,10 @@ impl Gateway {
         let blocks = Arc::clone(&read(&self.0.blocks));
         let now = clock::now();
         let via = arrival.via;
+        let finding = self.examine(&config, &arrival).await;
         let plan = if arrival.raw.len() > LONG_MAIL {
             let (config, inner) = (Arc::clone(&config), Arc::clone(&self.0));
-            let work = move || admit::plan(&config, &inner.own, &blocks, arrival, now);
+            let work = move || admit::plan(&config, &inner.own, &blocks, arrival, finding, now);
             match tokio::task::spawn_blocking(work).await {
                 Ok(plan) => plan,
                 Err(failed) => {
@@ -239,7 +245,7 @@ impl Gateway {
                 }
             }
         } else {
-            admit::plan(&config, &self.0.own, &blocks, arrival, now)
+            admit::plan(&config, &self.0.own, &blocks, arrival, finding, now)
         };
         let in_dialogue = plan.is_in_dialogue();
         let (size, client) = (plan.arrival.raw.len(), plan.arrival.peer);

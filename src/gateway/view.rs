@@ -121,7 +121,7 @@ pub(super) fn matched(
 
 /// The decision on a message, with what became of its deliveries.
 pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained, StoreError> {
-    let id = stored.id.to_string();
+    let (id, authenticity) = (stored.id.to_string(), stored.authenticity.to_string());
     let Some(found) = decisions::get(conn, stored.seq)? else {
         let verdict = match &stored.last_error {
             Some(error) => {
@@ -131,6 +131,7 @@ pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained,
         };
         return Ok(Explained {
             id,
+            authenticity,
             verdict,
             reasons: Vec::new(),
             peers: Vec::new(),
@@ -176,6 +177,7 @@ pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained,
     }
     Ok(Explained {
         id,
+        authenticity,
         verdict: found.verdict,
         reasons: decision.reasons,
         peers: decision

@@ -7,6 +7,7 @@
 //! Every refusal is a [`Refusal`]: a sentence for the person who is refused, with what to do.
 
 mod block;
+mod evidence;
 pub mod human;
 mod network;
 mod posting;
@@ -16,6 +17,7 @@ mod scope;
 mod sending;
 
 pub use block::Block;
+pub use evidence::{By, Ended, Evidence, Facts, SignatureFact, SpfFact, judge};
 pub use network::{is_globally_routable, is_trusted};
 pub use posting::{
     DKIM_MAX_AGE, DkimFacts, WhoMayPost, dkim_authorises, may_be_answered, may_post, same_mailbox,

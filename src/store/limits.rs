@@ -86,6 +86,15 @@ pub fn forget(tx: &Connection, before: UnixTime) -> Result<usize, StoreError> {
     Ok(tx.prepare_cached("DELETE FROM tally WHERE at < ?1")?.execute([before])?)
 }
 
+/// Whether this (author, Message-ID) was remembered by [`first_time`].
+///
+/// # Errors
+/// Those of any read.
+pub fn was_seen(conn: &Connection, author: &[u8], message_id: &str) -> Result<bool, StoreError> {
+    let hash = meta::salted(conn, &[b"mail seen", author, message_id.as_bytes()])?;
+    Ok(conn.prepare_cached("SELECT 1 FROM mail_seen WHERE hash = ?1")?.exists([hash])?)
+}
+
 /// Whether this (author, Message-ID) is new; it is remembered from now on. A signed mail
 /// authorises once: who replays it is told so.
 ///
