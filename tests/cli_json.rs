@@ -123,8 +123,10 @@ fn peers_keys_queue_status() {
         last_seen: String::new(),
         blocked: false,
         pinned: false,
+        bounces: 0,
+        suppressed: String::new(),
     };
-    names(&peer, "address messages bytes reputation key last_seen blocked pinned");
+    names(&peer, "address messages bytes reputation key last_seen blocked pinned bounces suppressed");
     let key = KeyView {
         address: String::new(),
         state: String::new(),

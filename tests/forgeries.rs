@@ -171,7 +171,8 @@ fn copies_of_a_signed_mail_are_no_new_mails() {
 
     // A text that says something else under the same Message-ID: the author's own, and refused all
     // the same, because nobody could tell it from a copy.
-    let again = victim().field("Subject", "dolphins").text("Something else.").write();
+    let again = Mail::from("victim@people.test").field("Message-ID", "<v@people.test>");
+    let again = again.field("Subject", "dolphins").text("Something else.").write();
     let (_, said) = send("cmr@home.test", &signer.sign(&again, USUAL));
     assert!(said.contains("was taken before"), "{said}");
     assert_eq!(world.left(), 1);

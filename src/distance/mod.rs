@@ -10,10 +10,12 @@
 //! shown ([`excerpt()`]).
 
 mod deflate;
+mod density;
 mod excerpt;
 mod words;
 
 pub use deflate::{Deflate, PRIMER, WINDOW};
+pub use density::{DENSITY_MIN, DENSITY_SEEN, density};
 pub use excerpt::{excerpt, excerpt_by};
 pub use words::{Word, common_words, shared_words, words};
 

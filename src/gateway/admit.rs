@@ -136,6 +136,8 @@ pub(super) enum Content {
     Absorbed(&'static str),
     /// A person confirms, with this token, that posts may be published.
     Confirmation(String),
+    /// A report, to the envelope sender with this token, and what it says for certain.
+    Bounce(String, Option<mail::Bounce>),
     /// A probe of the relay, with this token, came back.
     Probe(String),
     /// A person wants no more mail; with the token, if there is one.
@@ -265,8 +267,8 @@ fn content(
         }
         return Content::Confirmation(token.to_owned());
     }
-    if tags.iter().any(|tag| tag.starts_with(super::people::BOUNCE_TAG)) {
-        return Content::Absorbed("a report about a mail of ours");
+    if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::BOUNCE_TAG)) {
+        return Content::Bounce(token.to_owned(), mail::read_bounce(&arrival.raw));
     }
     let refuse = |place: &str, why: Refused| {
         Content::Messages(Vec::new(), vec![NotTaken { place: place.to_owned(), why, bytes: None, id: None }])

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::reputation::Cause;
+
 /// One question of a verb to the gateway.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case")]
@@ -114,6 +116,23 @@ pub enum PeerAction {
     },
     /// List it: we may send to it, and it is never replaced by a learned contact.
     Pin {
+        /// Its CMR address.
+        address: String,
+    },
+    /// What moved its reputation.
+    History {
+        /// Its CMR address.
+        address: String,
+    },
+    /// Whose mail came back, people included.
+    Bounced,
+    /// Write to an address again whose mail came back.
+    Unsuppress {
+        /// The address.
+        address: String,
+    },
+    /// Forget it, and what is thought of it.
+    Forget {
         /// Its CMR address.
         address: String,
     },
@@ -387,6 +406,42 @@ pub struct PeerView {
     pub blocked: bool,
     /// Whether the operator pinned it.
     pub pinned: bool,
+    /// Mails in a row that came back because nobody is there.
+    #[serde(default)]
+    pub bounces: u32,
+    /// Since when nothing goes there because of that, RFC 3339, or empty.
+    #[serde(default)]
+    pub suppressed: String,
+}
+
+/// One element of [`PeerAction::History`]: what happened again and again within a day is one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReputationView {
+    /// The last time, RFC 3339.
+    pub time: String,
+    /// `gain`, `duplicate`, `junk`, `good` or `bad`.
+    pub cause: Cause,
+    /// How often.
+    pub number: u64,
+    /// How much the reputation moved.
+    pub change: f64,
+    /// What it was afterwards.
+    pub reputation: f64,
+}
+
+/// One element of [`PeerAction::Bounced`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BounceView {
+    /// Where our mail went.
+    pub address: String,
+    /// Mails in a row that came back because nobody is there.
+    pub bounces: u32,
+    /// The last of them, RFC 3339.
+    pub last: String,
+    /// What it said, such as `5.1.1`.
+    pub status: String,
+    /// Since when nothing goes there, RFC 3339, or empty.
+    pub suppressed: String,
 }
 
 /// One element of [`KeyAction::Show`].

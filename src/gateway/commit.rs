@@ -7,11 +7,12 @@
 use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
-use super::{clock, origin, people as names};
+use super::{bounce, clock, origin, people as names};
 use crate::config::Config;
 use crate::keys::{self, SignatureError};
 use crate::mail::{self, Header};
 use crate::message::{Address, Hop, Message, MessageId, UnixTime};
+use crate::policy::reputation::Cause;
 use crate::policy::{self, Authenticity, Origin, Provenance, Refusal};
 use crate::store::asides::{self, NewAside, NewRaw};
 use crate::store::keys as stored_keys;
@@ -19,7 +20,7 @@ use crate::store::limits::{self, Counted};
 use crate::store::messages::{self, Admitted, Kind, NewMessage};
 use crate::store::people::{self, NewPerson, NewThread, Person};
 use crate::store::queue::{self, DeliveryKind, NewDelivery};
-use crate::store::{StoreError, peers};
+use crate::store::{StoreError, bounces, peers, reputation};
 
 /// What is kept aside, at most, in bytes; the oldest go first.
 const ASIDES_MAX: u64 = 256 << 20;
@@ -93,6 +94,10 @@ impl Plan {
         match content {
             Content::Absorbed(why) => outcome.note = Some(format!("{why}; nothing was stored")),
             Content::Confirmation(token) => confirm(tx, &token, now, &mut outcome)?,
+            Content::Bounce(token, report) => {
+                let what = bounce::reported(tx, &token, report.as_ref(), now)?;
+                outcome.note = Some(format!("{what}; nothing was stored"));
+            }
             Content::Probe(token) => {
                 let known = origin::probed(tx, config, &token, whole, now)?;
                 let what = if known { "the probe came back" } else { "nobody waits for this probe" };
@@ -295,17 +300,22 @@ fn admit_message(
     };
     let id = new.id();
     let bytes = new.message().body.len();
+    let knew = (verified || by_neighbour) && messages::holds(tx, id, &neighbour)?;
     match messages::admit(tx, &new)? {
         Admitted::New(seq) | Admitted::Conflict { seq, .. } => {
             peers::received(tx, &neighbour, bytes, came.now)?;
             if verified || by_neighbour {
                 peers::authenticated(tx, &neighbour, came.now)?;
+                bounces::forgive(tx, &neighbour)?;
             }
             outcome.taken.push(id);
             outcome.wakes_router = true;
             Ok(Ok(Some(seq)))
         }
         Admitted::Duplicate { .. } => {
+            if knew {
+                reputation::note(tx, &neighbour, Cause::Duplicate, 1.0, came.now)?;
+            }
             outcome.known.push(id);
             Ok(Ok(None))
         }
@@ -391,6 +401,8 @@ fn admit_post(
                 && limits::number_since(tx, Counted::Answer, who.to_ascii_lowercase().as_bytes(), hour)?
                     >= ANSWERS_TO_ANSWERS;
             if let Some(person) = person {
+                // Whose mail came back is there after all.
+                bounces::forgive(tx, &new.author)?;
                 let thread = NewThread {
                     person: person.id,
                     seq: Some(seq),

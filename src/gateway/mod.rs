@@ -8,8 +8,10 @@
 mod admit;
 pub mod api;
 mod ask;
+mod bounce;
 pub mod clock;
 mod commit;
+mod contacts;
 pub mod control;
 pub mod lock;
 pub mod origin;
@@ -18,6 +20,7 @@ pub mod people;
 mod route;
 pub mod sender;
 mod view;
+pub mod worth;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;

@@ -7,12 +7,15 @@
 //! Every refusal is a [`Refusal`]: a sentence for the person who is refused, with what to do.
 
 mod block;
+pub mod bounce;
 mod evidence;
 pub mod human;
+pub mod junk;
 mod network;
 mod posting;
 mod rate;
 mod refusal;
+pub mod reputation;
 mod scope;
 mod sending;
 

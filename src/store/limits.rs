@@ -25,6 +25,14 @@ words! {
         Vouch => "vouch",
         /// The one notice that says "slow down".
         SlowDown => "slow_down",
+        /// A vote of a person about a message.
+        Vote => "vote",
+        /// A vote of somebody of a domain about a peer.
+        VoteOfDomain => "vote_of_domain",
+        /// A vote about a peer.
+        VoteAbout => "vote_about",
+        /// A report about a mail that we never sent.
+        ForgedReport => "forged_report",
     }
 }
 
