@@ -112,7 +112,7 @@ fn made_junk_is_found_and_a_page_of_text_is_not() {
             }
         }
     }
-    assert_eq!(density(&coder, &vec![0; DENSITY_MIN - 1]), None);
+    assert_eq!(density(&coder, &[0; DENSITY_MIN - 1]), None);
 }
 
 #[test]
@@ -143,15 +143,15 @@ fn measure(name: &str, coder: &dyn Coder, ham: &[Vec<u8>], spam: &[Vec<u8>]) {
         let mut some: Vec<f64> =
             ham.iter().filter(|(_, n)| (low..high).contains(n)).map(|(d, _)| *d).collect();
         some.sort_by(f64::total_cmp);
-        let at = |q: f64| some[((some.len() - 1) as f64 * q).round() as usize];
+        let at = |thousandths: usize| some[(some.len() - 1) * thousandths / 1000];
         println!(
             "{name}: ham of {low} bytes and more ({}): density {:.3} {:.3} {:.3} {:.3} {:.3} (0, 0.5, 50, 99.5, 100 %)",
             some.len(),
-            at(0.0),
-            at(0.005),
-            at(0.5),
-            at(0.995),
-            at(1.0)
+            at(0),
+            at(5),
+            at(500),
+            at(995),
+            at(1000)
         );
     }
     let (ham, spam) = (score(&ham), score(&spam));
