@@ -61,6 +61,19 @@ pub struct Smtp {
     pub tls: Option<TlsFiles>,
 }
 
+/// `[authentication]`: how it is found out who wrote a mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authentication {
+    /// Whether the DNS is asked at all.
+    pub verify: bool,
+    /// The name servers; empty for those of the system.
+    pub dns: Vec<SocketAddr>,
+    /// How long they may take for one mail.
+    pub deadline: Duration,
+    /// The domains whose ARC seals are believed, in lower case.
+    pub arc_sealers: Vec<String>,
+}
+
 /// A certificate chain and its key, both PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
