@@ -310,19 +310,37 @@ mod tests {
             // Without a line end at the end, and without an empty line there.
             (format!("{LINE}{h}one\n\n{LINE}{h}two"), &["A: b\n\none\n", "A: b\n\ntwo"]),
             // CR LF.
-            (format!("{LINE}{h}one\n\n{LINE}{h}two\n").replace('\n', "\r\n"), &["A: b\r\n\r\none\r\n", "A: b\r\n\r\ntwo\r\n"]),
+            (
+                format!("{LINE}{h}one\n\n{LINE}{h}two\n").replace('\n', "\r\n"),
+                &["A: b\r\n\r\none\r\n", "A: b\r\n\r\ntwo\r\n"],
+            ),
             // mboxrd; a header is not quoted.
-            (format!("{LINE}>From x\n{h}>From a\n>>From b\n> From c\n"), &[">From x\nA: b\n\nFrom a\n>From b\n> From c\n"]),
+            (
+                format!("{LINE}>From x\n{h}>From a\n>>From b\n> From c\n"),
+                &[">From x\nA: b\n\nFrom a\n>From b\n> From c\n"],
+            ),
             // A sentence that begins so, in a file that quotes nothing.
             (format!("{LINE}{h}x\n\nFrom here on\n>From b\n"), &["A: b\n\nx\n\nFrom here on\n>From b\n"]),
             // A separator needs an empty line before it.
             (format!("{LINE}{h}x\n{LINE}y\n"), &[&format!("A: b\n\nx\n{LINE}y\n")]),
             // mboxcl2: the length is right.
-            (format!("{LINE}Content-Length: 45\n\nx\n\n{LINE}\n{LINE}{h}two\n"), &[&format!("Content-Length: 45\n\nx\n\n{LINE}"), "A: b\n\ntwo\n"]),
+            (
+                format!("{LINE}Content-Length: 45\n\nx\n\n{LINE}\n{LINE}{h}two\n"),
+                &[&format!("Content-Length: 45\n\nx\n\n{LINE}"), "A: b\n\ntwo\n"],
+            ),
             // The length is wrong: one too many, far too many, no number, two of them.
-            (format!("{LINE}Content-Length: 3\n\nx\n\n{LINE}{h}two\n"), &["Content-Length: 3\n\nx\n", "A: b\n\ntwo\n"]),
-            (format!("{LINE}content-length: 99999\n\nx\n\n{LINE}{h}two\n"), &["content-length: 99999\n\nx\n", "A: b\n\ntwo\n"]),
-            (format!("{LINE}Content-Length: x\n\nx\n\n{LINE}{h}two\n"), &["Content-Length: x\n\nx\n", "A: b\n\ntwo\n"]),
+            (
+                format!("{LINE}Content-Length: 4\n\nx\n\n{LINE}{h}two\n"),
+                &["Content-Length: 4\n\nx\n", "A: b\n\ntwo\n"],
+            ),
+            (
+                format!("{LINE}content-length: 99999\n\nx\n\n{LINE}{h}two\n"),
+                &["content-length: 99999\n\nx\n", "A: b\n\ntwo\n"],
+            ),
+            (
+                format!("{LINE}Content-Length: x\n\nx\n\n{LINE}{h}two\n"),
+                &["Content-Length: x\n\nx\n", "A: b\n\ntwo\n"],
+            ),
         ];
         for (text, expected) in table {
             assert_eq!(&read(text), expected, "{text}");

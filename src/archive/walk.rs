@@ -227,8 +227,13 @@ mod tests {
         std::os::unix::fs::symlink("nothing", root.path().join("5")).unwrap();
         let found = texts(mails(root.path(), 5).unwrap());
         assert!(found.iter().any(|text| text == "12345"));
-        for said in ["/2: the mail has more than 5 bytes", "/3: is neither", "/4: is a link", "/5: there is no such"] {
-            assert!(found.iter().any(|text| text.starts_with('!') && text.contains(said)), "{said}: {found:?}");
+        for said in
+            ["/2: the mail has more than 5 bytes", "/3: is neither", "/4: is a link", "/5: there is no such"]
+        {
+            assert!(
+                found.iter().any(|text| text.starts_with('!') && text.contains(said)),
+                "{said}: {found:?}"
+            );
         }
         let deep = root.path().join("d/".repeat(DEEPEST + 1));
         write(&deep, "6", "x");

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::exit::{BAD_DATA, CONFIG, Outcome, TRY_LATER, USAGE, fail};
+use super::exit::{BAD_DATA, CANT_CREATE, CONFIG, Outcome, TRY_LATER, USAGE, fail};
 use super::layout::{WIDTH, count, paragraph};
 use super::{Context, out, settings};
 use crate::archive::ArchiveError;
 use crate::config::{Config, ConfigError};
 use crate::distance::Metric;
 use crate::evaluate::{
-    Corpus, EvaluateError, Method, Options, Report, Row, Settings, Skipped, Task, View, evaluate, labelled, threads,
+    Corpus, Doc, EvaluateError, Method, Options, Report, Row, Settings, Skipped, Task, View, Wish, evaluate,
+    growth, labelled, plot::Plot, threads,
 };
 use crate::router::RoutingPolicy;
 
@@ -45,6 +46,9 @@ pub(super) struct Args {
     /// How many mails are in the pool before the first question
     #[arg(long, value_name = "N", requires = "threads", value_parser = clap::value_parser!(u32).range(1..))]
     pool: Option<u32>,
+    /// Take the newest mails as they follow each other, rather than threads from everywhere
+    #[arg(long, requires = "threads")]
+    newest: bool,
     /// What of a mail is compared: mail, new, noq (no quotes) or strip (no header, quotes, footer)
     #[arg(long, value_name = "VIEW", default_value = "mail")]
     view: View,
@@ -60,7 +64,7 @@ pub(super) struct Args {
     /// Ask at most so many questions
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     sample: Option<u32>,
-    /// Which questions, if not all are asked
+    /// The luck that draws threads and questions
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// CPU seconds for the questions of one method; a slower one is asked fewer
@@ -73,6 +77,9 @@ pub(super) struct Args {
     /// Mix in messages that were made to attract, in percent of the pool
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     attract: Option<f64>,
+    /// Draw how the time of the default grows: with the pool, or (labels) with the authors as peers
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
     #[command(flatten)]
     format: super::Format,
 }
@@ -126,6 +133,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         attract: args.attract,
     };
     let report = evaluate(&corpus, &options, &mut |task, done, all| bar.show(task, done, all));
+    if let Some(path) = &args.plot {
+        let svg = drawn(&corpus, options.settings, &bar).svg();
+        std::fs::write(path, svg)
+            .or_else(|e| fail(CANT_CREATE, format!("cannot write {}: {e}", path.display())))?;
+    }
     bar.end();
     if args.format.json { out::json(&report) } else { out::text(&render(&report, &corpus)) }
 }
@@ -146,7 +158,14 @@ fn corpus(args: &Args, bar: &Bar) -> Outcome<Corpus> {
             labelled(train, test, args.view, args.tune, &mut saw).map(Corpus::Labels)
         }
         (_, _, Some(path), Some(pool)) => {
-            threads(path, pool as usize, args.view, args.tune, &mut saw).map(Corpus::Threads)
+            let wish = Wish {
+                pool: pool as usize,
+                view: args.view,
+                newest: args.newest,
+                tune: args.tune,
+                seed: args.seed,
+            };
+            threads(path, wish, &mut saw).map(Corpus::Threads)
         }
         _ => return fail(USAGE, "--train and --test are needed, or --threads and --pool"),
     };
@@ -165,6 +184,33 @@ fn corpus(args: &Args, bar: &Bar) -> Outcome<Corpus> {
     Ok(found)
 }
 
+/// How the time of a question grows.
+fn drawn(corpus: &Corpus, settings: Settings, bar: &Bar) -> Plot {
+    const QUESTIONS: usize = 200;
+    let mut at = |size: usize| bar.show(Task::Ask(Method::Default), size, size);
+    let docs: Vec<Doc> = match corpus {
+        Corpus::Labels(all) => all.train.iter().map(|(_, doc)| doc.clone()).collect(),
+        Corpus::Threads(all) => all.mails.clone(),
+    };
+    let asked: Vec<_> = match corpus {
+        Corpus::Labels(all) => all.test.iter().map(|(_, doc)| doc.text.clone()).collect(),
+        Corpus::Threads(all) => {
+            all.questions.iter().filter_map(|n| Some(all.mails.get(*n)?.text.clone())).collect()
+        }
+    };
+    let spread: Vec<_> = asked.iter().step_by(asked.len() / QUESTIONS + 1).cloned().collect();
+    let (across, points) = match corpus {
+        Corpus::Labels(_) => {
+            ("peers", growth::by_peers(&docs, &growth::sizes(10, docs.len()), &spread, settings, &mut at))
+        }
+        Corpus::Threads(_) => (
+            "messages",
+            growth::by_messages(&docs, &growth::sizes(100, docs.len()), &spread, settings, &mut at),
+        ),
+    };
+    Plot::of_growth(across, &points)
+}
+
 /// Methods and metrics, the configured default first.
 fn rows(args: &Args, configured: Metric) -> Vec<(Method, Metric)> {
     let mut metrics = args.metric.clone();
@@ -174,7 +220,8 @@ fn rows(args: &Args, configured: Metric) -> Vec<(Method, Metric)> {
     let mut rows = vec![(Method::Default, configured)];
     for method in &args.method.list {
         for metric in &metrics {
-            if !rows.contains(&(*method, *metric)) && (method.has_metric() || metrics.first() == Some(metric)) {
+            if !rows.contains(&(*method, *metric)) && (method.has_metric() || metrics.first() == Some(metric))
+            {
                 rows.push((*method, *metric));
             }
         }
@@ -250,8 +297,14 @@ fn render(report: &Report, corpus: &Corpus) -> String {
         0,
     );
     text.push('\n');
-    text.push_str("                     ─────share─────   ──µs a question──    learn memory    ×  asked\n");
-    text.push_str("method                  1   10   32   mean    p50    p99   µs/KB  B/msg  scan\n");
+    text.push_str(&format!(
+        "{:17}{:>15}{:>21}{:>7}{:>6}{:>6}  asked\n",
+        "", "────share────", "───µs a question───", "learn", "mem", "×"
+    ));
+    text.push_str(&format!(
+        "{:17}{:>5}{:>5}{:>5}{:>7}{:>7}{:>7}{:>7}{:>6}{:>6}\n",
+        "method", "1", "10", "32", "mean", "p50", "p99", "µs/KB", "B/msg", "scan"
+    ));
     for row in &report.rows {
         text.push_str(&line(row));
     }
@@ -274,7 +327,7 @@ fn render(report: &Report, corpus: &Corpus) -> String {
     text.push_str(&paragraph(&foot, 0));
     for row in report.rows.iter().filter(|row| row.attracted.is_some()) {
         text.push_str(&format!(
-            "{:19} messages made to attract take {:5.1} % of first and {:5.1} % of ten answers\n",
+            "{:17} messages made to attract take {:.1} % of first, {:.1} % of ten answers\n",
             name(row),
             100.0 * row.attracted.unwrap_or(0.0),
             100.0 * row.attracted_top10.unwrap_or(0.0)
@@ -292,7 +345,7 @@ fn name(row: &Row) -> String {
 
 fn line(row: &Row) -> String {
     format!(
-        "{:19}{:5}{:5}{:5}{:>7}{:>7}{:>7}{:>8}{:>7}{:>6} {}{}\n",
+        "{:17}{:>5}{:>5}{:>5}{:>7}{:>7}{:>7}{:>7}{:>6}{:>6}  {}{}\n",
         name(row),
         share(row.accuracy),
         share(row.top10),
@@ -308,9 +361,13 @@ fn line(row: &Row) -> String {
     )
 }
 
+/// `.855`, `1.00`.
 fn share(share: f64) -> String {
-    let text = format!("{share:.3}");
-    text.strip_prefix('0').map_or_else(|| text.clone(), |rest| format!(" {rest}"))
+    if share >= 0.9995 {
+        format!("{share:.2}")
+    } else {
+        format!("{share:.3}").trim_start_matches('0').to_owned()
+    }
 }
 
 /// Three digits, and k or M.
@@ -347,7 +404,7 @@ mod tests {
         ] {
             assert_eq!(figure(number), text);
         }
-        assert_eq!((share(0.8549).as_str(), share(1.0).as_str()), (" .855", "1.000"));
+        assert_eq!((share(0.8549).as_str(), share(1.0).as_str()), (".855", "1.00"));
     }
 
     #[test]

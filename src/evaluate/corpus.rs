@@ -1,9 +1,9 @@
 //! Mails whose right answer is known.
 
-use super::{EvaluateError, LONGEST_MAIL, View};
+use super::{Chance, EvaluateError, LONGEST_MAIL, View};
 use crate::archive::{self, ArchiveError, Place};
 use crate::message::UnixTime;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -130,7 +130,13 @@ fn name(folder: &Path) -> String {
 }
 
 /// Mails of a folder in the order of the numbers in their names, if they have such.
-fn read_folder(folder: &Path, view: View, docs: &mut Vec<Doc>, skipped: &mut Vec<Skipped>, saw: &mut dyn FnMut()) {
+fn read_folder(
+    folder: &Path,
+    view: View,
+    docs: &mut Vec<Doc>,
+    skipped: &mut Vec<Skipped>,
+    saw: &mut dyn FnMut(),
+) {
     let mails = match archive::mails(folder, LONGEST_MAIL) {
         Ok(mails) => mails.one_in_each_file(),
         Err(error) => return skipped.push(Skipped::from(&error)),
@@ -173,29 +179,43 @@ pub fn read_mails(
     Ok(docs)
 }
 
+/// Which threads, and which questions about them.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// How many mails are there before the first question.
+    pub pool: usize,
+    /// What of a mail is compared.
+    pub view: View,
+    /// Take the newest mails, as they follow each other, rather than threads from everywhere.
+    pub newest: bool,
+    /// Choose the questions among earlier mails, so that settings can be chosen on them.
+    pub tune: bool,
+    /// The luck that draws the threads.
+    pub seed: u64,
+}
+
 /// Reads mails (a maildir, an mbox, a folder of either) and their threads.
 ///
-/// The newest mails are taken: `pool` of them are there before the first question, and the
+/// Whole threads are drawn by luck from everywhere until there are as many mails as are wanted;
+/// with [`Wish::newest`], and if there are no more, the newest mails are taken instead. In the
+/// order of their dates the first `pool` of them are there before the first question, and the
 /// questions are among those after it, a fifth of the pool's number but at least 2,000 (fewer if
-/// there are no more). Each question is asked when everything before it is in the pool. With
-/// `tune` all that moves back by that number, so that settings are chosen on other questions.
+/// there are no more). Each question is asked when everything before it is in the pool.
 ///
 /// # Errors
 /// There are too few mails, or none of the questions has an earlier mail of its thread.
-pub fn threads(
-    path: &Path,
-    pool: usize,
-    view: View,
-    tune: bool,
-    saw: &mut dyn FnMut(),
-) -> Result<Threads, EvaluateError> {
+pub fn threads(path: &Path, wish: Wish, saw: &mut dyn FnMut()) -> Result<Threads, EvaluateError> {
+    let Wish { pool, tune, .. } = wish;
     let mut skipped = Vec::new();
-    let mut mails = read_mails(&[path], view, &mut skipped, saw)?;
+    let mut mails = read_mails(&[path], wish.view, &mut skipped, saw)?;
     order(&mut mails);
     let room = mails.len().saturating_sub(pool) / if tune { 2 } else { 1 };
     let asked = room.min((pool / 5).max(2000));
     if asked == 0 || pool == 0 {
         return Err(EvaluateError::TooFew { path: path.to_owned(), mails: mails.len(), pool });
+    }
+    if !wish.newest {
+        thin(&mut mails, wish.pool + asked * if wish.tune { 2 } else { 1 }, wish.seed);
     }
     let thread = thread_numbers(&mails);
     let end = mails.len() - if tune { asked } else { 0 };
@@ -214,6 +234,29 @@ pub fn threads(
         return Err(EvaluateError::NoThreads(path.to_owned()));
     }
     Ok(Threads { mails, thread, pool, questions, skipped })
+}
+
+/// Keeps whole threads, drawn by luck, until there are `wanted` mails; the newest if there are more.
+fn thin(mails: &mut Vec<Doc>, wanted: usize, seed: u64) {
+    let thread = thread_numbers(mails);
+    let mut sizes: BTreeMap<u32, usize> = BTreeMap::new();
+    for number in &thread {
+        *sizes.entry(*number).or_default() += 1;
+    }
+    let mut drawn: Vec<(u32, usize)> = sizes.into_iter().collect();
+    Chance::new(seed).shuffle(&mut drawn);
+    let mut total = 0;
+    let kept: HashSet<u32> = drawn
+        .into_iter()
+        .take_while(|(_, size)| {
+            let more = total < wanted;
+            total += size;
+            more
+        })
+        .map(|(number, _)| number)
+        .collect();
+    let mut numbers = thread.iter();
+    mails.retain(|_| numbers.next().is_some_and(|number| kept.contains(number)));
 }
 
 /// Orders mails by date; one without a date stays behind the one before it.
@@ -293,6 +336,19 @@ mod tests {
             doc("a", &[]), // the same mail again
         ];
         assert_eq!(thread_numbers(&mails), [0, 0, 0, 0, 4, 0, 6, 0]);
+    }
+
+    #[test]
+    fn threads_are_drawn_whole() {
+        let mut mails: Vec<Doc> = (0..100).map(|n| doc(&n.to_string(), &[&(n % 10).to_string()])).collect();
+        thin(&mut mails, 25, 1);
+        let ids: Vec<usize> = mails.iter().map(|doc| doc.id.as_ref().unwrap().parse().unwrap()).collect();
+        assert_eq!(ids.len(), 30, "three threads of ten");
+        assert!(ids.is_sorted(), "in their order");
+        let threads: HashSet<usize> = ids.iter().map(|id| id % 10).collect();
+        assert_eq!(threads.len(), 3);
+        thin(&mut mails, 1000, 1);
+        assert_eq!(mails.len(), 30);
     }
 
     #[test]

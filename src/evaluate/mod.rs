@@ -16,14 +16,17 @@ mod baseline;
 mod chance;
 mod clock;
 mod corpus;
+pub mod growth;
 mod method;
+pub mod plot;
 mod report;
 mod run;
+pub mod synthetic;
 mod view;
 
 pub use chance::Chance;
 pub use clock::cpu;
-pub use corpus::{Corpus, Doc, Labels, Skipped, Threads, labelled, read_mails, threads};
+pub use corpus::{Corpus, Doc, Labels, Skipped, Threads, Wish, labelled, read_mails, threads};
 pub use method::{Finder, Method, PoolFinder, Settings, UnknownMethod, address, entry};
 pub use report::{Report, Row, Times};
 pub use run::{Options, Progress, Task, deflate_scan, evaluate};

@@ -96,7 +96,9 @@ fn as_it_lies(raw: &[u8]) -> Whole {
     let text = String::from_utf8_lossy(raw).replace("\r\n", "\n");
     let (header, body) = text.split_once("\n\n").unwrap_or(("", &text));
     let field = |name: &str| {
-        header.lines().find_map(|line| line.get(..name.len())?.eq_ignore_ascii_case(name).then(|| line.get(name.len()..))?)
+        header.lines().find_map(|line| {
+            line.get(..name.len())?.eq_ignore_ascii_case(name).then(|| line.get(name.len()..))?
+        })
     };
     let mut whole = Whole { text: body.to_owned(), ..Whole::default() };
     whole.header.subject = field("subject:").map(|value| value.trim().to_owned());
@@ -142,7 +144,10 @@ mod tests {
             References: <1@a.example>\nDate: Mon, 5 Jan 2026 10:00:00 +0000\n\n\
             On Monday Bob wrote:\n> How many?\n\nFour large ones.\n\n-- \nAnn\n";
         for (view, text) in [
-            (View::Mail, "From: Ann <Ann@a.example>\nSubject: Re: Moons\n\nOn Monday Bob wrote:\n> How many?\n\nFour large ones.\n\n-- \nAnn\n"),
+            (
+                View::Mail,
+                "From: Ann <Ann@a.example>\nSubject: Re: Moons\n\nOn Monday Bob wrote:\n> How many?\n\nFour large ones.\n\n-- \nAnn\n",
+            ),
             (View::New, "Moons\n\nFour large ones."),
             (View::Noq, "\nFour large ones.\n\n-- \nAnn\n"),
             (View::Strip, "\nFour large ones.\n\n"),

@@ -64,7 +64,11 @@ mod tests {
         for (fields, body, text) in [
             ("", "> a\nb\n-- \nme\n", "> a\nb\n-- \nme\n"),
             ("Content-Type: text/plain; charset=iso-8859-1\n", "gr=FC\u{df}e", ""),
-            ("Content-Transfer-Encoding: quoted-printable\nContent-Type: text/plain; charset=iso-8859-1\n", "gr=FC=\nn", "grün\n"),
+            (
+                "Content-Transfer-Encoding: quoted-printable\nContent-Type: text/plain; charset=iso-8859-1\n",
+                "gr=FC=\nn",
+                "grün\n",
+            ),
             ("Content-Type: text/plain; format=flowed\n", ">> a \n>> b\nc \nd\n", ">> a b\nc d\n"),
             ("Content-Type: image/png\n", "x", ""),
         ] {
