@@ -70,6 +70,7 @@ fn main() {
     );
     pools(&docs, &questions);
     peers(&docs, &questions);
+    hostile(&docs);
     sustained::run(&docs);
     reference::run(&docs, &questions);
     if let Some(folder) = std::env::var_os("CMR_MAIL_BENCH_PLOTS") {
@@ -213,6 +214,69 @@ fn peers(docs: &[Doc], questions: &[Doc]) {
         );
     }
     println!();
+}
+
+/// Messages made to be slow, each beside ordinary wording of the same length.
+fn hostile(docs: &[Doc]) {
+    let (all, _) = pool_of(docs, docs.len().min(100_000));
+    let mut pool = Pool::new(limits());
+    for (seq, doc) in all.iter().enumerate() {
+        insert(&mut pool, seq, doc);
+    }
+    let (contacts, policy) = (contacts(), RoutingPolicy::default());
+    let bytes = |texts: &mut dyn Iterator<Item = Vec<u8>>, length: usize| {
+        let mut out = Vec::new();
+        while out.len() < length {
+            out.extend(texts.next().expect("endless"));
+        }
+        out.truncate(length);
+        out
+    };
+    let footer = |doc: &Doc| {
+        let lines: Vec<&[u8]> = doc.text.split_inclusive(|byte| *byte == b'\n').collect();
+        lines[lines.len().saturating_sub(4)..].concat()
+    };
+    println!(
+        "| hostile message, pool of {} | length | decision and insert | ordinary wording | times |",
+        all.len()
+    );
+    println!("|---|---|---|---|---|");
+    for length in [10_000, 100_000, 1_000_000] {
+        let common: Vec<u8> = b"the and for that with this not you are from have was but ".to_vec();
+        let kinds: [(&str, Vec<u8>); 5] = [
+            ("one word, repeated", bytes(&mut std::iter::repeat(b"linux ".to_vec()), length)),
+            ("distinct words", bytes(&mut (0_u32..).map(|n| format!("w{n:x} ").into_bytes()), length)),
+            ("frequent words", bytes(&mut std::iter::repeat(common), length)),
+            ("every mail's footer", bytes(&mut all.iter().cycle().map(footer), length)),
+            ("no word at all", vec![0xff; length]),
+        ];
+        let ordinary = bytes(&mut all.iter().cycle().map(|doc| doc.text.to_vec()), length);
+        let usual = cost(&mut pool, ordinary, &contacts, &policy);
+        for (name, text) in kinds {
+            let time = cost(&mut pool, text, &contacts, &policy);
+            println!(
+                "| {name} | {length} | {:.2} ms | {:.2} ms | {:.1} |",
+                time * 1e3,
+                usual * 1e3,
+                time / usual
+            );
+        }
+    }
+    println!();
+}
+
+/// CPU seconds to decide about a text and to insert it; the least of three.
+fn cost(pool: &mut Pool, text: Vec<u8>, contacts: &[Contact], policy: &RoutingPolicy) -> f64 {
+    let doc = Doc { text: Arc::from(text), author: "hostile@example.org".to_owned(), ..Doc::default() };
+    let mut least = f64::MAX;
+    for _ in 0..3 {
+        let begin = cpu();
+        std::hint::black_box(decision(pool, &doc, contacts, policy));
+        insert(pool, 1 << 40, &doc);
+        least = least.min((cpu() - begin).as_secs_f64());
+        pool.remove(1 << 40);
+    }
+    least
 }
 
 fn plots(folder: &std::path::Path, docs: &[Doc], questions: &[Doc]) {

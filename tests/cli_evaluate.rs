@@ -218,7 +218,7 @@ fn what_is_unreadable_or_empty_is_passed_over() {
     // A link to nothing can be read by nobody, root included.
     std::os::unix::fs::symlink("nothing", train.join("cooking/broken")).unwrap();
     fs::write(train.join("cooking/secret"), mail("x", "y", "")).unwrap();
-    fs::set_permissions(train.join("cooking/secret"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(train.join("cooking/secret"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::write(train.join("cooking/empty"), "").unwrap();
     let readable = fs::read(train.join("cooking/secret")).is_ok();
     let ended = house.run("evaluate --json --train train --test test", b"").code(0);
