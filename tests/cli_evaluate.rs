@@ -128,7 +128,7 @@ fn labels_by_every_method() {
         }
     }
     let methods: Vec<&str> = rows.iter().filter_map(|row| row["method"].as_str()).collect();
-    for method in ["deflate", "bm25", "bm25-squared", "knn", "bayes", "svm"] {
+    for method in ["deflate", "zstd", "bytes", "bm25", "bm25-squared", "knn", "bayes", "svm"] {
         assert!(methods.contains(&method), "{methods:?}");
     }
 }

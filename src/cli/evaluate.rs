@@ -26,8 +26,9 @@ use crate::router::RoutingPolicy;
 /// Nothing is stored; a running daemon is not disturbed. Times are CPU time of one thread.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Methods: default (the configured router), deflate, bm25, bm25-squared, knn,
-bayes and svm; the last two for labels only. The default is always there.
+Methods: default (the configured router), deflate, zstd, bytes (a byte context
+model), bm25, bm25-squared, knn, bayes and svm; the last two for labels only.
+The default is always there.
 
 Examples:
   cmr-mail evaluate --train news/train --test news/test --view strip

@@ -1,7 +1,7 @@
 //! The methods: the configured router, plain compressors, and what the field uses.
 
 use super::baseline::{Bayes, Neighbours, Svm, Weighting};
-use crate::distance::{Coder, Deflate, Measured, Metric, newest};
+use crate::distance::{ByteCoder, Coder, Deflate, Measured, Metric, Zstd, newest};
 use crate::message::{Address, MessageId, UnixTime};
 use crate::policy::Scope;
 use crate::pool::{Audience, Entry, Limits, Pool, Query};
@@ -35,6 +35,10 @@ pub enum Method {
     Default,
     /// Deflate 6 on everything, one by one.
     Deflate,
+    /// zstd 3, with each as dictionary.
+    Zstd,
+    /// The byte context model, one by one.
+    Bytes,
     /// BM25 (Robertson, Zaragoza 2009), k1 = 1.2, b = 0.75.
     Bm25,
     /// BM25 with the rarity of words squared.
@@ -49,9 +53,11 @@ pub enum Method {
 
 impl Method {
     /// All of them, the configured one first.
-    pub const ALL: [Method; 7] = [
+    pub const ALL: [Method; 9] = [
         Method::Default,
         Method::Deflate,
+        Method::Zstd,
+        Method::Bytes,
         Method::Bm25,
         Method::Bm25Squared,
         Method::Knn,
@@ -65,6 +71,8 @@ impl Method {
         match self {
             Method::Default => "default",
             Method::Deflate => "deflate",
+            Method::Zstd => "zstd",
+            Method::Bytes => "bytes",
             Method::Bm25 => "bm25",
             Method::Bm25Squared => "bm25-squared",
             Method::Knn => "knn",
@@ -82,15 +90,18 @@ impl Method {
     /// Whether a metric changes anything about it.
     #[must_use]
     pub fn has_metric(self) -> bool {
-        matches!(self, Method::Default | Method::Deflate)
+        matches!(self, Method::Default | Method::Deflate | Method::Zstd | Method::Bytes)
     }
 
     /// A finder of this method. With `labels` the answers are labels, else mails.
     #[must_use]
     pub fn finder(self, settings: Settings, labels: bool) -> Box<dyn Finder> {
+        let scan = |coder: Arc<dyn Coder>| Box::new(Scan::new(coder, settings.metric));
         match self {
             Method::Default => Box::new(PoolFinder::new(settings, labels)),
-            Method::Deflate => Box::new(Scan::new(Arc::new(Deflate::default()), settings.metric)),
+            Method::Deflate => scan(Arc::new(Deflate::default())),
+            Method::Zstd => scan(Arc::new(Zstd::default())),
+            Method::Bytes => scan(Arc::new(ByteCoder::default())),
             Method::Bm25 => Box::new(Neighbours::new(Weighting::Bm25, labels)),
             Method::Bm25Squared => Box::new(Neighbours::new(Weighting::Bm25Squared, labels)),
             Method::Knn => Box::new(Neighbours::new(Weighting::Cosine, labels)),
