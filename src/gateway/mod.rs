@@ -373,9 +373,10 @@ impl Inner {
 fn load(store: &Store, config: &Config, pool: &mut Pool) -> Result<(), StoreError> {
     let mut evicted = Vec::new();
     store.read(|conn| {
-        messages::each_cached(conn, |cached| {
+        messages::each_cached(conn, |mut cached| {
             if matches!(cached.state, State::Routed) {
-                evicted.extend(pool.restore(entry(cached)));
+                let body = std::mem::take(&mut cached.body);
+                evicted.extend(pool.restore(&entry(cached), &body));
             }
             Ok(())
         })
@@ -396,13 +397,10 @@ fn entry(cached: Cached) -> Entry {
     Entry {
         seq: cached.seq,
         id: cached.id,
-        body: cached.body.into(),
         sender: cached.neighbour,
         hops: cached.hops,
         author: cached.author,
-        origin_time: cached.origin_time,
         scope: cached.scope,
-        received: cached.received,
     }
 }
 
