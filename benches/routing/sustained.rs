@@ -27,7 +27,7 @@ pub(crate) fn run(docs: &[Doc]) {
         let writer = scope.spawn(move || write(&path, &written));
         let mut routed = 0;
         for doc in arriving.iter().cycle().take_while(|_| begin.elapsed() < TIME) {
-            let verdict = decision(&pool, doc, &contacts, &policy);
+            let verdict = decision(&pool, doc, &contacts, &policy, &|seq| docs.get(seq));
             decided.send((filled.len() + routed, verdict.verdict, doc.text.to_vec())).unwrap();
             insert(&mut pool, filled.len() + routed, doc);
             routed += 1;

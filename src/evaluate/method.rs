@@ -2,7 +2,7 @@
 
 use super::baseline::{Bayes, Neighbours, Svm, Weighting};
 use crate::distance::{ByteCoder, Coder, Deflate, Measured, Metric, Zstd, newest};
-use crate::message::{Address, MessageId, UnixTime};
+use crate::message::{Address, MessageId};
 use crate::policy::Scope;
 use crate::pool::{Audience, Entry, Limits, Pool, Query};
 use std::collections::HashMap;
@@ -147,6 +147,8 @@ pub struct PoolFinder {
     peers: Vec<Address>,
     labels: bool,
     next: i64,
+    /// What the pool borrows where it needs a text itself.
+    texts: HashMap<i64, Arc<[u8]>>,
 }
 
 impl PoolFinder {
@@ -159,7 +161,14 @@ impl PoolFinder {
             share_percent: 100,
             max_profiles: usize::MAX,
         };
-        PoolFinder { pool: Pool::new(limits), settings, peers: Vec::new(), labels, next: 0 }
+        PoolFinder {
+            pool: Pool::new(limits),
+            settings,
+            peers: Vec::new(),
+            labels,
+            next: 0,
+            texts: HashMap::new(),
+        }
     }
 
     /// The pool.
@@ -177,17 +186,14 @@ pub fn address(name: &str) -> Option<Address> {
 
 /// A public message for a pool.
 #[must_use]
-pub fn entry(seq: i64, sender: &Address, author: &Address, body: &Arc<[u8]>) -> Entry {
+pub fn entry(seq: i64, sender: &Address, author: &Address) -> Entry {
     Entry {
         seq,
         id: MessageId::from(seq.to_be_bytes()),
-        body: Arc::clone(body),
         sender: sender.clone(),
         hops: vec![sender.clone()],
         author: author.clone(),
-        origin_time: UnixTime(seq),
         scope: Scope::Public,
-        received: UnixTime(seq),
     }
 }
 
@@ -195,14 +201,15 @@ impl Finder for PoolFinder {
     fn learn(&mut self, number: u32, author: &str, text: &Arc<[u8]>) {
         let Some(author) = address(author) else { return };
         if !self.labels {
-            self.pool.insert(entry(i64::from(number), &author, &author, text));
+            self.pool.insert(&entry(i64::from(number), &author, &author), text);
+            self.texts.insert(i64::from(number), Arc::clone(text));
             return;
         }
         while self.peers.len() <= number as usize {
             self.peers.extend(address(&self.peers.len().to_string()));
         }
         if let Some(sender) = self.peers.get(number as usize) {
-            self.pool.insert(entry(self.next, sender, &author, text));
+            self.pool.insert(&entry(self.next, sender, &author), text);
             self.next += 1;
         }
     }
@@ -217,8 +224,13 @@ impl Finder for PoolFinder {
             return order.into_iter().filter_map(|(_, address)| number(address)).take(k).collect();
         }
         let query = Query { metric, age, ..Query::new(text, Audience::Public) };
-        let found = self.pool.search(&query, k);
+        let texts = |seq: i64| self.texts.get(&seq).map(|text| text.to_vec());
+        let found = self.pool.search(&query, k, &texts);
         found.into_iter().filter_map(|scored| u32::try_from(scored.seq).ok()).collect()
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        u64::try_from(self.pool.memory_bytes()).ok()
     }
 }
 
