@@ -54,7 +54,8 @@ pub fn by_messages(
     points
 }
 
-/// Best peers: the mails of the authors who wrote most, each a peer.
+/// Best peers: the authors who wrote most, each a peer. Where there are fewer authors than peers
+/// are wanted, runs of an author's mails are peers.
 #[must_use]
 pub fn by_peers(
     docs: &[Doc],
@@ -63,19 +64,17 @@ pub fn by_peers(
     settings: Settings,
     at: &mut dyn FnMut(usize),
 ) -> Vec<Point> {
-    let authors = authors(docs);
     let asked: Vec<&[u8]> = questions.iter().map(AsRef::as_ref).collect();
     let mut points = Vec::new();
-    for size in sizes.iter().copied().filter(|size| *size <= authors.len()) {
+    for size in sizes.iter().copied() {
+        let Some(peers) = peers(docs, size) else { break };
         at(size);
         let mut finder = PoolFinder::new(settings, true);
         let mut window: Vec<Vec<u8>> = vec![Vec::new(); size];
-        for doc in docs {
-            let Some(number) = authors.get(doc.author.as_str()).filter(|n| (**n as usize) < size) else {
-                continue;
-            };
-            finder.learn(*number, &doc.author, &doc.text);
-            if let Some(text) = window.get_mut(*number as usize) {
+        for (doc, number) in docs.iter().zip(peers) {
+            let Some(text) = window.get_mut(number as usize) else { continue };
+            finder.learn(number, &doc.author, &doc.text);
+            {
                 text.extend_from_slice(&doc.text);
                 text.drain(..text.len().saturating_sub(32 * 1024));
             }
@@ -86,15 +85,32 @@ pub fn by_peers(
     points
 }
 
-/// The authors, numbered from the one who wrote most.
-fn authors(docs: &[Doc]) -> HashMap<&str, u32> {
-    let mut mails: HashMap<&str, usize> = HashMap::new();
-    for doc in docs {
-        *mails.entry(doc.author.as_str()).or_default() += 1;
-    }
-    let mut order: Vec<(usize, &str)> = mails.into_iter().map(|(author, n)| (n, author)).collect();
-    order.sort_by(|a, b| b.cmp(a));
-    order.into_iter().map(|(_, author)| author).zip(0..).collect()
+/// The peer of each mail, numbered from the one who wrote most; `None` if there are too few mails.
+fn peers(docs: &[Doc], wanted: usize) -> Option<Vec<u32>> {
+    // As long runs as will do.
+    let run = std::iter::successors(Some(usize::MAX), |run| (*run > 1).then(|| (*run).min(2048) / 2));
+    run.into_iter().find_map(|run| {
+        let mut written: HashMap<&str, usize> = HashMap::new();
+        let keys: Vec<(&str, usize)> = docs
+            .iter()
+            .map(|doc| {
+                let nth = written.entry(doc.author.as_str()).or_default();
+                *nth += 1;
+                (doc.author.as_str(), (*nth - 1) / run)
+            })
+            .collect();
+        let mut mails: HashMap<(&str, usize), usize> = HashMap::new();
+        for key in &keys {
+            *mails.entry(*key).or_default() += 1;
+        }
+        if mails.len() < wanted {
+            return None;
+        }
+        let mut order: Vec<_> = mails.into_iter().map(|(key, n)| (n, key)).collect();
+        order.sort_by(|a, b| b.cmp(a));
+        let number: HashMap<_, u32> = order.into_iter().map(|(_, key)| key).zip(0..).collect();
+        Some(keys.iter().filter_map(|key| number.get(key).copied()).collect())
+    })
 }
 
 fn ask(finder: &mut PoolFinder, size: usize, questions: &[&[u8]], scan: f64) -> Point {
@@ -134,6 +150,10 @@ mod tests {
         let points = by_messages(&docs, &[10, 20, 40], &questions, settings, &mut |size| seen.push(size));
         assert_eq!(seen, [10, 20], "40 are not there");
         assert!(points.iter().all(|point| point.mean > 0.0 && point.scan > 0.0 && point.p99 > 0.0));
-        assert_eq!(by_peers(&docs, &[2, 5], &questions, settings, &mut |_| {}).len(), 2);
+        assert_eq!(by_peers(&docs, &[2, 5, 9, 31], &questions, settings, &mut |_| {}).len(), 3);
+        let numbers = peers(&docs, 9).unwrap();
+        let most = numbers.iter().max().unwrap();
+        assert!(numbers.len() == 30 && (8..20).contains(most), "{numbers:?}");
+        assert_eq!(peers(&docs, 5).unwrap().iter().max(), Some(&4));
     }
 }
