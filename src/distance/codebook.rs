@@ -1,6 +1,6 @@
 //! Words that can be told by a number: the pool's, with the text of each, and those of Y.
 
-use super::counts::{COUNTED_BYTES, WordModel, word_counts};
+use super::counts::{COUNTED_BYTES, Slots, WordModel, word_counts};
 use super::range::{Channel, MOST, Table};
 use super::tokens::{each_token, fold, word_hash};
 use std::collections::{HashMap, HashSet};
@@ -39,7 +39,8 @@ const UNKNOWN_SHARE: f64 = 1.0 / 1_048_576.0;
 /// that is none of them has D/(N+D) (I. H. Witten and T. C. Bell, 1991, method C).
 #[derive(Clone, Debug, Default)]
 pub struct Vocabulary {
-    by_hash: HashMap<u64, usize>,
+    slots: Slots,
+    hashes: Vec<u64>,
     words: Vec<(Vec<u8>, u64)>,
     total: u64,
 }
@@ -48,6 +49,7 @@ impl Vocabulary {
     /// Counts the words of the texts, all of each.
     pub fn of<'t>(texts: impl IntoIterator<Item = &'t [u8]>) -> Self {
         let mut vocabulary = Vocabulary::default();
+
         for text in texts {
             vocabulary.add(text);
         }
@@ -57,10 +59,14 @@ impl Vocabulary {
     /// Counts the words of another text.
     pub fn add(&mut self, text: &[u8]) {
         each_token(text, |token| {
-            let index = *self.by_hash.entry(token.hash).or_insert(self.words.len());
+            let hashes = &self.hashes;
+            let index = self.slots.find(token.hash, |i| hashes.get(i).copied());
             match self.words.get_mut(index) {
                 Some((_, count)) => *count += 1,
-                None => self.words.push((fold(token.kind, token.of(text)), 1)),
+                None => {
+                    self.hashes.push(token.hash);
+                    self.words.push((fold(token.kind, token.of(text)), 1));
+                }
             }
             self.total += 1;
             true
@@ -78,7 +84,7 @@ impl WordModel for Vocabulary {
     }
 
     fn known(&self, hash: u64) -> Option<f64> {
-        let (_, count) = self.words.get(*self.by_hash.get(&hash)?)?;
+        let (_, count) = self.words.get(self.slots.get(hash, |i| self.hashes.get(i).copied())?)?;
         Some(*count as f64 / self.all())
     }
 

@@ -113,7 +113,7 @@ pub fn word_gain_of(count_in_y: f64, total_y: f64, p_pool: f64, lambda: f64) -> 
 ///
 /// The place of a hash depends on a number drawn when the program starts, so that nobody can
 /// write words that all want the same place. What is found doesn't depend on it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Slots {
     /// 0: free; else the index plus 1.
     places: Vec<u32>,
@@ -128,7 +128,7 @@ static MULTIPLIER: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(
 impl Slots {
     /// Forgets everything, and makes room for about so many.
     pub(super) fn clear(&mut self, expected: usize) {
-        let size = (expected.clamp(32, 1 << 20) * 2).next_power_of_two();
+        let size = (expected.max(32) * 2).next_power_of_two();
         self.places.clear();
         self.places.resize(size, 0);
         self.shift = 64 - size.trailing_zeros();

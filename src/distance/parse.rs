@@ -52,7 +52,7 @@ impl LzText {
     pub fn new(text: &[u8]) -> Self {
         let bytes = oldest(text, PARSED_BYTES).to_vec();
         let costs = MODEL.with_borrow_mut(|model| {
-            let model = model.get_or_insert_with(|| primed(PARSED_BYTES));
+            let model = model.get_or_insert_with(|| primed(PARSED_BYTES / 4));
             let mark = model.mark();
             let mut cost = Cost::new();
             let mut before = 0.0;

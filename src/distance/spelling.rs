@@ -3,15 +3,64 @@
 use super::PRIMER;
 use super::bytes::ByteModel;
 use super::counts::Slots;
-use super::range::{Channel, Cost, Seen};
+use super::range::{CHANCE_BITS, Channel, Cost, Seen, Table};
 use super::tokens::{Kind, decode, each_token, fold, word_hash};
 use std::cell::RefCell;
 
 /// No word is longer than this when folded.
 pub(super) const SPELLED_BYTES: usize = 256;
 
-/// Letters, one after another, with an end.
-pub(super) type Speller = ByteModel<2>;
+/// So many letters of a text are foretold by the ones before them. Those after them, in a text with
+/// more unknown words than any prose has, take 8 bits each: so they cost little time.
+pub(super) const FORETOLD_BYTES: usize = 8 * 1024;
+
+/// Letters, one after another.
+#[derive(Debug)]
+pub(super) struct Speller {
+    model: ByteModel<2>,
+    /// How many more are foretold.
+    left: usize,
+}
+
+impl Speller {
+    fn begin(&mut self, last: u8) {
+        self.model.begin(last);
+    }
+
+    fn byte(&mut self, byte: u8, channel: &mut impl Channel) -> u8 {
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                self.model.byte(byte, channel)
+            }
+            None => channel.symbol(byte.into(), &Flat).to_le_bytes()[0],
+        }
+    }
+}
+
+/// Bytes of which nothing is known.
+struct Flat;
+
+impl Table for Flat {
+    fn total(&self) -> u64 {
+        256
+    }
+
+    fn size(&self, _: usize) -> u64 {
+        1
+    }
+
+    fn start(&self, symbol: usize) -> u64 {
+        symbol as u64
+    }
+
+    fn at(&self, point: u64) -> usize {
+        usize::try_from(point).unwrap_or(0)
+    }
+}
+
+/// Probability of a bit that nothing is known of.
+const HALF: u32 = 1 << (CHANCE_BITS - 1);
 
 /// Runs with a speller that knows [`PRIMER`] and nothing else.
 pub(super) fn with_speller<R>(run: impl FnOnce(&mut Speller) -> R) -> R {
@@ -19,16 +68,17 @@ pub(super) fn with_speller<R>(run: impl FnOnce(&mut Speller) -> R) -> R {
         static SPELLER: RefCell<Option<Speller>> = const { RefCell::new(None) };
     }
     let mut speller = SPELLER.take().unwrap_or_else(|| {
-        let mut speller = Speller::new(8 * 1024);
+        let mut speller = Speller { model: ByteModel::new(4 * 1024), left: PRIMER.len() * 2 };
         each_token(PRIMER, |token| {
             spell(&mut speller, &fold(token.kind, token.of(PRIMER)), &mut Cost::new());
             true
         });
         speller
     });
-    let mark = speller.mark();
+    let mark = speller.model.mark();
+    speller.left = FORETOLD_BYTES;
     let result = run(&mut speller);
-    speller.undo(mark);
+    speller.model.undo(mark);
     SPELLER.set(Some(speller));
     result
 }
@@ -50,7 +100,6 @@ pub(super) fn spell(speller: &mut Speller, word: &[u8], channel: &mut impl Chann
 
 /// Any number, in about twice its bits (P. Elias's γ code, 1975).
 pub(super) fn number(wanted: u64, channel: &mut impl Channel) -> u64 {
-    const HALF: u32 = 1 << 15;
     let wanted = wanted.saturating_add(1);
     let mut bits = 0;
     while bits < 63 && channel.bit(bits < wanted.ilog2(), HALF) {

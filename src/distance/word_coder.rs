@@ -473,6 +473,67 @@ mod tests {
         assert_eq!(coder.decode(b"", None, 100), Err(CodeError::Code));
     }
 
+    /// Counts what is coded: the work, on every machine the same.
+    struct Work(u64);
+
+    impl Channel for Work {
+        fn symbol(&mut self, symbol: usize, _: &impl super::super::range::Table) -> usize {
+            self.0 += 1;
+            symbol
+        }
+
+        fn bit(&mut self, bit: bool, _: u32) -> bool {
+            self.0 += 1;
+            bit
+        }
+    }
+
+    struct Unknown;
+
+    impl Draw<Work> for Unknown {
+        fn draw(&self, _: u64, _: bool, work: &mut Work) -> Drawn {
+            work.0 += 1;
+            Drawn::ToSpell
+        }
+    }
+
+    #[test]
+    fn no_text_is_much_more_work_than_prose_of_its_length() {
+        let work = |x: &[u8]| {
+            let mut work = Work(0);
+            let steps = with_speller(|speller| {
+                let mut coding = Coding::new(speller, x.len());
+                coding.write(x, &Unknown, None, &mut work);
+                coding.slots.steps
+            });
+            work.0 + steps
+        };
+        let n = 256 * 1024;
+        let sized = |text: Vec<u8>| text.into_iter().cycle().take(n).collect::<Vec<u8>>();
+        let prose = work(&sized(texts().concat()));
+        let mut state = 1_u64;
+        let mut random = |below: u32| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            u32::try_from((state >> 33) % u64::from(below)).unwrap()
+        };
+        let hostile: Vec<(&str, Vec<u8>)> = vec![
+            ("one word", b"word ".to_vec()),
+            ("one letter", b"a ".to_vec()),
+            ("distinct words", (0..n / 6).flat_map(|i| format!("{i:05x} ").into_bytes()).collect()),
+            ("random bytes", (0..n).map(|_| random(256).to_le_bytes()[0]).collect()),
+            (
+                "Han",
+                (0..n / 3).filter_map(|_| char::from_u32(0x4e00 + random(20_000))).collect::<String>().into(),
+            ),
+            ("signs", (0..n).map(|_| b" .,;:!?()[]{}<>-"[random(16) as usize]).collect()),
+            ("capitals", b"aBcDeF gHiJ ".to_vec()),
+        ];
+        for (name, text) in hostile {
+            let work = work(&sized(text));
+            assert!(work <= 10 * prose, "{name}: {work}, prose {prose}");
+        }
+    }
+
     struct Sure(super::super::Vocabulary);
 
     impl WordModel for Sure {

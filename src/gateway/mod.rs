@@ -13,6 +13,7 @@ mod commit;
 pub mod control;
 pub mod lock;
 mod outgoing;
+mod pace;
 pub mod people;
 mod route;
 pub mod sender;
@@ -20,6 +21,7 @@ mod view;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -78,6 +80,8 @@ struct Inner {
     /// Our own addresses, one per transport.
     own: Vec<Address>,
     blocks: RwLock<Arc<Vec<Block>>>,
+    /// How often something came in that waits for the router.
+    accepted: AtomicU64,
     /// Whether the router is to look for work, or to end.
     signal: Mutex<Signal>,
     signalled: Condvar,
@@ -152,6 +156,7 @@ impl Gateway {
             unevicted: Mutex::default(),
             own,
             blocks: RwLock::new(Arc::new(blocks)),
+            accepted: AtomicU64::new(0),
             signal: Mutex::new(Signal { work: true, stop: false }),
             signalled: Condvar::new(),
             queued: Arc::new(Notify::new()),
@@ -307,8 +312,11 @@ impl Inner {
     }
 
     fn wake_router(&self) {
-        lock(&self.signal).work = true;
-        self.signalled.notify_all();
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        // Once is enough: a rush would otherwise wake a resting router thousands of times a second.
+        if !std::mem::replace(&mut lock(&self.signal).work, true) {
+            self.signalled.notify_all();
+        }
     }
 
     /// Whether an address is ours: the gateway's own ones, posting addresses and aliases.
@@ -327,10 +335,16 @@ impl Inner {
         }
         let mut tidied = Instant::now();
         loop {
+            let (began, before) = (Instant::now(), self.accepted.load(Ordering::Relaxed));
             let more = panic::catch_unwind(AssertUnwindSafe(|| self.route_batch(clock::now())));
+            let mut rest = Duration::ZERO;
             let wait = match more {
                 Ok(Ok(0)) => self.until_next_held(),
-                Ok(Ok(_)) => Duration::ZERO,
+                Ok(Ok(decided)) => {
+                    let accepted = self.accepted.load(Ordering::Relaxed).wrapping_sub(before);
+                    rest = pace::rest_after(began.elapsed(), accepted, decided as u64);
+                    Duration::ZERO
+                }
                 Ok(Err(failure)) => {
                     warn!(%failure, "routing waits for the database");
                     Duration::from_secs(1)
@@ -347,6 +361,11 @@ impl Inner {
                 }
             }
             let mut signal = lock(&self.signal);
+            if !rest.is_zero() {
+                // Only the end of the gateway cuts a rest short; work is why there is one.
+                let slept = self.signalled.wait_timeout_while(signal, rest, |signal| !signal.stop);
+                signal = slept.unwrap_or_else(PoisonError::into_inner).0;
+            }
             if !signal.stop && !signal.work && !wait.is_zero() {
                 let slept = self.signalled.wait_timeout(signal, wait);
                 signal = slept.unwrap_or_else(PoisonError::into_inner).0;

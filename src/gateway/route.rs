@@ -66,7 +66,8 @@ enum Recorded {
 }
 
 impl Inner {
-    /// Routes up to [`BATCH`] messages that wait at `now`; gives how many there were.
+    /// Routes up to [`BATCH`] messages that wait at `now`; gives how many it took on, 0 if none
+    /// waits.
     ///
     /// # Errors
     /// The database can't be used. Nothing is lost: what was not committed still waits.
@@ -79,11 +80,13 @@ impl Inner {
         let most = config.routing.policy.contacts.saturating_add(IN_HEADERS);
         let peers = self.store.read(|conn| peers::contacts(conn, most))?;
         let mut decided = Vec::new();
+        let mut taken = 0;
         let started = Instant::now();
         for waits in &waiting {
             if started.elapsed() > BATCH_TIME {
                 break;
             }
+            taken += 1;
             match panic::catch_unwind(AssertUnwindSafe(|| self.decide_one(&config, &peers, *waits, now))) {
                 Ok(Ok(Some(one))) => decided.push(one),
                 Ok(Ok(None)) => {}
@@ -93,7 +96,7 @@ impl Inner {
             }
         }
         self.commit_decisions(&config, decided, now)?;
-        Ok(waiting.len())
+        Ok(taken)
     }
 
     /// Makes decisions durable, all in one transaction; if one of them is refused, one by one, so
