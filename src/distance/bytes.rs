@@ -115,7 +115,7 @@ impl<const N: usize> ByteModel<N> {
         let error = (if bit { 1 << CHANCE_BITS } else { 0 }) - i32::try_from(chance).unwrap_or(0);
         for ((base, input), weight) in bases.iter().zip(inputs).zip(weights) {
             // Learns by 1/256 of input times error, both as fractions.
-            *weight = (*weight + (input * (error >> 4) >> 12)).clamp(-2 * ONE, 4 * ONE);
+            *weight = (*weight + ((input * (error >> 4)) >> 12)).clamp(-2 * ONE, 4 * ONE);
             let place = base + node;
             if let Some(slot) = self.slots.get_mut(place) {
                 if let Some(changes) = &mut self.changes {
@@ -139,7 +139,7 @@ fn learnt(slot: u16, bit: bool) -> u16 {
     let chance = i32::from(slot >> 4);
     let aim = if bit { 4095 } else { 0 };
     let rate = RATES.get(usize::from(seen)).copied().unwrap_or(4_096);
-    let chance = (chance + ((aim - chance) * rate >> 16)).clamp(1, 4095);
+    let chance = (chance + (((aim - chance) * rate) >> 16)).clamp(1, 4095);
     u16::try_from(chance).unwrap_or(2048) << 4 | (seen + 1).min(15)
 }
 

@@ -292,11 +292,9 @@ impl Table for Seen {
         let mut left = point;
         let mut step = (self.counts.len() + 1).next_power_of_two();
         while step > 0 {
-            if let Some(node) = self.tree.get(place + step - 1) {
-                if *node <= left {
-                    left -= node;
-                    place += step;
-                }
+            if let Some(node) = self.tree.get(place + step - 1).filter(|node| **node <= left) {
+                left -= node;
+                place += step;
             }
             step /= 2;
         }

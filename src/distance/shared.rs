@@ -55,7 +55,7 @@ pub fn shared_wording(x: &[u8], y: &[u8], model: &dyn WordModel, lambda: f64) ->
                     word: String::from_utf8_lossy(token.of(x)).into_owned(),
                     hash: token.hash,
                     bits: word_gain_of(f64::from(*n), total, model.probability(token.hash), lambda),
-                    in_x: Vec::from([token.start..token.end]),
+                    in_x: std::iter::once(token.start..token.end).collect(),
                     in_y: Vec::new(),
                 });
             }

@@ -361,6 +361,9 @@ pub(super) fn person(
     name: &str,
     now: UnixTime,
 ) -> Result<Person, StoreError> {
+    if let Some(known) = people::by_address(tx, address)? {
+        return Ok(known);
+    }
     let token = |bytes: [u8; 16]| names::token(&bytes);
     let random = || clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")));
     let (token, confirm_token) = (token(random()?), token(random()?));

@@ -45,7 +45,7 @@ use crate::store::{self, Store, StoreError, blocks, messages, peers, queue};
 const LONG_MAIL: usize = 128 << 10;
 
 /// The routing thread's nice value: it gives way to the threads that receive and commit.
-const ROUTER_NICE: i32 = 5;
+const ROUTER_NICE: i32 = 10;
 
 /// How often expired things are forgotten.
 const TIDY: Duration = Duration::from_secs(600);
