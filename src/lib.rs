@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod authenticate;
 pub mod cli;
 pub mod config;
 pub mod distance;

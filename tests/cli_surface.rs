@@ -14,7 +14,7 @@ use std::process::Stdio;
 use cli_support::{House, ended, limits};
 use serde_json::json;
 
-const VERBS: [&str; 32] = [
+const VERBS: [&str; 36] = [
     "demo",
     "init",
     "check",
@@ -43,6 +43,10 @@ const VERBS: [&str; 32] = [
     "peers unpin",
     "peers block",
     "peers unblock",
+    "peers forget",
+    "peers history",
+    "peers bounced",
+    "peers unsuppress",
     "keys",
     "keys set",
     "keys forget",

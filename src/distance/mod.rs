@@ -13,6 +13,7 @@ mod bytes;
 mod codebook;
 mod counts;
 mod deflate;
+mod density;
 mod excerpt;
 mod parse;
 mod range;
@@ -29,6 +30,7 @@ pub use counts::{
     COUNTED_BYTES, COUNTED_WORDS, LAMBDA, WordCounts, WordModel, word_counts, word_gain_bits, word_gain_of,
 };
 pub use deflate::{Deflate, PRIMER, WINDOW};
+pub use density::{DENSITY_MIN, DENSITY_SEEN, density};
 pub use excerpt::{excerpt, excerpt_by, passage};
 pub use parse::{LzText, PARSED_BYTES};
 pub use shared::{PLACES, SharedWord, shared_passage, shared_wording};

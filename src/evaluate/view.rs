@@ -46,6 +46,7 @@ impl View {
             loop_marker: "none",
             limits: Limits::default(),
             caps: Caps::default(),
+            forwarded: false,
         };
         let (readable, mail) = match whole(raw, &reading) {
             Some(mail) => (true, mail),

@@ -8,16 +8,20 @@
 mod admit;
 pub mod api;
 mod ask;
+mod bounce;
 pub mod clock;
 mod commit;
+mod contacts;
 pub mod control;
 pub mod lock;
+pub mod origin;
 mod outgoing;
 mod pace;
 pub mod people;
 mod route;
 pub mod sender;
 mod view;
+pub mod worth;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
@@ -31,6 +35,7 @@ use tracing::{error, info, warn};
 
 pub use outgoing::{Composed, Outgoing};
 
+use crate::authenticate::Authenticator;
 use crate::config::Config;
 use crate::message::Address;
 use crate::policy::Block;
@@ -80,6 +85,8 @@ struct Inner {
     /// Our own addresses, one per transport.
     own: Vec<Address>,
     blocks: RwLock<Arc<Vec<Block>>>,
+    /// Asks the DNS who wrote a mail; none if the configuration does not want that.
+    authenticator: Option<Authenticator>,
     /// How often something came in that waits for the router.
     accepted: AtomicU64,
     /// Whether the router is to look for work, or to end.
@@ -156,6 +163,7 @@ impl Gateway {
             unevicted: Mutex::default(),
             own,
             blocks: RwLock::new(Arc::new(blocks)),
+            authenticator: origin::authenticator(config),
             accepted: AtomicU64::new(0),
             signal: Mutex::new(Signal { work: true, stop: false }),
             signalled: Condvar::new(),
@@ -233,9 +241,10 @@ impl Gateway {
         let blocks = Arc::clone(&read(&self.0.blocks));
         let now = clock::now();
         let via = arrival.via;
+        let finding = self.examine(&config, &arrival).await;
         let plan = if arrival.raw.len() > LONG_MAIL {
             let (config, inner) = (Arc::clone(&config), Arc::clone(&self.0));
-            let work = move || admit::plan(&config, &inner.own, &blocks, arrival, now);
+            let work = move || admit::plan(&config, &inner.own, &blocks, arrival, finding, now);
             match tokio::task::spawn_blocking(work).await {
                 Ok(plan) => plan,
                 Err(failed) => {
@@ -244,7 +253,7 @@ impl Gateway {
                 }
             }
         } else {
-            admit::plan(&config, &self.0.own, &blocks, arrival, now)
+            admit::plan(&config, &self.0.own, &blocks, arrival, finding, now)
         };
         let in_dialogue = plan.is_in_dialogue();
         let (size, client) = (plan.arrival.raw.len(), plan.arrival.peer);

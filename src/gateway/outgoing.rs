@@ -6,7 +6,7 @@
 
 use rusqlite::Connection;
 
-use super::{Gateway, clock, people as names, read};
+use super::{Gateway, bounce, people as names, read};
 use crate::config::Config;
 use crate::distance;
 use crate::keys;
@@ -16,6 +16,7 @@ use crate::mail::compose::{
 use crate::mail::{Ignored, Mailbox};
 use crate::message::{Address, Hop};
 use crate::policy::{Block, FirstPost, Scope};
+use crate::store::bounces::{self, Bounced};
 use crate::store::keys as stored_keys;
 use crate::store::messages::{self, Stored};
 use crate::store::people::{self, Person, Thread};
@@ -63,6 +64,9 @@ impl Gateway {
             if let Err(no) = Block::check(&read(&self.0.blocks), &delivery.to) {
                 return Ok(Composed::Gone(no.to_string()));
             }
+            if let Some(no) = bounces::get(conn, &delivery.to)?.and_then(|it| suppressed(&it)) {
+                return Ok(Composed::Gone(no));
+            }
             let mail = match delivery.kind {
                 DeliveryKind::Forward => forward(conn, &config, delivery, recipient)?,
                 DeliveryKind::Answer | DeliveryKind::LaterMatch => answer(conn, &config, delivery)?,
@@ -81,6 +85,19 @@ impl Gateway {
     }
 }
 
+/// Why nothing goes to an address whose mail came back.
+pub(super) fn suppressed(bounced: &Bounced) -> Option<String> {
+    let since = bounced.suppressed?;
+    Some(format!(
+        "{} mails to it came back ({}), and nothing goes there since {}; to try again: cmr-mail peers \
+         unsuppress {}",
+        bounced.failures,
+        bounced.status,
+        since.rfc3339(),
+        bounced.address
+    ))
+}
+
 enum Made {
     Mail(Result<Vec<u8>, ComposeError>),
     Gone(&'static str),
@@ -88,11 +105,11 @@ enum Made {
 
 /// `cmr+bounce-NUMBER-CHECK@host`: a report that comes back names its delivery.
 fn bounce_address(config: &Config, delivery: &Delivery) -> String {
-    let check = names::token(&clock::digest(Some(&delivery.message_id), b"bounce"))
-        .chars()
-        .take(8)
-        .collect::<String>();
-    names::tagged(&config.gateway.mail_address, &format!("{}{}-{check}", names::BOUNCE_TAG, delivery.id))
+    // An address that our receiver takes: reports come to it.
+    let ours = |address: &&String| crate::mail::is_ours(&config.smtp.recipients, address);
+    let own = Some(&config.gateway.mail_address).filter(ours).or(config.smtp.recipients.first());
+    let address = own.unwrap_or(&config.gateway.mail_address);
+    names::tagged(address, &format!("{}{}", names::BOUNCE_TAG, bounce::token(delivery)))
 }
 
 fn robot(config: &Config) -> Robot<'_> {

@@ -25,7 +25,7 @@ pub fn whole(raw: &[u8], reading: &Reading<'_>) -> Option<Whole> {
     let mail = structure::parse(&raw).ok()?;
     structure.agrees(&mail).ok()?;
     let mut text = String::new();
-    for part in post::texts(&structure, &mail) {
+    for part in post::texts(&structure, &mail).0 {
         let content = clean(&part.content);
         if part.flowed.is_none() {
             text.push_str(&content);
@@ -59,6 +59,7 @@ mod tests {
             loop_marker: "x",
             limits: Limits::default(),
             caps: Caps::default(),
+            forwarded: false,
         };
         let head = "From: a@b.example\nSubject: Re: x\nReferences: <1@b.example>\nMIME-Version: 1.0\n";
         for (fields, body, text) in [

@@ -14,6 +14,12 @@ const FREQUENT: usize = 5;
 const FEW: usize = 4;
 const SAMPLE: usize = 128;
 
+/// A word is looked at unless it occurs more often than once in so many messages, the messages of
+/// one author counting less the more there are …
+const TOO_FREQUENT: f64 = 50.0;
+/// … or so rarely, in a small pool.
+const RARE: f64 = 100.0;
+
 /// A word of X that some message has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clue {
@@ -52,6 +58,16 @@ pub(super) struct Asked<'p> {
     pub(super) words: f64,
     /// C(X)
     pub(super) bits: f64,
+}
+
+impl Asked<'_> {
+    /// The words that are not too frequent to be looked at. The others save hardly anything, and
+    /// would cost most of the time.
+    pub(super) fn rare(&self) -> impl Iterator<Item = &Clue> {
+        let all: f64 = self.model.indexes().map(Index::weight).sum();
+        let most = (all / TOO_FREQUENT).max(RARE);
+        self.clues.iter().filter(move |clue| clue.occurrences <= most || clue.sections as f64 <= most)
+    }
 }
 
 impl Pool {

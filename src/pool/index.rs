@@ -19,6 +19,9 @@ const PARTS: usize = 4096;
 /// What a message weighs in the word model that is the first one of its author.
 const FULL_WEIGHT: u32 = 64;
 
+/// Of a word in so many sections peers' sums are kept.
+pub(super) const MANY: u32 = 64;
+
 /// So many occurrences of a word in one section count in the word model: a message that repeats
 /// a word does not make it worthless.
 const TIMES: u8 = 8;
@@ -137,29 +140,42 @@ impl Index {
         weight
     }
 
-    /// The words of a section of a message of this weight. Ordinals must ascend. The answer is what
-    /// it costs to code it by what was here before, in bits.
-    pub(super) fn add(&mut self, ordinal: u32, weight: u8, words: &[(u64, u32)]) -> f64 {
+    /// The words of a section of a message of this weight. Ordinals must ascend. `many` gets each
+    /// word that many sections have, how often it is here, and whether they are many since now. The
+    /// answer is what it costs to code it by what was here before, in bits.
+    pub(super) fn add(
+        &mut self,
+        ordinal: u32,
+        weight: u8,
+        words: &[(u64, u32)],
+        mut many: impl FnMut(u64, u8, bool),
+    ) -> f64 {
         let scale = Model::new(self, None).scale;
+        // Looking up first lets the memory answer for many words at once.
+        let found: Vec<Option<Term>> = words.iter().map(|(word, _)| self.term(*word).copied()).collect();
+        let ready = found.iter().flatten().fold(0, |sum: u8, term| sum ^ self.postings.touch(term.list));
+        let _ready = std::hint::black_box(ready);
         let mut bits = 0.0;
-        for (word, count) in words {
-            let (part, tag) = place(*word);
+        for ((word, count), found) in words.iter().zip(&found) {
             let times = f64::from(*count);
-            let Some(part) = self.parts.get_mut(part) else { continue };
             let count = u8::try_from(*count).unwrap_or(MAX_COUNT).max(1);
             let mass = u32::from(weight) * u32::from(count.min(TIMES));
+            let known = found.map(|term| f64::from(term.mass)).or(prior::is_common(*word).then_some(0.0));
+            bits += word_bits(known.map(|mass| of_mass(*word, mass) * scale), times);
+            let (part, tag) = place(*word);
+            let Some(part) = self.parts.get_mut(part) else { continue };
             match part.get_mut(&tag) {
                 Some(term) => {
-                    bits += word_bits(Some(of_mass(*word, f64::from(term.mass)) * scale), times);
                     if !self.postings.push(&mut term.list, ordinal, count) {
                         continue;
                     }
                     term.sections = term.sections.saturating_add(1);
                     term.mass = term.mass.saturating_add(mass);
+                    if term.sections >= MANY {
+                        many(*word, count, term.sections == MANY);
+                    }
                 }
                 None => {
-                    let common = prior::is_common(*word);
-                    bits += word_bits(common.then(|| of_mass(*word, 0.0) * scale), times);
                     part.insert(tag, Term { mass, sections: 1, list: List::new(ordinal, count) });
                     self.terms += 1;
                 }

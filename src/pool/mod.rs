@@ -23,6 +23,7 @@ mod postings;
 mod prior;
 mod profiles;
 mod slots;
+mod sums;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -168,6 +169,7 @@ impl Pool {
             + self.public.memory_bytes()
             + self.local.memory_bytes()
             + self.holders.memory_bytes()
+            + self.profiles.memory_bytes()
             + self.addresses.memory_bytes(|address| address.as_bytes().len() + 16)
             + self.headers.memory_bytes(|header| header.len() * 2 * size_of::<Name>() + 32)
     }
@@ -245,10 +247,16 @@ impl Pool {
         let header = self.headers.hold(&hops);
         self.holders.add(Part::Author, author, ordinal, size);
         self.holders.add(Part::Neighbour, sender, ordinal, size);
+        let mut many: Vec<(u64, f32, bool)> = Vec::new();
         let index = self.index(entry.scope);
         let weight = index.admit(author);
-        let bits: f64 =
-            (ordinal..).zip(&sections).map(|(at, section)| index.add(at, weight, &section.words)).sum();
+        let mut bits = 0.0;
+        for (at, section) in (ordinal..).zip(&sections) {
+            let length = (section.total.max(1) as f32).sqrt();
+            bits += index.add(at, weight, &section.words, |word, count, since_now| {
+                many.push((word, f32::from(count) / length, since_now));
+            });
+        }
         let slot = Slot {
             seq: entry.seq,
             id: entry.id,
@@ -264,6 +272,9 @@ impl Pool {
             scope: entry.scope,
         };
         self.slots.push(slot, &lengths);
+        if profiles != [0; 2] {
+            self.sum_up(profiles, &many, body);
+        }
         self.bytes += size;
         self.public.tidy(|ordinal| self.slots.weight(ordinal));
         self.local.tidy(|ordinal| self.slots.weight(ordinal));

@@ -21,12 +21,6 @@ pub const NOMINEES: usize = 32;
 /// How many postings one look-up reads for nominating, about.
 const POSTINGS: usize = 10_000;
 
-/// A word that occurs more often than once in so many messages nominates nobody, the messages of
-/// one author counting less the more there are …
-const FREQUENT: f64 = 50.0;
-/// … unless it occurs so rarely.
-const FEW: f64 = 100.0;
-
 /// A match is a message that shares more than one telling word with X and saves at least so many
 /// bits …
 pub const MIN_GAIN_BITS: f64 = 7.0;
@@ -183,14 +177,10 @@ impl Pool {
 
     /// The best candidates by the rarest words of X, within the budget of postings.
     fn nominate(&self, asked: &Asked<'_>, query: &Query<'_>) -> Vec<Nominee> {
-        let all: f64 = asked.model.indexes().map(|index| index.weight()).sum();
-        let most = (all / FREQUENT).max(FEW);
-        let rare = |clue: &&Clue| clue.occurrences <= most || clue.sections as f64 <= most;
-        let clues = || asked.clues.iter().filter(rare);
-        let wanted: usize = clues().map(|clue| clue.sections).sum();
+        let wanted: usize = asked.rare().map(|clue| clue.sections).sum();
         let mut tally = Tally::new(wanted.min(POSTINGS + 256));
         let mut budget = POSTINGS;
-        for clue in clues() {
+        for clue in asked.rare() {
             let factor = clue.factor as f32;
             for (index, term) in asked.model.indexes().zip(&clue.terms) {
                 let Some(term) = term else { continue };
@@ -229,7 +219,7 @@ impl Pool {
             .collect()
     }
 
-    /// The gain of each nominee over all words of X: that of the whole message, or that of its
+    /// The gain of each nominee over the words of X that are not too frequent: that of the whole message, or that of its
     /// best section if it is greater.
     fn weigh(&self, asked: &Asked<'_>, nominees: &mut [Nominee]) {
         nominees.sort_unstable_by_key(|nominee| nominee.ordinal);
@@ -250,7 +240,7 @@ impl Pool {
             .collect();
         let mut counts = vec![0.0_f64; nominees.len()];
         let mut touched: Vec<usize> = Vec::new();
-        for clue in &asked.clues {
+        for clue in asked.rare() {
             for (index, term) in asked.model.indexes().zip(&clue.terms) {
                 let Some(term) = term else { continue };
                 index.counts(term, &ordinals, |at, count| {

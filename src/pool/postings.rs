@@ -173,6 +173,11 @@ impl Postings {
         true
     }
 
+    /// Reads a byte of the newest block, so that it is at hand.
+    pub(super) fn touch(&self, list: List) -> u8 {
+        if list.single().is_some() { 0 } else { self.block(list.tail).first().copied().unwrap_or(0) }
+    }
+
     /// Calls `found` with ordinals and counts, block by block from the newest, ascending within a
     /// block, until a block ends after `enough` postings. How many there were.
     pub(super) fn each(&self, list: List, enough: usize, mut found: impl FnMut(u32, u8)) -> usize {

@@ -222,6 +222,7 @@ CREATE TABLE delivery (
     last_error  TEXT,
     created     INTEGER NOT NULL,
     finished    INTEGER,
+    bounced     INTEGER,
     CHECK ((state = 'leased') = (lease_until IS NOT NULL)),
     CHECK ((state IN ('sent', 'failed')) = (finished IS NOT NULL))
 ) STRICT;
@@ -275,6 +276,29 @@ CREATE TABLE block (
     created INTEGER NOT NULL,
     PRIMARY KEY (kind, value)
 ) STRICT, WITHOUT ROWID;
+
+-- Addresses that our mail came back from. failures: mails in a row that say that nobody is there.
+-- suppressed: since when nothing goes there.
+CREATE TABLE bounce (
+    address    BLOB NOT NULL PRIMARY KEY,
+    failures   INTEGER NOT NULL,
+    last       INTEGER NOT NULL,
+    status     TEXT NOT NULL,
+    suppressed INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- What moved the reputation of a peer, one row for each run of the same cause within a day: how
+-- often, how much, and what it was afterwards. Bounded for each peer.
+CREATE TABLE reputation (
+    id     INTEGER PRIMARY KEY,
+    peer   INTEGER NOT NULL REFERENCES peer (id) ON DELETE CASCADE,
+    at     INTEGER NOT NULL,
+    cause  TEXT NOT NULL CHECK (cause IN ('gain', 'duplicate', 'junk', 'good', 'bad')),
+    number INTEGER NOT NULL,
+    change REAL NOT NULL,
+    value  REAL NOT NULL
+) STRICT;
+CREATE INDEX reputation_peer ON reputation (peer, id);
 
 -- Salted hashes of (author, Message-ID): a signed mail authorises once.
 CREATE TABLE mail_seen (
