@@ -40,13 +40,13 @@ impl View {
     #[must_use]
     pub fn read(self, raw: &[u8]) -> Doc {
         let reading = Reading {
+            forwarded: false,
             posting: &[],
             envelope_recipients: &[],
             hostname: "localhost.invalid",
             loop_marker: "none",
             limits: Limits::default(),
             caps: Caps::default(),
-            forwarded: false,
         };
         let (readable, mail) = match whole(raw, &reading) {
             Some(mail) => (true, mail),

@@ -53,13 +53,13 @@ mod tests {
     #[test]
     fn quotes_and_signatures_stay() {
         let reading = Reading {
+            forwarded: true,
             posting: &[],
             envelope_recipients: &[],
             hostname: "example.org",
             loop_marker: "x",
             limits: Limits::default(),
             caps: Caps::default(),
-            forwarded: false,
         };
         let head = "From: a@b.example\nSubject: Re: x\nReferences: <1@b.example>\nMIME-Version: 1.0\n";
         for (fields, body, text) in [

@@ -267,7 +267,7 @@ impl Pool {
             words: u32::try_from(lengths.iter().sum::<u64>()).unwrap_or(u32::MAX),
             profile_weight,
             profiles,
-            bits: bits as f32,
+            bits: tally::single(bits),
             weight,
             scope: entry.scope,
         };

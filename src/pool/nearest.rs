@@ -6,7 +6,7 @@
 use super::clues::{Asked, Clue};
 use super::holders::Part;
 use super::slots::Slot;
-use super::tally::Tally;
+use super::tally::{Tally, single};
 use super::{Audience, Entry, Pool, Texts};
 use crate::distance::{Measured, Metric, excerpt_by, word_counts};
 use crate::message::{Address, MessageId};
@@ -181,7 +181,7 @@ impl Pool {
         let mut tally = Tally::new(wanted.min(POSTINGS + 256));
         let mut budget = POSTINGS;
         for clue in asked.rare() {
-            let factor = clue.factor as f32;
+            let factor = single(clue.factor);
             for (index, term) in asked.model.indexes().zip(&clue.terms) {
                 let Some(term) = term else { continue };
                 let read = index.newest(term, budget, |ordinal, count| {

@@ -6,13 +6,15 @@
 //! Adding to a list touches its newest block alone; nothing moves, so that no addition is slow.
 
 /// Bytes of a chunk of the store: what is asked of the allocator at once.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = UNITS_OF_CHUNK as usize * UNIT;
+const UNITS_OF_CHUNK: u32 = 1 << 16;
 /// The smallest block, and the unit in which places are counted.
 const UNIT: usize = 16;
 /// Blocks have `UNIT << class` bytes.
 const CLASSES: u32 = 5;
 /// Bytes in use, then the block before it.
-const HEAD: usize = 5;
+const HEAD_BYTES: u8 = 5;
+const HEAD: usize = HEAD_BYTES as usize;
 /// The longest posting: a varint of 33 bits and a count.
 const LONGEST: usize = 6;
 /// A word that occurs more often in a message counts as often as this.
@@ -93,7 +95,7 @@ impl Postings {
             Some(unit) => unit,
             None => {
                 let units = 1_u32 << class;
-                let (per_chunk, at) = ((CHUNK / UNIT) as u32, self.used);
+                let (per_chunk, at) = (UNITS_OF_CHUNK, self.used);
                 // No block lies across two chunks.
                 let fits = at % per_chunk + units <= per_chunk;
                 let unit = if fits { at } else { at.next_multiple_of(per_chunk) };
@@ -111,7 +113,7 @@ impl Postings {
         let block = self.block_mut(place);
         block.fill(0);
         if let Some((used, rest)) = block.split_first_mut() {
-            *used = HEAD as u8;
+            *used = HEAD_BYTES;
             if let Some(to) = rest.first_chunk_mut() {
                 *to = before.to_le_bytes();
             }

@@ -10,6 +10,7 @@ use super::clues::ODDS;
 use super::index::MANY;
 use super::nearest::rounded;
 use super::sums::{self, Sums};
+use super::tally::single;
 use super::{Audience, Pool};
 use crate::distance::{Measured, Metric, each_token, word_counts};
 use crate::message::Address;
@@ -450,7 +451,7 @@ impl<'p> Scores<'p> {
             let own = (*own as f32 / 1024.0).max(*sum);
             let others = (self.all - own).max(0.0);
             let unseen = self.one * others / (others + GROUND);
-            let rest = (total - *sum + unseen + GROUND * p_pool as f32) / (others + GROUND);
+            let rest = (total - *sum + unseen + GROUND * single(p_pool)) / (others + GROUND);
             let z = PEER_ODDS * (*sum / own) / rest.max(1e-9);
             *gain += weight * f64::from((1.0 + z).log2());
             *shared += u32::from(telling);

@@ -44,6 +44,12 @@ pub(super) fn pair(first: u64, second: u64) -> u64 {
     first.rotate_left(21).wrapping_mul(0xff51_afd7_ed55_8ccd) ^ second
 }
 
+/// The whole part, at most what an entry holds.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn whole(parts: f32) -> u16 {
+    parts.clamp(0.0, f32::from(u16::MAX)) as u16
+}
+
 impl Sums {
     fn places(&self, tag: u32) -> impl Iterator<Item = usize> + use<> {
         let (size, mask) = (self.entries.len(), self.entries.len() - 1);
@@ -58,8 +64,7 @@ impl Sums {
         // Rounded up or down by a lot that is always the same, so that many small amounts add up.
         let lot = (tag ^ seed).wrapping_mul(0x85eb_ca6b) >> 8;
         let parts = amount * UNIT + lot as f32 / (1 << 24) as f32;
-        let parts = (0..u16::MAX).take(parts as usize).len();
-        let parts = u16::try_from(parts).unwrap_or(u16::MAX);
+        let parts = whole(parts);
         if parts == 0 {
             return;
         }

@@ -1,5 +1,11 @@
 //! Sums by message, for the few thousand messages that one look-up touches.
 
+/// A sum needs no more digits than this.
+#[allow(clippy::cast_possible_truncation)]
+pub(super) fn single(value: f64) -> f32 {
+    value as f32
+}
+
 /// Open addressing in a table that is twice as large as what may come.
 #[derive(Debug)]
 pub(super) struct Tally {

@@ -1,6 +1,7 @@
 //! Tests of the pool as a whole.
 
 mod bounds;
+mod hostile;
 mod near;
 mod peers;
 
