@@ -217,7 +217,7 @@ fn a_name_server_that_is_silent_costs_the_deadline_and_no_more() {
 
 /// Rule 2: the topmost Authentication-Results of the relay that is believed, and nothing else.
 #[test]
-fn a_relay_is_believed_about_what_it_saw() {
+fn item_28_only_the_named_server_is_believed_about_what_it_saw() {
     let world = World::new();
     let ann = Signer::new("example.net", &world.dns);
     let plain = mail().write();

@@ -76,9 +76,9 @@ fn report(to: &str, status: &str) -> Vec<u8> {
     mail.write()
 }
 
-/// mail-behaviour.md, 26.
+/// What comes back is read as a report, and stops the mail to an address that is dead.
 #[test]
-fn three_dead_letters_end_the_mail_to_an_address() {
+fn item_26_three_dead_letters_end_the_mail_to_an_address() {
     let mut world = World::new();
     let mut envelopes = Vec::new();
     for n in 1..=3 {
@@ -112,7 +112,7 @@ fn three_dead_letters_end_the_mail_to_an_address() {
 }
 
 #[test]
-fn what_passes_and_what_is_not_wanted_suppress_nothing() {
+fn item_26_what_passes_and_what_is_not_wanted_suppress_nothing() {
     for status in ["4.4.7", "4.2.2", "5.7.1", "5.6.0", "2.0.0"] {
         let mut world = World::new();
         for _ in 0..4 {

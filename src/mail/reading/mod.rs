@@ -191,6 +191,10 @@ pub(crate) fn read(
     // What comes before all others needs no other, unless a signature is to choose.
     let settled = !signed && found.first().is_some_and(Fit::is_first);
     for undone in undo::all(content, declared).take_while(|_| !settled) {
+        // Each is a copy of the message: no more of them than a signature may choose from.
+        if found.len() >= MOST_READINGS {
+            break;
+        }
         // Undoing may change the header as well: a line of it can be broken like any other.
         if let Ok(Some(whole)) = header(&undone.content, limits) {
             gather(&undone.content, &whole, undone.change, undone.certain, &mut found);

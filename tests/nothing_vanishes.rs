@@ -1,0 +1,159 @@
+//! Every mail, however malformed, ends in one of four ways: taken as messages, taken as a post,
+//! refused in the dialogue, or kept aside with the reason, where `status` counts it and `show
+//! --aside` shows it. All mails of `tests/mails` come by each way in.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "in tests a panic is the report"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use cmr_mail::mail::{Caps, NoPost, Reading, Submission, extract};
+use cmr_mail::message::Limits;
+use serde_json::Value;
+use support::client::Client;
+use support::daemon::{Config, Daemon, House};
+
+const POSTING: &str = "cmr@example.net";
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Direct,
+    Relay,
+    Pipe,
+}
+
+impl Way {
+    fn config(self) -> Config {
+        let config = Config::new()
+            .text("gateway", "address", format!("mailto:{POSTING}"))
+            .text("gateway", "hostname", "mx.example.net")
+            .set("smtp", "recipients", format!("[\"{POSTING}\"]"))
+            .text("policy", "who_may_post", "anyone")
+            .text("policy", "post_at_most", "1000/h");
+        match self {
+            Way::Relay => config.set("smtp", "relays", r#"["127.0.0.0/8"]"#),
+            Way::Direct | Way::Pipe => config,
+        }
+    }
+
+    /// The code and sentence about a mail.
+    fn give(self, house: &House, daemon: &Daemon, mail: &[u8]) -> (u16, String) {
+        if self == Way::Pipe {
+            let output = house.run(&["deliver", "-f", "alice@example.org", "-r", POSTING], mail);
+            // Never anything of which a mail system makes a bounce.
+            assert!(output.status.success(), "{output:?}");
+            let said = String::from_utf8(output.stderr).unwrap();
+            return (said[..3].parse().unwrap(), said);
+        }
+        let (mut client, _) = Client::greeted(daemon.smtp()).unwrap();
+        client.command("EHLO client.test").unwrap();
+        let reply = client.send("alice@example.org", &[POSTING], mail).unwrap();
+        (reply.code, reply.text)
+    }
+}
+
+fn read(mail: &[u8]) -> Submission {
+    let posting = [POSTING.to_owned()];
+    extract(
+        mail,
+        &Reading {
+            posting: &posting,
+            envelope_recipients: &posting,
+            hostname: "mx.example.net",
+            loop_marker: "mx.example.net",
+            limits: Limits { max_body: 10 << 20, ..Limits::default() },
+            caps: Caps::default(),
+            forwarded: true,
+        },
+    )
+}
+
+/// What a dialogue makes of a mail: it travels with CR LF, and a line end at its end.
+fn travelled(mail: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for line in mail.split_inclusive(|byte| *byte == b'\n') {
+        let bare = line.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        text.extend_from_slice(bare.unwrap_or(line));
+        text.extend_from_slice(b"\r\n");
+    }
+    text
+}
+
+fn reasons(asides: &Value) -> Vec<(String, String)> {
+    let text = |it: &Value| it.as_str().unwrap().to_owned();
+    asides.as_array().unwrap().iter().map(|it| (text(&it["place"]), text(&it["reason"]))).collect()
+}
+
+#[test]
+fn every_mail_ends_in_one_of_four_ways() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mails");
+    let mut mails: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "eml"))
+        .collect();
+    mails.sort();
+    for way in [Way::Direct, Way::Relay, Way::Pipe] {
+        let house = House::new(&way.config());
+        let daemon = house.start();
+        let (mut refused, mut kept, mut taken) = (0, 0, 0);
+        for path in &mails {
+            let mail = travelled(&fs::read(path).unwrap());
+            let what = format!("{way:?} {}", path.file_name().unwrap().display());
+            let before = house.json(&["show", "--aside"]);
+            let (code, said) = way.give(&house, &daemon, &mail);
+            let said = said.replace('\n', " ");
+            let asides = house.json(&["show", "--aside"]);
+            let new = asides.as_array().unwrap().len() - before.as_array().unwrap().len();
+            assert_eq!(house.json(&["status"])["asides"], asides.as_array().unwrap().len(), "{what}");
+            let found = read(&mail);
+            let absorbed = found.header.our_loop || found.no_post == Some(NoPost::Report);
+            let mut faults: Vec<(String, String)> =
+                found.faults.iter().map(|it| (it.place.clone(), it.reason.clone())).collect();
+            if found.messages.is_empty() && faults.is_empty() && !absorbed && found.post.is_none() {
+                faults.push(("the mail".to_owned(), found.no_post.unwrap().to_string()));
+            }
+            // Messages and posts that are good are there; what the parser says of the others may
+            // depend on the clock.
+            let ids = said.split([' ', ',', ';', ':']).filter(|it| house.is_id(it)).count();
+            match (code, ids) {
+                (250, 0) if absorbed => {
+                    assert!(said.contains("nothing was stored"), "{what}: {said}");
+                    continue;
+                }
+                (250, 0) => assert!(new > 0 && way != Way::Direct, "{what}: {said}"),
+                (250, _) => taken += 1,
+                (500..=599, 0) => {
+                    assert!(way == Way::Direct && new == 0, "{what}: {said}");
+                    refused += 1;
+                }
+                _ => panic!("{what}: {code} {said}"),
+            }
+            for (place, reason) in &faults {
+                assert!(said.contains(reason.as_str()) || said.contains("kept aside"), "{what}: {said}");
+                if way != Way::Direct || ids > 0 {
+                    assert!(reasons(&asides).contains(&(place.clone(), reason.clone())), "{what}: {asides}");
+                    kept += 1;
+                }
+            }
+        }
+        assert!(taken >= 15, "{way:?}: {taken}");
+        assert_eq!(refused >= 12, way == Way::Direct, "{way:?}: {refused}");
+        assert!(kept >= if way == Way::Direct { 1 } else { 12 }, "{way:?}: {kept}");
+    }
+}
+
+impl House {
+    /// Whether this is the id of a message that is here.
+    fn is_id(&self, word: &str) -> bool {
+        word.len() == 16 && word.bytes().all(|it| it.is_ascii_hexdigit()) && self.show(word).is_some()
+    }
+}
