@@ -454,6 +454,12 @@ pub struct Status {
     pub failed: u64,
     /// Things kept aside.
     pub asides: u64,
+    /// Mails to people that a limit kept back, since the database was made.
+    #[serde(default)]
+    pub silenced: u64,
+    /// Messages of which nothing was sent, not even an answer, because the queue was full.
+    #[serde(default)]
+    pub unsent: u64,
     /// Whether a daemon answered.
     pub daemon: bool,
 }

@@ -23,6 +23,7 @@ use crate::pool::{Audience, Query};
 use crate::receive::{Arrival, Via};
 use crate::smtp::Severity;
 use crate::store::blocks::BlockKind;
+use crate::store::counters::{self, Counter};
 use crate::store::messages::{self, Admitted, Kind, NewMessage, Stored};
 use crate::store::queue;
 use crate::store::{Erased, StoreError, What, asides, blocks, keys, peers, people};
@@ -378,9 +379,11 @@ impl Gateway {
     fn status(&self) -> Outcome<Status> {
         let now = clock::now();
         let stats = self.store().stats()?;
-        let (peers, queue, states) = self
-            .store()
-            .read(|conn| Ok((peers::number(conn)?, queue::counts(conn)?, messages::counts(conn)?)))?;
+        let (peers, queue, states, silenced, unsent) = self.store().read(|conn| {
+            let counted = |what| counters::get(conn, what);
+            let (silenced, unsent) = (counted(Counter::Silenced)?, counted(Counter::NoRoom)?);
+            Ok((peers::number(conn)?, queue::counts(conn)?, messages::counts(conn)?, silenced, unsent))
+        })?;
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             messages: stats.messages,
@@ -392,6 +395,8 @@ impl Gateway {
             unrouted: states.unrouted,
             failed: states.failed,
             asides: stats.asides,
+            silenced,
+            unsent,
             daemon: self.0.started.is_some(),
         })
     }

@@ -7,10 +7,10 @@
 use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
-use super::{clock, people as names};
+use super::{clock, commands, people as names};
 use crate::config::Config;
 use crate::keys::{self, SignatureError};
-use crate::mail::{self, Header};
+use crate::mail::Header;
 use crate::message::{Address, Hop, Message, MessageId, UnixTime};
 use crate::policy::{self, Authenticity, Origin, Provenance, Refusal};
 use crate::store::asides::{self, NewAside, NewRaw};
@@ -27,9 +27,6 @@ const ASIDES_MAX: u64 = 256 << 20;
 /// Raw mails that are kept, at most, in bytes; the oldest go first.
 const RAW_MAX: u64 = 1 << 30;
 
-/// Answers an hour to a person whose mails answer ours.
-const ANSWERS_TO_ANSWERS: u32 = 3;
-
 /// A part of a mail that was not taken.
 #[derive(Debug)]
 pub(super) struct Part {
@@ -42,7 +39,7 @@ pub(super) struct Part {
 
 impl Part {
     /// The whole mail, of which nothing is kept.
-    fn mail(why: Refused) -> Self {
+    pub(super) fn mail(why: Refused) -> Self {
         Part { place: "the mail".to_owned(), why, kept: false }
     }
 }
@@ -90,10 +87,22 @@ impl Plan {
         let mut not_taken = Vec::new();
         match content {
             Content::Absorbed(why) => outcome.note = Some(format!("{why}; nothing was stored")),
-            Content::Confirmation(token) => confirm(tx, &token, now, &mut outcome)?,
+            Content::Confirmation(token) => {
+                let mail = commands::Asking { config, header: &header, raw: whole, now };
+                mail.confirm(tx, &token, &mut outcome)?;
+            }
             Content::Stop(token) => {
                 let author = header.from.as_ref().filter(|_| authenticity.is_authenticated());
-                stop(tx, token.as_deref(), author.map(|from| from.address.as_str()), now, &mut outcome)?;
+                let mail = commands::Asking { config, header: &header, raw: whole, now };
+                mail.stop(tx, token.as_deref(), author.map(|from| from.address.as_str()), &mut outcome)?;
+            }
+            Content::Ticket(ticket) => {
+                let mail = commands::Asking { config, header: &header, raw: whole, now };
+                mail.ticket(tx, &ticket, &mut outcome)?;
+            }
+            Content::Errand(errand) => {
+                let mail = commands::Asking { config, header: &header, raw: whole, now };
+                mail.errand(tx, *errand, &mut outcome)?;
             }
             Content::ForPostmaster => {
                 for_postmaster(tx, config, whole, via, now, forget_after, &mut outcome)?;
@@ -319,25 +328,15 @@ fn admit_post(
                 people::resume(tx, person.id)?;
             }
             limits::note(tx, Counted::Post, counted.as_bytes(), came.now)?;
-            // An autoresponder that does not say so answers each answer: after a few within an hour
-            // its mails are kept, and no longer answered.
-            let hour = came.now.saturating_sub(std::time::Duration::from_secs(3600));
-            let named = header.in_reply_to.iter().chain(&header.references);
-            let converses = named.into_iter().any(|id| mail::is_own_message_id(id, &config.gateway.hostname))
-                && limits::number_since(tx, Counted::Answer, who.to_ascii_lowercase().as_bytes(), hour)?
-                    >= ANSWERS_TO_ANSWERS;
             if let Some(person) = person {
                 let thread = NewThread {
-                    person: person.id,
                     seq: Some(seq),
-                    message_id: header.message_id.clone(),
-                    references: header.references.clone(),
                     subject: header.subject.clone().unwrap_or_default(),
                     language: post.language,
-                    ignored: ignored.iter().map(|it| format!("{}\n{}", it.what, it.why)).collect(),
-                    authenticated: answerable.is_ok() && !converses,
-                    opened: came.now,
+                    ignored: ignored.iter().map(commands::kept).collect(),
+                    authenticated: answerable.is_ok(),
                     until: came.now.saturating_add(config.people.later_matches),
+                    ..commands::new_thread(&person, header, came.now)
                 };
                 people::open_thread(tx, &thread)?;
             }
@@ -365,50 +364,6 @@ pub(super) fn person(
     let random = || clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")));
     let (token, confirm_token) = (token(random()?), token(random()?));
     people::ensure(tx, &NewPerson { address, name, token: &token, confirm_token: &confirm_token }, now)
-}
-
-/// A person agrees to publishing: what was local becomes public and is routed again.
-fn confirm(tx: &Connection, token: &str, now: UnixTime, outcome: &mut Outcome) -> Result<(), StoreError> {
-    let Some(person) = people::confirm(tx, token, now)? else {
-        outcome.refused.push(Part::mail(Refused::NoSuchToken));
-        return Ok(());
-    };
-    let published = messages::publish_posts_of(tx, person.id)?;
-    outcome.wakes_router = !published.is_empty();
-    outcome.note = Some(match published.len() {
-        0 => "confirmed before; there was nothing left to publish".to_owned(),
-        1 => "confirmed: one post is public now, and the next ones are at once".to_owned(),
-        n => format!("confirmed: {n} posts are public now, and the next ones are at once"),
-    });
-    Ok(())
-}
-
-/// A person wants no more mail: by the private token, or by being known for sure. Takes effect
-/// at once; what was asked is still answered.
-fn stop(
-    tx: &Connection,
-    token: Option<&str>,
-    author: Option<&str>,
-    now: UnixTime,
-    outcome: &mut Outcome,
-) -> Result<(), StoreError> {
-    let person = match (token, author) {
-        (Some(token), _) => {
-            let number = token.split_once('.').and_then(|(number, _)| number.parse().ok());
-            let person = number.map(|number| people::get(tx, number)).transpose()?.flatten();
-            person.filter(|person| names::stop_token(person.id, &person.confirm_token) == token)
-        }
-        (None, Some(author)) => people::by_address(tx, author)?,
-        (None, None) => None,
-    };
-    match person {
-        Some(person) => {
-            people::stop(tx, person.id, now)?;
-            outcome.note = Some("stopped: you get no more mail about what you wrote".to_owned());
-        }
-        None => outcome.refused.push(Part::mail(Refused::NotYours)),
-    }
-    Ok(())
 }
 
 /// Mail to the humans behind the gateway: kept aside, and they are told where.

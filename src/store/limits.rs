@@ -17,6 +17,8 @@ words! {
         Post => "post",
         /// An automatic mail to a person.
         Answer => "answer",
+        /// An answer within one conversation.
+        AnswerInThread => "answer_in_thread",
         /// A later match to a person.
         LaterMatch => "later_match",
         /// A later match that an author caused.

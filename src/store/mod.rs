@@ -22,6 +22,7 @@ mod writer;
 
 pub mod asides;
 pub mod blocks;
+pub mod counters;
 pub mod decisions;
 pub mod keys;
 pub mod limits;

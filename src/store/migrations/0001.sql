@@ -322,6 +322,9 @@ CREATE TRIGGER delivery_gone AFTER DELETE ON delivery BEGIN
     UPDATE total SET items = items - 1, bytes = bytes - 256 - length(OLD.to_address) - length(OLD.why) - ifnull(length(OLD.detail), 0)
      WHERE what = 'delivery';
 END;
+CREATE TRIGGER delivery_detail AFTER UPDATE OF detail ON delivery BEGIN
+    UPDATE total SET bytes = bytes + ifnull(length(NEW.detail), 0) - ifnull(length(OLD.detail), 0) WHERE what = 'delivery';
+END;
 CREATE TRIGGER hop_added AFTER INSERT ON hop BEGIN
     UPDATE total SET items = items + 1, bytes = bytes + 256 + length(NEW.address) WHERE what = 'hop';
 END;

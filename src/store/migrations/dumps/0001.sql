@@ -201,7 +201,7 @@ CREATE TABLE tally (
     number INTEGER NOT NULL
 ) STRICT;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'8030b5b8dbed070ea07819b3098f1de70272693a07bd091f3ded86bf5dd07d88');
+INSERT INTO "meta" VALUES ('salt', x'67179f0da09b96efc8caffaa16f2935009f5cdfcf18c8d089d62f123dc3f4d42');
 INSERT INTO "total" VALUES ('aside', 1, 1);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
@@ -291,6 +291,9 @@ END;
 CREATE TRIGGER delivery_gone AFTER DELETE ON delivery BEGIN
     UPDATE total SET items = items - 1, bytes = bytes - 256 - length(OLD.to_address) - length(OLD.why) - ifnull(length(OLD.detail), 0)
      WHERE what = 'delivery';
+END;
+CREATE TRIGGER delivery_detail AFTER UPDATE OF detail ON delivery BEGIN
+    UPDATE total SET bytes = bytes + ifnull(length(NEW.detail), 0) - ifnull(length(OLD.detail), 0) WHERE what = 'delivery';
 END;
 CREATE TRIGGER hop_added AFTER INSERT ON hop BEGIN
     UPDATE total SET items = items + 1, bytes = bytes + 256 + length(NEW.address) WHERE what = 'hop';
