@@ -51,6 +51,9 @@ fn render(status: &Status, paint: Paint) -> String {
     if status.silenced > 0 {
         rows.push(("silenced", format!("{}: answer_at_most", count(status.silenced, "mail"))));
     }
+    if status.came_back > 0 {
+        rows.push(("came back", format!("{} of our own", count(status.came_back, "mail"))));
+    }
     if status.unsent > 0 {
         let unsent = format!(
             "{}: the queue was full, and their authors got no answer",
@@ -79,6 +82,7 @@ mod tests {
             failed: 0,
             asides: 0,
             silenced: 0,
+            came_back: 0,
             unsent: 0,
             daemon: true,
         };

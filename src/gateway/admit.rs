@@ -167,6 +167,8 @@ pub(super) struct NotTaken {
 pub(super) enum Content {
     /// Nothing is stored of it, for this reason; it is a success all the same.
     Absorbed(&'static str),
+    /// A mail of our own came back: it is dropped and counted.
+    Own,
     /// A person confirms, with this token, that posts may be published.
     Confirmation(String),
     /// A person wants no more mail; with the token, if there is one.
@@ -297,8 +299,9 @@ fn content(
     limits: &Limits,
 ) -> Content {
     let Submission { header, tags, addressed, messages, faults, post, no_post, ignored } = submission;
-    if header.our_loop {
-        return Content::Absorbed("a mail of our own came back");
+    let is_ours = |from: &mail::Mailbox| mail::is_ours(&config.smtp.recipients, &from.address);
+    if header.our_loop || header.from.as_ref().is_some_and(is_ours) {
+        return Content::Own;
     }
     if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::CONFIRM_TAG)) {
         if is_by_program(header, arrival) {

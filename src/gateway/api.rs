@@ -457,6 +457,9 @@ pub struct Status {
     /// Mails to people that a limit kept back, since the database was made.
     #[serde(default)]
     pub silenced: u64,
+    /// Mails of our own that came back and were dropped, since then.
+    #[serde(default)]
+    pub came_back: u64,
     /// Messages of which nothing was sent, not even an answer, because the queue was full.
     #[serde(default)]
     pub unsent: u64,

@@ -379,11 +379,10 @@ impl Gateway {
     fn status(&self) -> Outcome<Status> {
         let now = clock::now();
         let stats = self.store().stats()?;
-        let (peers, queue, states, silenced, unsent) = self.store().read(|conn| {
-            let counted = |what| counters::get(conn, what);
-            let (silenced, unsent) = (counted(Counter::Silenced)?, counted(Counter::NoRoom)?);
-            Ok((peers::number(conn)?, queue::counts(conn)?, messages::counts(conn)?, silenced, unsent))
-        })?;
+        let (peers, queue, states) = self
+            .store()
+            .read(|conn| Ok((peers::number(conn)?, queue::counts(conn)?, messages::counts(conn)?)))?;
+        let counted = |what| self.store().read(|conn| counters::get(conn, what));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             messages: stats.messages,
@@ -395,8 +394,9 @@ impl Gateway {
             unrouted: states.unrouted,
             failed: states.failed,
             asides: stats.asides,
-            silenced,
-            unsent,
+            silenced: counted(Counter::Silenced)?,
+            came_back: counted(Counter::CameBack)?,
+            unsent: counted(Counter::NoRoom)?,
             daemon: self.0.started.is_some(),
         })
     }

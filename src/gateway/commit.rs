@@ -14,6 +14,7 @@ use crate::mail::Header;
 use crate::message::{Address, Hop, Message, MessageId, UnixTime};
 use crate::policy::{self, Authenticity, Origin, Provenance, Refusal};
 use crate::store::asides::{self, NewAside, NewRaw};
+use crate::store::counters::{self, Counter};
 use crate::store::keys as stored_keys;
 use crate::store::limits::{self, Counted};
 use crate::store::messages::{self, Admitted, Kind, NewMessage};
@@ -87,6 +88,10 @@ impl Plan {
         let mut not_taken = Vec::new();
         match content {
             Content::Absorbed(why) => outcome.note = Some(format!("{why}; nothing was stored")),
+            Content::Own => {
+                counters::note(tx, Counter::CameBack)?;
+                outcome.note = Some("a mail of our own came back; nothing was stored".to_owned());
+            }
             Content::Confirmation(token) => {
                 let mail = commands::Asking { config, header: &header, raw: whole, now };
                 mail.confirm(tx, &token, &mut outcome)?;

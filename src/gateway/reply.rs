@@ -184,8 +184,9 @@ impl Letter<'_> {
 
     fn show(&self, question: &[u8], hit: Hit) -> Result<Option<Shown>, StoreError> {
         let Some(stored) = messages::get(self.conn, hit.seq)? else { return Ok(None) };
-        // Made local again, or evicted, since it was found.
-        if stored.scope != Scope::Public {
+        // Made local again, or evicted, since it was found. And nobody is sent what he wrote himself
+        // (RFC 3834, section 3.2).
+        if stored.scope != Scope::Public || stored.person == Some(self.person.id) {
             return Ok(None);
         }
         let Some(text) = &stored.text else { return Ok(None) };

@@ -9,6 +9,8 @@ use super::{StoreError, meta};
 pub enum Counter {
     /// Mails to people that a limit kept back.
     Silenced,
+    /// Mails of our own that came back.
+    CameBack,
     /// Messages of which nothing was sent, because the queue was full.
     NoRoom,
 }
@@ -17,6 +19,7 @@ impl Counter {
     fn name(self) -> &'static str {
         match self {
             Counter::Silenced => "count silenced",
+            Counter::CameBack => "count came back",
             Counter::NoRoom => "count no room",
         }
     }
