@@ -23,7 +23,7 @@ use crate::store::queue::{self, DeliveryKind, Enqueued, NewDelivery};
 
 /// Answers an hour to mails that answer mails of ours. An autoresponder that does not say what it
 /// is answers each answer.
-const TO_ANSWERS: Rate = Rate { count: 3, per: HOUR };
+const TO_ANSWERS: Rate = Rate { count: 4, per: HOUR };
 
 /// Answers an hour in one conversation.
 const IN_CONVERSATION: Rate = Rate { count: 10, per: HOUR };
@@ -99,7 +99,7 @@ pub(super) fn answer(
     };
     let allowed = within(Counted::Answer, &who, config.policy.answer_at_most)?
         && within(Counted::AnswerInThread, &talk, IN_CONVERSATION)?
-        && (!converses || within(Counted::Answer, &who, TO_ANSWERS)?);
+        && (!converses || within(Counted::AnswerToAnswer, &who, TO_ANSWERS)?);
     if !allowed {
         counters::note(tx, Counter::Silenced)?;
         if limits::number_since(tx, Counted::SlowDown, &who, now.saturating_sub(SLOW_DOWN))? > 0 {
@@ -117,6 +117,9 @@ pub(super) fn answer(
     if queued {
         limits::note(tx, Counted::Answer, &who, now)?;
         limits::note(tx, Counted::AnswerInThread, &talk, now)?;
+        if converses {
+            limits::note(tx, Counted::AnswerToAnswer, &who, now)?;
+        }
     }
     Ok(queued)
 }

@@ -14,7 +14,7 @@ use super::{Inner, clock, people as names, vote};
 use crate::config::Config;
 use crate::mail::{Header, Ignored};
 use crate::message::UnixTime;
-use crate::policy::Scope;
+use crate::policy::{self, Scope};
 use crate::pool::{Audience, Query};
 use crate::store::StoreError;
 use crate::store::limits::{self, Counted};
@@ -105,11 +105,12 @@ impl Asking<'_> {
             outcome.refused.push(Part::mail(Refused::NotYours));
             return Ok(());
         };
-        let again = person.stopped_at.is_some();
+        let own = author.is_some_and(|author| policy::same_mailbox(author, &person.address));
+        let again = person.stopped_at.is_some() && !own;
         let open = people::stop(tx, person.id, self.now)?;
         outcome.note = Some("stopped: you get no more mail about what you wrote".to_owned());
         // Who sends the address of somebody's footer again and again must not reach that somebody.
-        if again && author.is_none() {
+        if again {
             return Ok(());
         }
         self.answer(tx, &person, "it confirms that no more mail comes", Say::Stopped { open }, outcome)
