@@ -5,6 +5,7 @@
 //! `docs/architecture.md` has the picture; `tests/architecture.rs` holds the arrows.
 #![forbid(unsafe_code)]
 
+pub mod authenticate;
 pub mod cli;
 pub mod config;
 pub mod distance;

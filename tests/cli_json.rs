@@ -102,13 +102,14 @@ fn explain() {
     names(&forward, "to transport state why");
     let explained = Explained {
         id: String::new(),
+        authenticity: String::new(),
         verdict: String::new(),
         reasons: vec![],
         peers: vec![peer],
         matches: vec![found()],
         forwards: vec![forward],
     };
-    names(&explained, "id verdict reasons peers matches forwards");
+    names(&explained, "id authenticity verdict reasons peers matches forwards");
 }
 
 #[test]
@@ -122,8 +123,10 @@ fn peers_keys_queue_status() {
         last_seen: String::new(),
         blocked: false,
         pinned: false,
+        bounces: 0,
+        suppressed: String::new(),
     };
-    names(&peer, "address messages bytes reputation key last_seen blocked pinned");
+    names(&peer, "address messages bytes reputation key last_seen blocked pinned bounces suppressed");
     let key = KeyView {
         address: String::new(),
         state: String::new(),

@@ -14,7 +14,7 @@ use std::process::Stdio;
 use cli_support::{House, ended, limits};
 use serde_json::json;
 
-const VERBS: [&str; 31] = [
+const VERBS: [&str; 35] = [
     "demo",
     "init",
     "check",
@@ -42,6 +42,10 @@ const VERBS: [&str; 31] = [
     "peers unpin",
     "peers block",
     "peers unblock",
+    "peers forget",
+    "peers history",
+    "peers bounced",
+    "peers unsuppress",
     "keys",
     "keys set",
     "keys forget",

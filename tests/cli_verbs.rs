@@ -86,6 +86,19 @@ fn every_verb_asks_for_what_was_typed() {
             json!({"verb": "peers", "action": {"action": "pin", "address": "mailto:a@b"}}),
         ),
         ("peers unpin a@b", json!({"verb": "peers", "action": {"action": "unpin", "address": "mailto:a@b"}})),
+        (
+            "peers forget a@b",
+            json!({"verb": "peers", "action": {"action": "forget", "address": "mailto:a@b"}}),
+        ),
+        (
+            "peers unsuppress a@b",
+            json!({"verb": "peers", "action": {"action": "unsuppress", "address": "mailto:a@b"}}),
+        ),
+        (
+            "peers history a@b",
+            json!({"verb": "peers", "action": {"action": "history", "address": "mailto:a@b"}}),
+        ),
+        ("peers bounced", json!({"verb": "peers", "action": {"action": "bounced"}})),
         ("peers block a@b", json!({"verb": "peers", "action": {"action": "block", "address": "mailto:a@b"}})),
         (
             "peers unblock http://a@b/cmr",
@@ -145,7 +158,7 @@ fn results_are_shown_to_people_and_to_programs() {
     let posted = json!({"id": "0123456789abcdef", "time": "2026/11/22 10:00:00.5",
                         "from": "mailto:a@example.org", "matches": [found()]});
     let search = json!({"query_bytes": 6, "candidates": 2, "micros": 1500, "matches": [found()]});
-    let explained = json!({"id": "0123456789abcdef", "verdict": "sent to one peer",
+    let explained = json!({"id": "0123456789abcdef", "authenticity": "it is signed by b.org (DKIM)", "verdict": "sent to one peer",
         "reasons": ["a post of ours"],
         "peers": [{"address": "mailto:b@example.org", "bits": 812.5, "rank": 1, "chosen": true,
                    "why": "the cheapest"}],
@@ -154,7 +167,7 @@ fn results_are_shown_to_people_and_to_programs() {
                       "why": "first walk"}]});
     let peer = json!({"address": "mailto:b@example.org", "messages": 2, "bytes": 300,
         "reputation": 0.5, "key": "hmac", "last_seen": "2026-11-22T10:00:00Z", "blocked": false,
-        "pinned": true});
+        "pinned": true, "bounces": 0, "suppressed": ""});
     let key = json!({"address": "mailto:b@example.org", "state": "current", "scheme": "hmac",
         "scheme_pinned": false, "origin": "manual", "fingerprint": "ab12", "created": "2026"});
     let delivery = json!({"delivery": 3, "id": "0123456789abcdef", "to": "mailto:b@example.org",

@@ -22,9 +22,11 @@ const IDLE: usize = 1_000;
 /// What a thousand idle sessions may cost, with everything else that the daemon holds.
 const MEMORY_KIB: u64 = 200 * 1024;
 
-/// The goal is a second, which the printed figure shows; on a machine that is busy with other
-/// things the test must not fail over the clock.
-const SOON: Duration = Duration::from_secs(10);
+/// How soon the next client is served. The goal is a second, and it is held to it at full scale; on
+/// a machine that is busy with other things the short run must not fail over the clock.
+fn soon() -> Duration {
+    Duration::from_secs(if std::env::var_os("CMR_MAIL_FULL").is_some() { 1 } else { 10 })
+}
 
 /// A thousand connections need more descriptors than many shells allow. The daemon, started from
 /// here, would inherit the higher limit; it gets the old one and has to help itself.
@@ -90,7 +92,7 @@ fn a_thousand_idle_clients_and_a_slow_one_do_not_keep_the_next_one_waiting() {
         "with {IDLE} idle clients and one that trickles, a new one was served within {worst:.1?} (the slowest of 5); \
          resident memory {memory} KiB, at most {peak} KiB, before they came {memory_before} KiB"
     );
-    assert!(worst < SOON, "{worst:?}");
+    assert!(worst < soon(), "{worst:?}");
     assert!(peak < MEMORY_KIB, "{peak} KiB");
 
     // The idle ones were not sent away for it, nor was the slow one.

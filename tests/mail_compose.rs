@@ -71,6 +71,7 @@ fn reading(posting: &[String]) -> Reading<'_> {
         loop_marker: "mx.example.org",
         limits: Limits::default(),
         caps: Caps::default(),
+        forwarded: true,
     }
 }
 

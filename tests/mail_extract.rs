@@ -49,6 +49,7 @@ fn reading() -> Reading<'static> {
         loop_marker: "mx.example.net",
         limits: Limits::default(),
         caps: Caps::default(),
+        forwarded: true,
     }
 }
 

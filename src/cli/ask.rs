@@ -125,6 +125,7 @@ fn name(request: &Request) -> &'static str {
         Request::Remove { .. } | Request::RemoveAuthor { .. } => "remove",
         Request::Block { .. } => "block",
         Request::Status => "status",
+        Request::ProbeRelay { .. } => "check",
         Request::Deliver { .. } => "deliver",
         Request::Receive { .. } => "receive",
     }

@@ -30,6 +30,9 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
 pub(super) fn render(explained: &Explained, paint: Paint) -> String {
     let mut text = format!("{}\n", paint.bold(&escape::line(&explained.id)));
     text.push_str(&paragraph(&escape::flat(&explained.verdict), 0));
+    if !explained.authenticity.is_empty() {
+        text.push_str(&paragraph(&format!("Its author: {}", escape::flat(&explained.authenticity)), 0));
+    }
     for reason in &explained.reasons {
         let lines = paragraph(&escape::flat(reason), 4);
         text.push_str("  - ");
@@ -86,6 +89,7 @@ mod tests {
     fn every_number_is_shown_within_the_width() {
         let explained = Explained {
             id: "0123456789abcdef".into(),
+            authenticity: "it is signed by example.org (DKIM)".into(),
             verdict: "sent to 1 of 2 peers, because it resembles what they sent".into(),
             reasons: vec!["it is a post of ours".into(), "a long reason ".repeat(10)],
             peers: vec![
@@ -115,6 +119,7 @@ mod tests {
         let text = render(&explained, Paint::default());
         assert!(text.lines().all(|line| columns(line) <= WIDTH), "{text}");
         for part in [
+            "Its author: it is signed by example.org (DKIM)\n",
             "  - it is a post of ours\n",
             "   1 ->        812.5 bits  mailto:b@example.org\n        the cheapest\n",
             "   2               - bits  mailto:c@example.org\n        it stands in the header \\x1b[0m\n",

@@ -3,18 +3,22 @@
 use super::exit::{Outcome, UNAVAILABLE, fail};
 use super::layout::{Paint, bytes, count};
 use super::{Context, OneOrMany, change, escape, out, words};
-use crate::gateway::api::{PeerAction, PeerView, Request};
+use crate::gateway::api::{BounceView, PeerAction, PeerView, ReputationView, Request};
+use crate::policy::reputation::Cause;
 
 /// List, show, pin and block other gateways
 ///
 /// A pinned peer is one that you chose: it may be sent to, it is never replaced by a learned one,
-/// and its word for others counts. A blocked one is neither heard nor sent to.
+/// and its word for others counts. A blocked one is neither heard nor sent to. An address whose mail came
+/// back three times because nobody is there gets no more, until it writes or you say `unsuppress`.
+/// A change that finds nothing to change says so, and exits with 0.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   cmr-mail peers
   cmr-mail peers pin mailto:cmr@peer.example
   cmr-mail peers block mailto:cmr@junk.example
+  cmr-mail peers history mailto:cmr@peer.example
   cmr-mail peers --json | jq -r '.[] | select(.blocked) | .address'")]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -38,6 +42,14 @@ enum Action {
     Block(One),
     /// Undo block
     Unblock(One),
+    /// Forget it and what is thought of it; what it sent stays
+    Forget(One),
+    /// What moved its reputation, newest first
+    History(One),
+    /// Whose mail came back, and to whom nothing goes any more because of that; people included
+    Bounced,
+    /// Write again to an address whose mail came back
+    Unsuppress(One),
 }
 
 #[derive(Debug, clap::Args)]
@@ -54,6 +66,10 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
         Action::Unpin(one) => PeerAction::Unpin { address: words::address(one.address) },
         Action::Block(one) => PeerAction::Block { address: words::address(one.address) },
         Action::Unblock(one) => PeerAction::Unblock { address: words::address(one.address) },
+        Action::Forget(one) => PeerAction::Forget { address: words::address(one.address) },
+        Action::Unsuppress(one) => PeerAction::Unsuppress { address: words::address(one.address) },
+        Action::History(one) => return history(context, words::address(one.address), args.json),
+        Action::Bounced => return bounced(context, args.json),
     };
     let single = matches!(action, PeerAction::Show { .. });
     if !single && !matches!(action, PeerAction::List) {
@@ -71,8 +87,53 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
     out::text(&text)
 }
 
+fn history(context: &Context, address: String, json: bool) -> Outcome {
+    let action = PeerAction::History { address };
+    let rows: Vec<ReputationView> = context.ask(Request::Peers { action })?;
+    if json {
+        return out::json(&rows);
+    }
+    let line = |row: &ReputationView| {
+        let cause = match row.cause {
+            Cause::Gain => "messages that were of use",
+            Cause::Duplicate => "messages that it knew we have",
+            Cause::Junk => "messages that look like junk",
+            Cause::Good => "votes for its messages",
+            Cause::Bad => "votes against its messages",
+        };
+        let time = escape::line(&row.time);
+        format!("{time}  {:+.3} to {:+.3}  {} {cause}\n", row.change, row.reputation, row.number)
+    };
+    let text: String = rows.iter().map(line).collect();
+    out::text(if text.is_empty() { "Nothing has moved its reputation yet.\n" } else { &text })
+}
+
+fn bounced(context: &Context, json: bool) -> Outcome {
+    let rows: Vec<BounceView> = context.ask(Request::Peers { action: PeerAction::Bounced })?;
+    if json {
+        return out::json(&rows);
+    }
+    let line = |row: &BounceView| {
+        let since = match row.suppressed.as_str() {
+            "" => "still written to".to_owned(),
+            time => format!("nothing goes there since {}", escape::line(time)),
+        };
+        let (address, status, last) =
+            (escape::line(&row.address), escape::line(&row.status), escape::line(&row.last));
+        format!(
+            "{address}\n    {} came back, {status} on {last}; {since}\n",
+            count(u64::from(row.bounces), "mail")
+        )
+    };
+    let text: String = rows.iter().map(line).collect();
+    out::text(if text.is_empty() { "No mail has come back.\n" } else { &text })
+}
+
 fn render(peer: &PeerView, paint: Paint) -> String {
     let mut marks = Vec::new();
+    if !peer.suppressed.is_empty() {
+        marks.push(paint.red("mail came back"));
+    }
     if peer.blocked {
         marks.push(paint.red("blocked"));
     }
@@ -112,6 +173,8 @@ mod tests {
             last_seen: "2026-11-22T10:00:00Z".into(),
             blocked: false,
             pinned: true,
+            bounces: 0,
+            suppressed: String::new(),
         };
         assert_eq!(
             render(&peer, Paint::default()),

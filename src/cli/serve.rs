@@ -51,7 +51,11 @@ pub(super) fn run(context: &Context, _: &Args) -> Outcome {
     ask::not_as_root(dir)?;
     crate::store::prepare_dir(dir).or_else(|e| fail(CANT_CREATE, e.to_string()))?;
     let lock = lock(dir)?;
+    // The database's writer is a thread of its own, so that one processor is left to it. Two that
+    // share connections on two processors spend more on waking each other than they gain.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.saturating_sub(1).max(1))
         .enable_all()
         .build()
         .or_else(|e| fail(SOFTWARE, format!("cannot start: {e}")))?;

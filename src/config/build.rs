@@ -6,8 +6,8 @@ use super::keys;
 use super::reader::{Found, Reader};
 use super::secret::Password;
 use super::sections::{
-    Gateway, Log, LogFormat, LogLevel, Login, People, Policy, Pool, Routing, Security, Send, Smarthost, Smtp,
-    TlsFiles,
+    Authentication, Gateway, Log, LogFormat, LogLevel, Login, People, Policy, Pool, Routing, Security, Send,
+    Smarthost, Smtp, TlsFiles,
 };
 use super::{files, names};
 use crate::distance::Metric;
@@ -23,6 +23,7 @@ use std::time::Duration;
 pub(super) struct Sections {
     pub(super) gateway: Option<Gateway>,
     pub(super) smtp: Option<Smtp>,
+    pub(super) authentication: Option<Authentication>,
     pub(super) send: Option<Send>,
     pub(super) policy: Option<Policy>,
     pub(super) people: Option<People>,
@@ -41,6 +42,7 @@ const LONGEST_DATA_DIR: usize = LONGEST_SOCKET - "/control.sock".len();
 pub(super) fn build(r: &mut Reader<'_>) -> Sections {
     let gateway = gateway(r);
     let smtp = smtp(r, gateway.as_ref());
+    let authentication = authentication(r);
     let send = send(r, gateway.as_ref(), smtp.as_ref());
     let policy = policy(r);
     let people = people(r, policy.as_ref());
@@ -54,7 +56,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Sections {
         let line = r.line(&keys::GATEWAY_OPERATOR);
         r.error(&keys::GATEWAY_OPERATOR, line, Fault::OperatorPosts(address.clone()));
     }
-    Sections { gateway, smtp, send, policy, people, routing, pool, log }
+    Sections { gateway, smtp, authentication, send, policy, people, routing, pool, log }
 }
 
 fn gateway(r: &mut Reader<'_>) -> Option<Gateway> {
@@ -159,6 +161,21 @@ fn smtp(r: &mut Reader<'_>, gateway: Option<&Gateway>) -> Option<Smtp> {
         max_connections: whole(max_connections?.value),
         max_connections_per_ip: whole(max_connections_per_ip?.value),
         tls,
+    })
+}
+
+fn authentication(r: &mut Reader<'_>) -> Option<Authentication> {
+    let verify = r.truth(&keys::AUTH_VERIFY);
+    let dns = r.list(&keys::AUTH_DNS);
+    let dns = r.check_each(&keys::AUTH_DNS, dns, names::name_server);
+    let deadline = r.duration(&keys::AUTH_DEADLINE);
+    let sealers = r.list(&keys::AUTH_SEALERS);
+    let sealers = r.check_each(&keys::AUTH_SEALERS, sealers, names::host_name);
+    Some(Authentication {
+        verify: verify?.value,
+        dns: dns?.value,
+        deadline: deadline?.value,
+        arc_sealers: sealers?.value,
     })
 }
 
@@ -309,12 +326,14 @@ fn policy(r: &mut Reader<'_>) -> Option<Policy> {
     }
     let answer = r.rate(&keys::POLICY_ANSWER_AT_MOST);
     let post = r.rate(&keys::POLICY_POST_AT_MOST);
+    let forwarded = r.choice(&keys::POLICY_FORWARDED, &[("read", true), ("ignore", false)]);
     let skew = r.duration(&keys::POLICY_CLOCK_SKEW);
     Some(Policy {
         who_may_post: who?.value,
         listed: listed?.value,
         answer_at_most: answer?.value,
         post_at_most: post?.value,
+        read_forwarded: forwarded?.value,
         clock_skew: skew?.value,
     })
 }

@@ -17,6 +17,7 @@ pub struct Section {
 pub static SECTIONS: &[Section] = &[
     Section { name: "gateway", help: "Who this gateway is." },
     Section { name: "smtp", help: "The SMTP receiver: how mail comes in." },
+    Section { name: "authentication", help: "How it is found out who wrote a mail." },
     Section { name: "send", help: "How mail goes out." },
     Section { name: "policy", help: "Who may post, and how much anybody gets." },
     Section { name: "people", help: "What people who write by ordinary mail can expect." },
@@ -159,7 +160,7 @@ keys! {
     SMTP_RELAYS: "smtp" "relays" List("network"), Default("[]"), r#"["127.0.0.1"]"#, true,
         "Mail servers in front of this one, Postfix for example. They are believed about XFORWARD, but never about the author. A mail of theirs whose content is at fault is accepted and set aside, because a refusal would become a bounce to somebody innocent.";
     SMTP_AUTHSERV_ID: "smtp" "authserv_id" Text("host name"), Derived("[gateway] hostname"), r#""mx.example.org""#, false,
-        "The name that the relay writes at the start of Authentication-Results. This version does not read that field yet.";
+        "The name that the relay writes at the start of Authentication-Results. The topmost such field of a mail from a relay is believed, once `check --probe-relay` has shown that the relay removes forged ones.";
     SMTP_MAX_MESSAGE: "smtp" "max_message" Size { min: 512, max: GIB }, Default(r#""10 MiB""#), "", false,
         "The largest mail that is accepted, announced as SIZE.";
     SMTP_MAX_CONNECTIONS: "smtp" "max_connections" Integer { min: 1, max: 100_000 }, Default("1000"), "", false,
@@ -168,6 +169,15 @@ keys! {
         "Sessions at the same time from one address. Relays are exempt.";
     SMTP_TLS: "smtp" "tls" Tls, Off, r#"{ certificate = "cert.pem", key = "key.pem" }"#, false,
         "Offers STARTTLS with this certificate (the whole chain, PEM) and key (PEM, PKCS #8, without a passphrase).";
+
+    AUTH_VERIFY: "authentication" "verify" Truth, Default("true"), "", false,
+        "Whether SPF, DKIM, DMARC and ARC are looked up for mail that is not from a trusted network. Without it only trusted networks and keys show who wrote a mail.";
+    AUTH_DNS: "authentication" "dns" List("IP or IP:PORT"), Default("[]"), r#"["127.0.0.1"]"#, false,
+        "The name servers to ask; an empty list means those of the system. A resolver on this machine or in this network: their answers decide who is believed.";
+    AUTH_DEADLINE: "authentication" "deadline" Duration { min: 100, max: MINUTE }, Default(r#""5s""#), "", false,
+        "How long the DNS may take for one mail, all in all. What is not answered by then leaves the mail's author unproven, and a mail that needs the proof gets 451.";
+    AUTH_SEALERS: "authentication" "arc_sealers" List("domain"), Default("[]"), r#"["lists.example.org"]"#, false,
+        "Domains of forwarders and lists whose ARC seals are believed about what they saw when the mail passed them.";
 
     SEND_SMARTHOST: "send" "smarthost" Text("URL"), Default(r#""smtp://127.0.0.1:25""#), "", true,
         "The mail server that takes all outgoing mail: smtp://HOST:PORT (not encrypted), smtp+starttls://HOST:PORT or smtps://HOST:PORT. Without a port: 25, 587 and 465.";
@@ -200,6 +210,11 @@ keys! {
         "Automatic mails to one person at most; then silence.";
     POLICY_POST_AT_MOST: "policy" "post_at_most" Rate, Default(r#""60/h""#), "", false,
         "Posts of one author at most; more get 450.";
+    POLICY_FORWARDED: "policy" "forwarded" Choice(&[
+            ("read", "CMR messages are taken out of it as out of any attachment; its text is never posted"),
+            ("ignore", "it is named as ignored"),
+        ]), Default(r#""read""#), "", false,
+        "What happens to a mail inside a mail, as clients forward it as an attachment.";
     POLICY_CLOCK_SKEW: "policy" "clock_skew" Duration { min: 0, max: DAY }, Default(r#""60s""#), "", false,
         "How far ahead of our clock a message may be dated. It is held until our clock passes it.";
 

@@ -116,6 +116,14 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
     })
 }
 
+/// `IP` or `IP:PORT` of a name server.
+pub(super) fn name_server(text: &str) -> Result<SocketAddr, Fault> {
+    match text.parse::<IpAddr>() {
+        Ok(ip) => Ok(SocketAddr::new(ip, 53)),
+        Err(_) => listen(text),
+    }
+}
+
 /// An IP network, or one address.
 pub(super) fn network(text: &str) -> Result<IpNet, Fault> {
     if let Ok(ip) = text.parse::<IpAddr>() {

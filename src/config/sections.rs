@@ -61,6 +61,19 @@ pub struct Smtp {
     pub tls: Option<TlsFiles>,
 }
 
+/// `[authentication]`: how it is found out who wrote a mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authentication {
+    /// Whether the DNS is asked at all.
+    pub verify: bool,
+    /// The name servers; empty for those of the system.
+    pub dns: Vec<SocketAddr>,
+    /// How long they may take for one mail.
+    pub deadline: Duration,
+    /// The domains whose ARC seals are believed, in lower case.
+    pub arc_sealers: Vec<String>,
+}
+
 /// A certificate chain and its key, both PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -147,6 +160,8 @@ pub struct Policy {
     pub answer_at_most: Rate,
     /// Posts of one author.
     pub post_at_most: Rate,
+    /// Whether CMR messages are taken out of mails inside mails.
+    pub read_forwarded: bool,
     /// How far ahead of our clock a message may be dated.
     pub clock_skew: Duration,
 }

@@ -71,6 +71,11 @@ impl Coder for Deflate {
         (size(self.level, &[self.primer, x]) - self.primer_bits).max(0.0)
     }
 
+    fn bits_given(&self, x: &[u8], y: &[u8]) -> f64 {
+        let seen = newest(y, WINDOW);
+        self.bits_after(x, seen, self.bits(seen))
+    }
+
     fn bits_after(&self, x: &[u8], y: &[u8], y_bits: f64) -> f64 {
         let both = size(self.level, &[self.primer, newest(y, WINDOW), x]);
         (both - self.primer_bits - y_bits).max(0.0)

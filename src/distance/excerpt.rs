@@ -1,7 +1,9 @@
 //! The passage of a text that has most to do with another.
 
+use super::tokens::each_token;
 use super::words::{Word, words};
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 /// How much of Y is looked through, so that a huge one costs no more than a big one.
 const LOOKED_AT: usize = 256 * 1024;
@@ -31,46 +33,66 @@ pub fn excerpt(y: &[u8], x: &[u8], max_chars: usize) -> String {
 pub fn excerpt_by(y: &[u8], x: &[u8], max_chars: usize, weight: &dyn Fn(&Word) -> f64) -> String {
     let text = String::from_utf8_lossy(super::oldest(y, LOOKED_AT));
     let mine: HashSet<u64> = words(x).into_iter().filter(Word::says_something).map(|w| w.hash).collect();
-    let spans: Vec<(Word, f64)> = words(text.as_bytes())
+    let spans: Vec<Span> = words(text.as_bytes())
         .into_iter()
-        .map(|w| {
-            let shared = mine.contains(&w.hash);
-            let weight = if shared { weight(&w).max(0.0) } else { 0.0 };
-            (w, weight)
-        })
+        .filter(|w| mine.contains(&w.hash))
+        .map(|w| Span { hash: w.hash, weight: weight(&w), at: w.at })
         .collect();
     // Two places are for the marks of what was cut off.
     let (from, to) = best_window(&spans, max_chars.saturating_sub(2));
     shown(&text, from, to, max_chars)
 }
 
+/// The passage of `y`, at most `max_chars` characters, with the greatest sum of `weight`s, each
+/// word (by its hash, [`super::Token::hash`]) counted once; negative weights count as 0. Text is
+/// shown as [`excerpt()`] shows it.
+#[must_use]
+pub fn passage(y: &[u8], max_chars: usize, weight: &dyn Fn(u64) -> f64) -> String {
+    let text = String::from_utf8_lossy(super::oldest(y, LOOKED_AT));
+    let mut spans = Vec::new();
+    each_token(text.as_bytes(), |t| {
+        spans.push(Span { hash: t.hash, weight: weight(t.hash), at: t.start..t.end });
+        true
+    });
+    let (from, to) = best_window(&spans, max_chars.saturating_sub(2));
+    shown(&text, from, to, max_chars)
+}
+
+/// A word in the text, and what it is worth to show it.
+struct Span {
+    hash: u64,
+    weight: f64,
+    at: Range<usize>,
+}
+
 /// Byte range of the words no further apart than `max_chars` bytes with the greatest sum of
 /// weights, each word counted once.
-fn best_window(spans: &[(Word, f64)], max_chars: usize) -> (usize, usize) {
+fn best_window(spans: &[Span], max_chars: usize) -> (usize, usize) {
     let mut inside: HashMap<u64, u32> = HashMap::new();
     let mut sum = 0.0;
     let mut best = (0.0, 0, 0);
-    let shared: Vec<&(Word, f64)> = spans.iter().filter(|(_, w)| *w > 0.0).collect();
-    let mut first = 0;
-    for (word, weight) in shared.iter().copied() {
+    let mut firsts = spans.iter().filter(|s| s.weight > 0.0).peekable();
+    for word in spans.iter().filter(|s| s.weight > 0.0) {
         let n = inside.entry(word.hash).or_default();
         *n += 1;
         if *n == 1 {
-            sum += weight;
+            sum += word.weight;
         }
         let mut start = word.at.start;
-        while let Some((old, old_weight)) = shared.get(first).copied() {
+        while let Some(old) = firsts.peek() {
             start = old.at.start;
-            if word.at.end - start <= max_chars {
+            let again = inside.get(&old.hash).is_some_and(|n| *n > 1);
+            let fits = word.at.end.saturating_sub(start) <= max_chars;
+            if start >= word.at.start || fits && !again {
                 break;
             }
-            first += 1;
             if let Some(n) = inside.get_mut(&old.hash) {
                 *n -= 1;
                 if *n == 0 {
-                    sum -= old_weight;
+                    sum -= old.weight;
                 }
             }
+            firsts.next();
         }
         // Strictly more, beyond rounding: of equals the first.
         if sum > best.0 + 1e-9 {

@@ -9,13 +9,35 @@
 //! [`words()`] only nominate what is worth compressing, and find the passage that people are
 //! shown ([`excerpt()`]).
 
+mod bytes;
+mod codebook;
+mod counts;
 mod deflate;
+mod density;
 mod excerpt;
+mod parse;
+mod range;
+mod shared;
+mod spelling;
+mod tokens;
+mod word_coder;
 mod words;
+mod zstd;
 
+pub use bytes::{BYTES_SEEN, ByteCoder};
+pub use codebook::{Lexicon, Vocabulary};
+pub use counts::{
+    COUNTED_BYTES, COUNTED_WORDS, LAMBDA, WordCounts, WordModel, word_counts, word_gain_bits, word_gain_of,
+};
 pub use deflate::{Deflate, PRIMER, WINDOW};
-pub use excerpt::{excerpt, excerpt_by};
+pub use density::{DENSITY_MIN, DENSITY_SEEN, density};
+pub use excerpt::{excerpt, excerpt_by, passage};
+pub use parse::{LzText, PARSED_BYTES};
+pub use shared::{PLACES, SharedWord, shared_passage, shared_wording};
+pub use tokens::{Kind, PIECE_BYTES, RUN_BYTES, Token, WORD_BYTES, each_token, fold, tokens, word_hash};
+pub use word_coder::{CodeError, WordCoder};
 pub use words::{Word, common_words, shared_words, words};
+pub use zstd::{ZSTD_SEEN, Zstd};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -29,19 +51,15 @@ pub trait Coder: Send + Sync {
     /// C(X): the length of `x` alone.
     fn bits(&self, x: &[u8]) -> f64;
 
-    /// C(X|Y) = C(YX) − C(Y), when C(Y) is known already as `y_bits`.
-    ///
-    /// What the coder sees of a long `y` is its newest part: the last [`Coder::window`] bytes.
-    /// `y_bits` must be the length of just that part.
-    fn bits_after(&self, x: &[u8], y: &[u8], y_bits: f64) -> f64;
+    /// C(X|Y): the length of `x` for one who has `y`.
+    fn bits_given(&self, x: &[u8], y: &[u8]) -> f64;
 
-    /// How many bytes of Y the coder can see.
+    /// How many bytes of Y the coder can see at most; which ones, each coder says.
     fn window(&self) -> usize;
 
-    /// C(X|Y) = C(YX) − C(Y).
-    fn bits_given(&self, x: &[u8], y: &[u8]) -> f64 {
-        let seen = newest(y, self.window());
-        self.bits_after(x, seen, self.bits(seen))
+    /// C(X|Y), when C(Y) of the newest [`Coder::window`] bytes of `y` is known already.
+    fn bits_after(&self, x: &[u8], y: &[u8], _y_bits: f64) -> f64 {
+        self.bits_given(x, y)
     }
 
     /// Everything the metrics are made of, for one pair.

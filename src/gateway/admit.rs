@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 
+use crate::authenticate::Finding;
 use crate::config::Config;
 use crate::keys::SignatureError;
 use crate::mail::{self, Command, Header, Ignored, NoPost, Post, Reading, Submission};
@@ -86,6 +87,8 @@ impl Refused {
             Refused::UnknownCommand(_) => Reply::no_such_address(text),
             Refused::Signature(_) | Refused::NoKey(_) => Reply::wrong_signature(text),
             Refused::Policy(Refusal::TooFast { .. }) => Reply::too_fast(text),
+            // RFC 7372 has no code for it; RFC 3463: 4.4.3, directory server failure.
+            Refused::Policy(Refusal::NotKnownYet { .. }) => Reply::new(451, 4, 3, text),
             Refused::Policy(_)
             | Refused::KeyExchange
             | Refused::Removed(_)
@@ -97,7 +100,7 @@ impl Refused {
 
     /// Whether the same mail may be taken later: then even a relay is told to keep it.
     pub(super) fn is_temporary(&self) -> bool {
-        matches!(self, Refused::Policy(Refusal::TooFast { .. }))
+        matches!(self, Refused::Policy(Refusal::TooFast { .. } | Refusal::NotKnownYet { .. }))
     }
 }
 
@@ -171,6 +174,10 @@ pub(super) enum Content {
     Own,
     /// A person confirms, with this token, that posts may be published.
     Confirmation(String),
+    /// A report, to the envelope sender with this token, and what it says for certain.
+    Bounce(String, Option<mail::Bounce>),
+    /// A probe of the relay, with this token, came back.
+    Probe(String),
     /// A person wants no more mail; with the token, if there is one.
     Stop(Option<String>),
     /// A person uses a token for a message.
@@ -192,6 +199,9 @@ pub(super) struct Plan {
     pub(super) now: UnixTime,
     pub(super) header: Header,
     pub(super) authenticity: Authenticity,
+    /// The authenticity rests on signatures alone, which every copy of the mail has, too: all of these
+    /// have to be new with the author.
+    pub(super) once: Vec<String>,
     pub(super) content: Content,
     /// The mail as it is must not be kept: in some encoding there may be a key in transit in it.
     pub(super) may_hold_key: bool,
@@ -225,6 +235,7 @@ pub(super) fn plan(
     own: &[Address],
     blocks: &[Block],
     arrival: Arrival,
+    finding: Finding,
     now: UnixTime,
 ) -> Plan {
     let limits = Limits { max_body: config.smtp.max_message, ..Limits::default() };
@@ -238,10 +249,11 @@ pub(super) fn plan(
             loop_marker: &config.gateway.hostname,
             limits,
             caps: mail::Caps::default(),
+            forwarded: config.policy.read_forwarded,
         };
         mail::extract(&arrival.raw, &reading)
     };
-    let authenticity = authenticity(config, &arrival);
+    let (authenticity, once) = authenticity(config, &arrival, &submission.header, finding);
     let content = content(config, own, blocks, &arrival, &authenticity, &submission, now, &limits);
     // Only what could not be read needs the search: what was read is known to be a key or none.
     let may_hold_key = match &content {
@@ -251,7 +263,7 @@ pub(super) fn plan(
         }
         _ => false,
     };
-    Plan { now, header: submission.header, authenticity, content, arrival, may_hold_key }
+    Plan { now, header: submission.header, authenticity, once, content, arrival, may_hold_key }
 }
 
 /// Whether the words of a key exchange (A5) stand in a mail, as they are, quoted-printable or in
@@ -303,14 +315,17 @@ fn content(
     if header.our_loop || header.from.as_ref().is_some_and(is_ours) {
         return Content::Own;
     }
+    if let Some(token) = super::origin::probe_token(config, arrival) {
+        return Content::Probe(token);
+    }
     if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::CONFIRM_TAG)) {
         if is_by_program(header, arrival) {
             return Content::Absorbed("only a person can confirm, and a program sent this");
         }
         return Content::Confirmation(token.to_owned());
     }
-    if tags.iter().any(|tag| tag.starts_with(super::people::BOUNCE_TAG)) {
-        return Content::Absorbed("a report about a mail of ours");
+    if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::BOUNCE_TAG)) {
+        return Content::Bounce(token.to_owned(), mail::read_bounce(&arrival.raw));
     }
     let refuse = |place: &str, why: Refused| {
         Content::Messages(Vec::new(), vec![NotTaken { place: place.to_owned(), why, bytes: None, id: None }])
@@ -505,7 +520,7 @@ fn bare(raw: &[u8]) -> mail::Found {
         bytes: raw.to_vec(),
         place: "the message".to_owned(),
         encoding: "binary".to_owned(),
-        read_as: mail::ReadAs { lines: mail::Lines::AsSent, appended: 0 },
+        read_as: mail::ReadAs::AS_SENT,
         alternatives: Vec::new(),
     }
 }
@@ -533,13 +548,25 @@ fn is_host(block: &Block, client: IpAddr) -> bool {
     matches!(block, Block::Host(host) if host.parse() == Ok(client))
 }
 
-/// What shows who wrote it. Only the ORIGINAL client counts, never the relay that handed the
-/// mail over: behind a mail server everything comes from loopback.
-fn authenticity(config: &Config, arrival: &Arrival) -> Authenticity {
-    match arrival.peer {
-        Some(client) if policy::is_trusted(Some(client), &config.smtp.trusted_networks) => {
-            Authenticity::TrustedNetwork { client }
+/// What shows who wrote it, and what has to be new if that is a signature alone. Only the ORIGINAL
+/// client counts, never the relay that handed the mail over: behind a mail server everything comes
+/// from loopback.
+fn authenticity(
+    config: &Config,
+    arrival: &Arrival,
+    header: &Header,
+    finding: Finding,
+) -> (Authenticity, Vec<String>) {
+    if let Some(client) = arrival.peer
+        && policy::is_trusted(Some(client), &config.smtp.trusted_networks)
+    {
+        return (Authenticity::TrustedNetwork { client }, Vec::new());
+    }
+    // What was found out is about one address: that of the author as it is read here.
+    match &header.from {
+        Some(from) if from.address.eq_ignore_ascii_case(&finding.author) => {
+            (finding.evidence.authenticity, finding.evidence.once)
         }
-        _ => Authenticity::Unknown,
+        _ => (Authenticity::Unknown, Vec::new()),
     }
 }

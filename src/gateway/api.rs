@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::reputation::Cause;
+
 /// One question of a verb to the gateway.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case")]
@@ -77,6 +79,12 @@ pub enum Request {
     },
     /// Figures of the whole gateway.
     Status,
+    /// A probe of the relay: does it remove forged Authentication-Results? Without a token a new one
+    /// is made, else it is said how that one is doing.
+    ProbeRelay {
+        /// The token of a probe that was sent.
+        token: Option<String>,
+    },
     /// A mail from `deliver`: the same door as SMTP. Allowed on the intake socket.
     Deliver {
         /// Envelope sender; `None` when unknown or null.
@@ -108,6 +116,23 @@ pub enum PeerAction {
     },
     /// List it: we may send to it, and it is never replaced by a learned contact.
     Pin {
+        /// Its CMR address.
+        address: String,
+    },
+    /// What moved its reputation.
+    History {
+        /// Its CMR address.
+        address: String,
+    },
+    /// Whose mail came back, people included.
+    Bounced,
+    /// Write to an address again whose mail came back.
+    Unsuppress {
+        /// The address.
+        address: String,
+    },
+    /// Forget it, and what is thought of it.
+    Forget {
         /// Its CMR address.
         address: String,
     },
@@ -347,6 +372,9 @@ pub struct ExplainedForward {
 pub struct Explained {
     /// Public id.
     pub id: String,
+    /// What is known about who wrote or brought it, as a sentence.
+    #[serde(default)]
+    pub authenticity: String,
     /// The decision in a sentence.
     pub verdict: String,
     /// Its reasons in order, with numbers.
@@ -378,6 +406,42 @@ pub struct PeerView {
     pub blocked: bool,
     /// Whether the operator pinned it.
     pub pinned: bool,
+    /// Mails in a row that came back because nobody is there.
+    #[serde(default)]
+    pub bounces: u32,
+    /// Since when nothing goes there because of that, RFC 3339, or empty.
+    #[serde(default)]
+    pub suppressed: String,
+}
+
+/// One element of [`PeerAction::History`]: what happened again and again within a day is one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReputationView {
+    /// The last time, RFC 3339.
+    pub time: String,
+    /// `gain`, `duplicate`, `junk`, `good` or `bad`.
+    pub cause: Cause,
+    /// How often.
+    pub number: u64,
+    /// How much the reputation moved.
+    pub change: f64,
+    /// What it was afterwards.
+    pub reputation: f64,
+}
+
+/// One element of [`PeerAction::Bounced`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BounceView {
+    /// Where our mail went.
+    pub address: String,
+    /// Mails in a row that came back because nobody is there.
+    pub bounces: u32,
+    /// The last of them, RFC 3339.
+    pub last: String,
+    /// What it said, such as `5.1.1`.
+    pub status: String,
+    /// Since when nothing goes there, RFC 3339, or empty.
+    pub suppressed: String,
 }
 
 /// One element of [`KeyAction::Show`].
@@ -465,6 +529,21 @@ pub struct Status {
     pub unsent: u64,
     /// Whether a daemon answered.
     pub daemon: bool,
+}
+
+/// Result of [`Request::ProbeRelay`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RelayProbe {
+    /// What names the probe.
+    pub token: String,
+    /// Where to send it, by way of the relay.
+    pub to: String,
+    /// The envelope's sender.
+    pub from: String,
+    /// The mail, base64.
+    pub mail: String,
+    /// `sent`; `waiting`: it has not come yet; `removed`, `kept`: what the relay did; `gone`.
+    pub state: String,
 }
 
 /// Result of [`Request::Deliver`] and [`Request::Receive`].

@@ -11,11 +11,9 @@ use serde::Serialize;
 use tokio::runtime;
 
 use super::api::{
-    Changed, Delivered, Failure, Found, KeyAction, PeerAction, Posted, QueueAction, RawMessage, Request,
-    Response, Status,
+    Changed, Delivered, Failure, Found, Posted, QueueAction, RawMessage, Request, Response, Status,
 };
 use super::{Gateway, clock, commit, people as names, read_blocks, view, write};
-use crate::keys::{Key, Scheme};
 use crate::mail;
 use crate::message::{Address, Hop, Message, MessageId};
 use crate::policy::{self, Authenticity, Block, Origin, Provenance};
@@ -26,17 +24,17 @@ use crate::store::blocks::BlockKind;
 use crate::store::counters::{self, Counter};
 use crate::store::messages::{self, Admitted, Kind, NewMessage, Stored};
 use crate::store::queue;
-use crate::store::{Erased, StoreError, What, asides, blocks, keys, peers, people};
+use crate::store::{Erased, StoreError, What, asides, blocks, peers, people};
 
 /// Most rows in one result.
-const ROWS: usize = 10_000;
+pub(super) const ROWS: usize = 10_000;
 
-const USAGE: u8 = 64;
-const BAD_DATA: u8 = 65;
-const UNAVAILABLE: u8 = 69;
+pub(super) const USAGE: u8 = 64;
+pub(super) const BAD_DATA: u8 = 65;
+pub(super) const UNAVAILABLE: u8 = 69;
 const TRY_LATER: u8 = 75;
 
-type Outcome<T> = Result<T, Failure>;
+pub(super) type Outcome<T> = Result<T, Failure>;
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
@@ -95,6 +93,7 @@ impl Gateway {
             Request::RemoveAuthor { author } => self.remove_author(&author),
             Request::Block { value, undo } => self.block(&value, undo),
             Request::Status => json(&self.status()?),
+            Request::ProbeRelay { token } => json(&self.probe_relay(token)?),
             Request::Deliver { sender, recipient, mail: text } => {
                 // On standard input lines end with LF; inside, mails have CRLF.
                 let raw = mail::lf_to_crlf(&decode(&text)?);
@@ -203,78 +202,6 @@ impl Gateway {
         Ok(Found { query_bytes: text.len(), candidates, micros, matches })
     }
 
-    fn peers(&self, action: PeerAction) -> Response {
-        let now = clock::now();
-        match action {
-            PeerAction::List => {
-                json(&self.store().read(peers::list)?.iter().map(view::peer).collect::<Vec<_>>())
-            }
-            PeerAction::Show { address: text } => {
-                let wanted = address(&text)?;
-                match self.store().read(|conn| peers::get(conn, &wanted))? {
-                    Some(peer) => json(&[view::peer(&peer)]),
-                    None => Err(fail(UNAVAILABLE, format!("{wanted} is not known as a peer"))),
-                }
-            }
-            PeerAction::Pin { address: text } => self.set_pinned(&text, true),
-            PeerAction::Unpin { address: text } => self.set_pinned(&text, false),
-            PeerAction::Block { address: text } => {
-                let blocked = address(&text)?;
-                self.store().write(move |tx| {
-                    peers::ensure(tx, &blocked, now)?;
-                    blocks::add(tx, BlockKind::Peer, blocked.as_bytes(), "by the operator", now)
-                })?;
-                self.read_blocks_again()?;
-                done(1, format!("{text} is blocked: nothing is taken from it, and nothing sent to it"))
-            }
-            PeerAction::Unblock { address: text } => {
-                let blocked = address(&text)?;
-                let changed =
-                    self.store().write(move |tx| blocks::remove(tx, BlockKind::Peer, blocked.as_bytes()))?;
-                self.read_blocks_again()?;
-                done(u64::from(changed), format!("{text} is no longer blocked"))
-            }
-        }
-    }
-
-    fn set_pinned(&self, text: &str, pinned: bool) -> Response {
-        let peer = address(text)?;
-        let now = clock::now();
-        self.store().write(move |tx| peers::set_pinned(tx, &peer, pinned, now))?;
-        let done_text = if pinned {
-            format!("{text} is pinned: messages may be sent there")
-        } else {
-            format!("{text} is no longer pinned")
-        };
-        done(1, done_text)
-    }
-
-    fn keys(&self, action: KeyAction) -> Response {
-        let now = clock::now();
-        match action {
-            KeyAction::Show => {
-                json(&self.store().read(keys::list)?.iter().map(view::key).collect::<Vec<_>>())
-            }
-            KeyAction::Set { address: text, hex, scheme } => {
-                let peer = address(&text)?;
-                let key = Key::from_hex(&hex).map_err(|error| fail(BAD_DATA, error.to_string()))?;
-                let scheme: Option<Scheme> = scheme
-                    .map(|name| name.parse())
-                    .transpose()
-                    .map_err(|_| fail(USAGE, "the schemes are hmac and sha256"))?;
-                let fingerprint = key.fingerprint();
-                let short = if key.is_short() { "; it is short: 16 bytes or more are wise" } else { "" };
-                self.store().write(move |tx| keys::set(tx, &peer, &key, scheme, now))?;
-                done(1, format!("a key is shared with {text}, fingerprint {fingerprint}{short}"))
-            }
-            KeyAction::Forget { address: text } => {
-                let peer = address(&text)?;
-                let changed = self.store().erase(move |tx| keys::forget(tx, &peer))?;
-                done(u64::from(changed), format!("no key is shared with {text} any more"))
-            }
-        }
-    }
-
     fn queue(&self, action: QueueAction) -> Response {
         let now = clock::now();
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
@@ -334,10 +261,11 @@ impl Gateway {
         let n = erased.removal.seqs.len();
         self.forget(&erased.removal.seqs);
         self.0.pool_mut().erase_author(&author);
-        let text = format!(
-            "{n} messages of {author} are erased here{}; to refuse new ones: cmr-mail block {author}",
-            left(&erased)
-        );
+        let what = match (n, erased.removal.asides) {
+            (0, 0) => format!("nothing of {author} is here: nothing was erased"),
+            _ => format!("{n} messages of {author} are erased here{}", left(&erased)),
+        };
+        let text = format!("{what}; to refuse new ones: cmr-mail block {author}");
         done(u64::try_from(n).unwrap_or(u64::MAX), text)
     }
 
@@ -366,11 +294,16 @@ impl Gateway {
             }
         })?;
         self.read_blocks_again()?;
-        let state = if undo { "is no longer refused" } else { "is refused from now on" };
+        let state = match (undo, changed) {
+            (false, true) => "is refused from now on",
+            (false, false) => "was refused already",
+            (true, true) => "is no longer refused",
+            (true, false) => "was not refused: nothing was changed",
+        };
         done(u64::from(changed), format!("{block} {state}"))
     }
 
-    fn read_blocks_again(&self) -> Outcome<()> {
+    pub(super) fn read_blocks_again(&self) -> Outcome<()> {
         let list = read_blocks(self.store())?;
         *write(&self.0.blocks) = Arc::new(list);
         Ok(())
@@ -424,6 +357,7 @@ impl Gateway {
         let admitted = match runtime::Handle::try_current() {
             Ok(handle) => handle.block_on(self.admit_counted(arrival, transport)),
             Err(_) => runtime::Builder::new_current_thread()
+                .enable_all()
                 .build()
                 .map_err(|error| fail(TRY_LATER, format!("no runtime: {error}")))?
                 .block_on(self.admit_counted(arrival, transport)),
@@ -436,16 +370,16 @@ impl Gateway {
     }
 }
 
-fn json<T: Serialize>(value: &T) -> Response {
+pub(super) fn json<T: Serialize>(value: &T) -> Response {
     serde_json::to_value(value)
         .map_err(|error| fail(UNAVAILABLE, format!("the result can't be written: {error}")))
 }
 
-fn done(changed: u64, done: String) -> Response {
+pub(super) fn done(changed: u64, done: String) -> Response {
     json(&Changed { changed, done })
 }
 
-fn fail(exit: u8, sentence: impl Into<String>) -> Failure {
+pub(super) fn fail(exit: u8, sentence: impl Into<String>) -> Failure {
     Failure { exit, sentence: sentence.into() }
 }
 
@@ -480,7 +414,7 @@ fn message_id(text: &str) -> Outcome<MessageId> {
 }
 
 /// A CMR address; a plain mail address means `mailto:`.
-fn address(text: &str) -> Outcome<Address> {
+pub(super) fn address(text: &str) -> Outcome<Address> {
     let text = text.trim();
     let whole =
         if text.contains('@') && !text.contains(':') { format!("mailto:{text}") } else { text.to_owned() };

@@ -10,7 +10,7 @@ use super::answers::{self, Mail};
 use super::commit::{self, Outcome, Part};
 use super::say::{Hit, Say};
 use super::tags::{Act, Ticket};
-use super::{Inner, clock, people as names, vote};
+use super::{Inner, clock, people as names, worth};
 use crate::config::Config;
 use crate::mail::{Header, Ignored};
 use crate::message::UnixTime;
@@ -130,7 +130,7 @@ impl Asking<'_> {
         };
         match ticket.act {
             Act::Good | Act::Bad => {
-                let counted = vote::vote(tx, &person, ticket.id, ticket.act == Act::Good, self.now)?;
+                let counted = worth::vote(tx, &person, ticket.id, ticket.act == Act::Good, self.now)?;
                 outcome.note = Some(match counted {
                     Ok(()) => "thank you; your vote counts".to_owned(),
                     Err(why) => format!("your vote does not count: {why}"),

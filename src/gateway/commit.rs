@@ -4,15 +4,19 @@
 //! It knows the store and the plan. It must never know transports or replies: it gives an
 //! [`Outcome`].
 
+use std::net::IpAddr;
+
 use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
-use super::{clock, commands, people as names};
+use super::{bounce, clock, commands, origin, people as names};
 use crate::config::Config;
 use crate::keys::{self, SignatureError};
 use crate::mail::Header;
 use crate::message::{Address, Hop, Message, MessageId, UnixTime};
+use crate::policy::reputation::Cause;
 use crate::policy::{self, Authenticity, Origin, Provenance, Refusal};
+use crate::receive::Arrival;
 use crate::store::asides::{self, NewAside, NewRaw};
 use crate::store::counters::{self, Counter};
 use crate::store::keys as stored_keys;
@@ -20,7 +24,7 @@ use crate::store::limits::{self, Counted};
 use crate::store::messages::{self, Admitted, Kind, NewMessage};
 use crate::store::people::{self, NewPerson, NewThread, Person};
 use crate::store::queue::{self, DeliveryKind, NewDelivery};
-use crate::store::{StoreError, peers};
+use crate::store::{StoreError, bounces, peers, reputation};
 
 /// What is kept aside, at most, in bytes; the oldest go first.
 const ASIDES_MAX: u64 = 256 << 20;
@@ -80,44 +84,65 @@ impl Plan {
     ) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
         let in_dialogue = self.is_in_dialogue();
-        let Plan { arrival, now, header, authenticity, content, may_hold_key } = self;
+        let Plan { arrival, now, header, authenticity, once, content, may_hold_key } = self;
         let via = transport.unwrap_or(arrival.via.as_str());
         let forget_after = now.saturating_add(config.pool.keep_raw);
         let whole = &arrival.raw;
+        let source = source(&arrival, via);
+        let signed = Signed::new(tx, &header, once)?;
+        let replayed = signed.as_ref().is_some_and(|it| it.seen);
         let mut seqs = Vec::new();
         let mut not_taken = Vec::new();
+        let mut authorised = false;
+        let asking = commands::Asking { config, header: &header, raw: whole, now };
         match content {
             Content::Absorbed(why) => outcome.note = Some(format!("{why}; nothing was stored")),
             Content::Own => {
                 counters::note(tx, Counter::CameBack)?;
                 outcome.note = Some("a mail of our own came back; nothing was stored".to_owned());
             }
+            Content::Bounce(token, report) => {
+                let what = bounce::reported(tx, &token, report.as_ref(), now)?;
+                outcome.note = Some(format!("{what}; nothing was stored"));
+            }
+            Content::Probe(token) => {
+                let known = origin::probed(tx, config, &token, whole, now)?;
+                let what = if known { "the probe came back" } else { "nobody waits for this probe" };
+                outcome.note = Some(what.to_owned());
+            }
             Content::Confirmation(token) => {
-                let mail = commands::Asking { config, header: &header, raw: whole, now };
-                mail.confirm(tx, &token, &mut outcome)?;
+                asking.confirm(tx, &token, &mut outcome)?;
+            }
+            Content::Stop(None) | Content::Errand(_) if replayed => {
+                outcome.note = Some("this mail was here before; nothing was done".to_owned());
             }
             Content::Stop(token) => {
                 let author = header.from.as_ref().filter(|_| authenticity.is_authenticated());
-                let mail = commands::Asking { config, header: &header, raw: whole, now };
-                mail.stop(tx, token.as_deref(), author.map(|from| from.address.as_str()), &mut outcome)?;
+                asking.stop(tx, token.as_deref(), author.map(|from| from.address.as_str()), &mut outcome)?;
+                authorised = outcome.refused.is_empty();
             }
             Content::Ticket(ticket) => {
-                let mail = commands::Asking { config, header: &header, raw: whole, now };
-                mail.ticket(tx, &ticket, &mut outcome)?;
+                asking.ticket(tx, &ticket, &mut outcome)?;
             }
             Content::Errand(errand) => {
-                let mail = commands::Asking { config, header: &header, raw: whole, now };
-                mail.errand(tx, *errand, &mut outcome)?;
+                asking.errand(tx, *errand, &mut outcome)?;
+                authorised = true;
             }
             Content::ForPostmaster => {
-                for_postmaster(tx, config, whole, via, now, forget_after, &mut outcome)?;
+                for_postmaster(tx, config, (whole, via, &source), now, forget_after, &mut outcome)?;
             }
             Content::Messages(candidates, rest) => {
                 not_taken = rest;
                 for candidate in candidates {
                     let author = header.from.as_ref().map(|from| from.address.as_str());
-                    let came =
-                        Came { received: arrival.received, now, via, authenticity: &authenticity, author };
+                    let came = Came {
+                        received: arrival.received,
+                        now,
+                        via,
+                        authenticity: &authenticity,
+                        author,
+                        replayed,
+                    };
                     match admit_message(tx, candidate, &came, &mut outcome)? {
                         Ok(Some(seq)) => seqs.push(seq),
                         Ok(None) => {}
@@ -126,8 +151,14 @@ impl Plan {
                 }
             }
             Content::Post(post) => {
-                let came =
-                    Came { received: arrival.received, now, via, authenticity: &authenticity, author: None };
+                let came = Came {
+                    received: arrival.received,
+                    now,
+                    via,
+                    authenticity: &authenticity,
+                    author: None,
+                    replayed,
+                };
                 match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
                     Ok(Some(seq)) => seqs.push(seq),
                     Ok(None) => {}
@@ -136,6 +167,9 @@ impl Plan {
                     }
                 }
             }
+        }
+        if let Some(signed) = signed.as_ref().filter(|_| authorised || !outcome.taken.is_empty()) {
+            signed.note(tx, now)?;
         }
         let author = header.from.as_ref().map(|from| people::canonical(&from.address));
         let author = author.and_then(|author| Address::new(format!("mailto:{author}")).ok());
@@ -167,6 +201,7 @@ impl Plan {
                     received: arrival.received,
                     via,
                     forget_after,
+                    source: &source,
                 };
                 asides::put(tx, &aside, ASIDES_MAX)?;
             }
@@ -184,6 +219,36 @@ struct Came<'a> {
     authenticity: &'a Authenticity,
     /// The mail address in From.
     author: Option<&'a str>,
+    /// A signature alone shows who wrote it, and it was here before: it may be a copy that somebody
+    /// else sends.
+    replayed: bool,
+}
+
+/// A mail that is believed for its signature alone: once.
+struct Signed {
+    author: String,
+    once: Vec<String>,
+    seen: bool,
+}
+
+impl Signed {
+    fn new(tx: &Connection, header: &Header, once: Vec<String>) -> Result<Option<Self>, StoreError> {
+        let Some(from) = header.from.as_ref().filter(|_| !once.is_empty()) else { return Ok(None) };
+        let author = from.address.to_ascii_lowercase();
+        let mut seen = false;
+        for one in &once {
+            seen |= limits::was_seen(tx, author.as_bytes(), one)?;
+        }
+        Ok(Some(Signed { author, once, seen }))
+    }
+
+    /// What it authorised was done.
+    fn note(&self, tx: &Connection, now: UnixTime) -> Result<(), StoreError> {
+        for one in &self.once {
+            limits::first_time(tx, self.author.as_bytes(), one, now)?;
+        }
+        Ok(())
+    }
 }
 
 /// A CMR message: verified, and stored unless it is known. `Ok(None)`: known.
@@ -234,6 +299,7 @@ fn admit_message(
     };
     // The mail's author is the neighbour itself, and is known for sure.
     let by_neighbour = came.authenticity.is_authenticated()
+        && !came.replayed
         && neighbour
             .mail_address()
             .is_some_and(|mailbox| came.author.is_some_and(|author| policy::same_mailbox(author, mailbox)));
@@ -250,17 +316,22 @@ fn admit_message(
     };
     let id = new.id();
     let bytes = new.message().body.len();
+    let knew = (verified || by_neighbour) && messages::holds(tx, id, &neighbour)?;
     match messages::admit(tx, &new)? {
         Admitted::New(seq) | Admitted::Conflict { seq, .. } => {
             peers::received(tx, &neighbour, bytes, came.now)?;
             if verified || by_neighbour {
                 peers::authenticated(tx, &neighbour, came.now)?;
+                bounces::forgive(tx, &neighbour)?;
             }
             outcome.taken.push(id);
             outcome.wakes_router = true;
             Ok(Ok(Some(seq)))
         }
         Admitted::Duplicate { .. } => {
+            if knew {
+                reputation::note(tx, &neighbour, Cause::Duplicate, 1.0, came.now)?;
+            }
             outcome.known.push(id);
             Ok(Ok(None))
         }
@@ -327,6 +398,11 @@ fn admit_post(
     new.held_until = (reached > came.now).then_some(reached);
     new.person = person.as_ref().map(|person| person.id);
     let id = new.id();
+    // Whoever never heard our 250 sends the same mail again, and that is the same post. Anything
+    // else under a signature that was here before is somebody's copy.
+    if came.replayed && !messages::is_known(tx, &new)? {
+        return Ok(Err(Refusal::Replayed.into()));
+    }
     match messages::admit(tx, &new)? {
         Admitted::New(seq) | Admitted::Conflict { seq, .. } => {
             if let Some(person) = person.as_ref().filter(|person| person.stopped_at.is_some()) {
@@ -334,6 +410,8 @@ fn admit_post(
             }
             limits::note(tx, Counted::Post, counted.as_bytes(), came.now)?;
             if let Some(person) = person {
+                // Whose mail came back is there after all.
+                bounces::forgive(tx, &new.author)?;
                 let thread = NewThread {
                     seq: Some(seq),
                     subject: header.subject.clone().unwrap_or_default(),
@@ -365,6 +443,9 @@ pub(super) fn person(
     name: &str,
     now: UnixTime,
 ) -> Result<Person, StoreError> {
+    if let Some(known) = people::by_address(tx, address)? {
+        return Ok(known);
+    }
     let token = |bytes: [u8; 16]| names::token(&bytes);
     let random = || clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")));
     let (token, confirm_token) = (token(random()?), token(random()?));
@@ -375,15 +456,23 @@ pub(super) fn person(
 fn for_postmaster(
     tx: &Connection,
     config: &Config,
-    raw: &[u8],
-    via: &str,
+    (raw, via, source): (&[u8], &str, &str),
     now: UnixTime,
     forget_after: UnixTime,
     outcome: &mut Outcome,
 ) -> Result<(), StoreError> {
     let reason = "for the postmaster";
-    let aside =
-        NewAside { reason, place: "the mail", raw, author: None, id: None, received: now, via, forget_after };
+    let aside = NewAside {
+        reason,
+        place: "the mail",
+        raw,
+        author: None,
+        id: None,
+        received: now,
+        via,
+        forget_after,
+        source,
+    };
     let Some(id) = asides::put(tx, &aside, ASIDES_MAX)? else {
         return Err(StoreError::Full(
             "a mail for the postmaster is larger than all that may be kept aside".to_owned(),
@@ -424,6 +513,22 @@ pub(super) fn notice(
     };
     queue::enqueue(tx, &delivery, now)?;
     Ok(())
+}
+
+/// Where an arrival came from, as far as nobody can make it up: the network of the original client
+/// (/24, /48), else the transport.
+fn source(arrival: &Arrival, via: &str) -> String {
+    match arrival.peer.map(|ip| ip.to_canonical()) {
+        Some(IpAddr::V4(ip)) => {
+            let [a, b, c, _] = ip.octets();
+            format!("{a}.{b}.{c}.0/24")
+        }
+        Some(IpAddr::V6(ip)) => {
+            let [a, b, c, ..] = ip.segments();
+            format!("{a:x}:{b:x}:{c:x}::/48")
+        }
+        None => via.to_owned(),
+    }
 }
 
 /// What shares a limit of parallel deliveries: the domain.

@@ -9,12 +9,16 @@ mod admit;
 mod answers;
 pub mod api;
 mod ask;
+mod bounce;
 pub mod clock;
 mod commands;
 mod commit;
+mod contacts;
 pub mod control;
 pub mod lock;
+pub mod origin;
 mod outgoing;
+mod pace;
 pub mod people;
 mod reply;
 mod route;
@@ -22,11 +26,12 @@ mod say;
 pub mod sender;
 mod tags;
 mod view;
-mod vote;
 mod words;
+pub mod worth;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -36,6 +41,7 @@ use tracing::{error, info, warn};
 
 pub use outgoing::{Composed, Outgoing};
 
+use crate::authenticate::Authenticator;
 use crate::config::Config;
 use crate::message::Address;
 use crate::policy::Block;
@@ -50,7 +56,7 @@ use crate::store::{self, Store, StoreError, blocks, messages, peers, queue};
 const LONG_MAIL: usize = 128 << 10;
 
 /// The routing thread's nice value: it gives way to the threads that receive and commit.
-const ROUTER_NICE: i32 = 5;
+const ROUTER_NICE: i32 = 10;
 
 /// How often expired things are forgotten.
 const TIDY: Duration = Duration::from_secs(600);
@@ -85,6 +91,10 @@ struct Inner {
     /// Our own addresses, one per transport.
     own: Vec<Address>,
     blocks: RwLock<Arc<Vec<Block>>>,
+    /// Asks the DNS who wrote a mail; none if the configuration does not want that.
+    authenticator: Option<Authenticator>,
+    /// How often something came in that waits for the router.
+    accepted: AtomicU64,
     /// Whether the router is to look for work, or to end.
     signal: Mutex<Signal>,
     signalled: Condvar,
@@ -159,6 +169,8 @@ impl Gateway {
             unevicted: Mutex::default(),
             own,
             blocks: RwLock::new(Arc::new(blocks)),
+            authenticator: origin::authenticator(config),
+            accepted: AtomicU64::new(0),
             signal: Mutex::new(Signal { work: true, stop: false }),
             signalled: Condvar::new(),
             queued: Arc::new(Notify::new()),
@@ -235,9 +247,10 @@ impl Gateway {
         let blocks = Arc::clone(&read(&self.0.blocks));
         let now = clock::now();
         let via = arrival.via;
+        let finding = self.examine(&config, &arrival).await;
         let plan = if arrival.raw.len() > LONG_MAIL {
             let (config, inner) = (Arc::clone(&config), Arc::clone(&self.0));
-            let work = move || admit::plan(&config, &inner.own, &blocks, arrival, now);
+            let work = move || admit::plan(&config, &inner.own, &blocks, arrival, finding, now);
             match tokio::task::spawn_blocking(work).await {
                 Ok(plan) => plan,
                 Err(failed) => {
@@ -246,7 +259,7 @@ impl Gateway {
                 }
             }
         } else {
-            admit::plan(&config, &self.0.own, &blocks, arrival, now)
+            admit::plan(&config, &self.0.own, &blocks, arrival, finding, now)
         };
         let plan = match self.looked_up(plan).await {
             Ok(plan) => plan,
@@ -341,8 +354,11 @@ impl Inner {
     }
 
     fn wake_router(&self) {
-        lock(&self.signal).work = true;
-        self.signalled.notify_all();
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        // Once is enough: a rush would otherwise wake a resting router thousands of times a second.
+        if !std::mem::replace(&mut lock(&self.signal).work, true) {
+            self.signalled.notify_all();
+        }
     }
 
     /// Whether an address is ours: the gateway's own ones, posting addresses and aliases.
@@ -361,10 +377,16 @@ impl Inner {
         }
         let mut tidied = Instant::now();
         loop {
+            let (began, before) = (Instant::now(), self.accepted.load(Ordering::Relaxed));
             let more = panic::catch_unwind(AssertUnwindSafe(|| self.route_batch(clock::now())));
+            let mut rest = Duration::ZERO;
             let wait = match more {
                 Ok(Ok(0)) => self.until_next_held(),
-                Ok(Ok(_)) => Duration::ZERO,
+                Ok(Ok(decided)) => {
+                    let accepted = self.accepted.load(Ordering::Relaxed).wrapping_sub(before);
+                    rest = pace::rest_after(began.elapsed(), accepted, decided as u64);
+                    Duration::ZERO
+                }
                 Ok(Err(failure)) => {
                     warn!(%failure, "routing waits for the database");
                     Duration::from_secs(1)
@@ -381,6 +403,11 @@ impl Inner {
                 }
             }
             let mut signal = lock(&self.signal);
+            if !rest.is_zero() {
+                // Only the end of the gateway cuts a rest short; work is why there is one.
+                let slept = self.signalled.wait_timeout_while(signal, rest, |signal| !signal.stop);
+                signal = slept.unwrap_or_else(PoisonError::into_inner).0;
+            }
             if !signal.stop && !signal.work && !wait.is_zero() {
                 let slept = self.signalled.wait_timeout(signal, wait);
                 signal = slept.unwrap_or_else(PoisonError::into_inner).0;

@@ -6,12 +6,13 @@
 
 use rusqlite::Connection;
 
-use super::{Gateway, clock, people as names, read, reply};
+use super::{Gateway, bounce, people as names, read, reply};
 use crate::config::Config;
 use crate::keys;
 use crate::mail::compose::{self, ComposeError, ForwardMail, NoticeMail, Robot};
 use crate::message::Hop;
 use crate::policy::Block;
+use crate::store::bounces::{self, Bounced};
 use crate::store::keys as stored_keys;
 use crate::store::messages;
 use crate::store::queue::{Delivery, DeliveryKind};
@@ -52,6 +53,9 @@ impl Gateway {
             if let Err(no) = Block::check(&read(&self.0.blocks), &delivery.to) {
                 return Ok(Composed::Gone(no.to_string()));
             }
+            if let Some(no) = bounces::get(conn, &delivery.to)?.and_then(|it| suppressed(&it)) {
+                return Ok(Composed::Gone(no));
+            }
             let mail = match delivery.kind {
                 DeliveryKind::Forward => forward(conn, &config, delivery, recipient)?,
                 DeliveryKind::Answer | DeliveryKind::LaterMatch => reply::mail(conn, &config, delivery)?,
@@ -70,6 +74,19 @@ impl Gateway {
     }
 }
 
+/// Why nothing goes to an address whose mail came back.
+pub(super) fn suppressed(bounced: &Bounced) -> Option<String> {
+    let since = bounced.suppressed?;
+    Some(format!(
+        "{} mails to it came back ({}), and nothing goes there since {}; to try again: cmr-mail peers \
+         unsuppress {}",
+        bounced.failures,
+        bounced.status,
+        since.rfc3339(),
+        bounced.address
+    ))
+}
+
 /// What was made of a delivery.
 pub(super) enum Made {
     Mail(Result<Vec<u8>, ComposeError>),
@@ -78,11 +95,11 @@ pub(super) enum Made {
 
 /// `cmr+bounce-NUMBER-CHECK@host`: a report that comes back names its delivery.
 fn bounce_address(config: &Config, delivery: &Delivery) -> String {
-    let check = names::token(&clock::digest(Some(&delivery.message_id), b"bounce"))
-        .chars()
-        .take(8)
-        .collect::<String>();
-    names::tagged(&config.gateway.mail_address, &format!("{}{}-{check}", names::BOUNCE_TAG, delivery.id))
+    // An address that our receiver takes: reports come to it.
+    let ours = |address: &&String| crate::mail::is_ours(&config.smtp.recipients, address);
+    let own = Some(&config.gateway.mail_address).filter(ours).or(config.smtp.recipients.first());
+    let address = own.unwrap_or(&config.gateway.mail_address);
+    names::tagged(address, &format!("{}{}", names::BOUNCE_TAG, bounce::token(delivery)))
 }
 
 pub(super) fn robot(config: &Config) -> Robot<'_> {

@@ -12,10 +12,13 @@ use std::time::Instant;
 use rusqlite::Connection;
 use tracing::{error, info, warn};
 
-use super::{Inner, answers, clock, commit::destination, lock, people as names, read};
+use super::{
+    Inner, answers, clock, commit::destination, lock, outgoing::suppressed, people as names, read, worth,
+};
 use crate::config::Config;
 use crate::mail;
 use crate::message::{Address, MessageId, UnixTime};
+use crate::policy::reputation::BAD;
 use crate::policy::{self, Block, Scope, Standing};
 use crate::pool::Entry;
 use crate::router::{self, Contact, Decision, Forward, Subject, Surroundings, What};
@@ -26,7 +29,7 @@ use crate::store::messages::{self, Kind, Stored, Waiting};
 use crate::store::peers::{self, Peer};
 use crate::store::people;
 use crate::store::queue::{self, DeliveryKind, Enqueued, NewDelivery};
-use crate::store::{StoreError, keys, meta};
+use crate::store::{StoreError, bounces, keys, meta, reputation};
 
 /// Decisions in one transaction, at most.
 const BATCH: usize = 32;
@@ -52,10 +55,14 @@ const QUEUE_MAX: u64 = 1 << 30;
 /// keys that were replaced.
 const PAST_KEPT: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
 
+/// How long a mail that came back counts against its address.
+const BOUNCES_KEPT: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
+
 /// A decision, with all that its transaction needs.
 struct Decided {
     stored: Stored,
     decision: Decision,
+    junk: bool,
 }
 
 /// What a transaction made of a decision.
@@ -67,7 +74,8 @@ enum Recorded {
 }
 
 impl Inner {
-    /// Routes up to [`BATCH`] messages that wait at `now`; gives how many there were.
+    /// Routes up to [`BATCH`] messages that wait at `now`; gives how many it took on, 0 if none
+    /// waits.
     ///
     /// # Errors
     /// The database can't be used. Nothing is lost: what was not committed still waits.
@@ -80,11 +88,13 @@ impl Inner {
         let most = config.routing.policy.contacts.saturating_add(IN_HEADERS);
         let peers = self.store.read(|conn| peers::contacts(conn, most))?;
         let mut decided = Vec::new();
+        let mut taken = 0;
         let started = Instant::now();
         for waits in &waiting {
             if started.elapsed() > BATCH_TIME {
                 break;
             }
+            taken += 1;
             match panic::catch_unwind(AssertUnwindSafe(|| self.decide_one(&config, &peers, *waits, now))) {
                 Ok(Ok(Some(one))) => decided.push(one),
                 Ok(Ok(None)) => {}
@@ -94,7 +104,7 @@ impl Inner {
             }
         }
         self.commit_decisions(&config, decided, now)?;
-        Ok(waiting.len())
+        Ok(taken)
     }
 
     /// Makes decisions durable, all in one transaction; if one of them is refused, one by one, so
@@ -187,7 +197,7 @@ impl Inner {
             let Some(text) = &stored.text else { return Ok(None) };
             let message = text.message()?;
             let around =
-                Around { inner: self, config, conn, peers: index(peers), failure: RefCell::new(None) };
+                Around { inner: self, config, conn, peers: index(peers), now, failure: RefCell::new(None) };
             let contacts = around.contacts(&message, stored.id);
             let subject = Subject {
                 message: &message,
@@ -198,7 +208,7 @@ impl Inner {
             let [a, b, c, d, e, f, g, h] = *stored.id.as_bytes();
             let seed = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
             let policy = &config.routing.policy;
-            let decision = router::decide(&subject, &self.pool(), &contacts, &around, policy, now, seed);
+            let mut decision = router::decide(&subject, &self.pool(), &contacts, &around, policy, now, seed);
             if let Some(failure) = around.failure.take() {
                 return Err(failure);
             }
@@ -224,7 +234,10 @@ impl Inner {
             unevicted.retain(|seq| *seq != stored.seq);
             unevicted.extend(evicted);
             drop(unevicted);
-            Ok(Some(Decided { stored, decision }))
+            let junk = worth::junk(&message.body);
+            let is_junk = junk.is_some();
+            decision.reasons.extend(junk);
+            Ok(Some(Decided { stored, decision, junk: is_junk }))
         })
     }
 
@@ -240,6 +253,7 @@ impl Inner {
             limits::forget(tx, now.saturating_sub(PAST_KEPT))?;
             limits::forget_seen(tx, now.saturating_sub(PAST_KEPT))?;
             queue::forget_finished(tx, now.saturating_sub(PAST_KEPT), AT_ONCE)?;
+            bounces::forget(tx, now.saturating_sub(BOUNCES_KEPT))?;
             people::forget_threads(tx, now.saturating_sub(PAST_KEPT))?;
             peers::forget_beyond(tx, PEERS_KEPT)?;
             Ok(())
@@ -266,6 +280,7 @@ struct Around<'a> {
     config: &'a Config,
     conn: &'a Connection,
     peers: HashMap<&'a Address, &'a Peer>,
+    now: UnixTime,
     /// The first question that the database did not answer: the decision is void then.
     failure: RefCell<Option<StoreError>>,
 }
@@ -276,7 +291,9 @@ impl Around<'_> {
         let mut known: Vec<&&Peer> =
             self.peers.values().filter(|peer| !message.hops.contains(&peer.address)).collect();
         known.sort_by(|a, b| {
-            let rank = |peer: &Peer| (peer.pinned || peer.listed, peer.credited_at.max(peer.last_seen));
+            let bad = |peer: &Peer| reputation::present(peer, self.now) <= BAD;
+            let rank =
+                |peer: &Peer| (peer.pinned || peer.listed, !bad(peer), peer.credited_at.max(peer.last_seen));
             rank(b).cmp(&rank(a)).then_with(|| a.address.cmp(&b.address))
         });
         let in_header = message.hops.addresses().filter_map(|address| self.peers.get(address));
@@ -321,6 +338,10 @@ impl Surroundings for Around<'_> {
         };
         // The whole list: a block of a host, or of an address by `block`, covers peers as well.
         Block::check(&read(&self.inner.blocks), address).map_err(|no| no.to_string())?;
+        let bounced = bounces::get(self.conn, address).map_err(|error| error.to_string())?;
+        if let Some(no) = bounced.as_ref().and_then(suppressed) {
+            return Err(no);
+        }
         let standing = Standing {
             listed: peer.is_some_and(|peer| peer.listed),
             pinned: peer.is_some_and(|peer| peer.pinned),
@@ -359,7 +380,7 @@ fn record(
     decided: &Decided,
     now: UnixTime,
 ) -> Result<Recorded, StoreError> {
-    let Decided { stored, decision } = decided;
+    let Decided { stored, decision, junk } = decided;
     // Published since it was read: it waits, and is decided on again as what it is now.
     let same = messages::head(tx, stored.seq)?.is_some_and(|present| present.scope == stored.scope);
     if !same || !messages::mark_routed(tx, stored.seq)? {
@@ -381,6 +402,7 @@ fn record(
     let detail = serde_json::to_value(&detail).map_err(|error| StoreError::Row(error.to_string()))?;
     let new = NewDecision { decided: now, verdict: &decision.verdict, detail: &detail, matches: &matches };
     decisions::record(tx, stored.seq, &new)?;
+    worth::routed(tx, stored, decision, *junk, now)?;
     let mut queued = 0;
     if queue::bytes(tx)? > QUEUE_MAX {
         warn!(id = %stored.id, "the queue is full: nothing is sent because of this message");
@@ -398,8 +420,9 @@ fn record(
             queued += usize::from(enqueue_forward(tx, config, stored, forward, now)?);
         }
     }
-    if stored.scope == Scope::Public {
-        for found in decision.matches.iter().filter(|found| found.ours) {
+    if stored.scope == Scope::Public && !junk {
+        // Whose question it is says its thread: its origin may be a person's own address.
+        for found in &decision.matches {
             if queued < most {
                 queued += usize::from(answers::later(tx, config, stored, found.seq, now)?);
             }

@@ -9,9 +9,10 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tracing::{info, warn};
 
-use super::{Composed, Gateway, clock, commit};
+use super::{Composed, Gateway, bounce, clock, commit};
 use crate::config::{self, Config, SecretError};
 use crate::message::UnixTime;
+use crate::policy::bounce::meaning;
 use crate::send::backoff::Schedule;
 use crate::send::mailto::{Login, Mailto, Smarthost, SmarthostError, Submission};
 use crate::send::outcome::{Outcome, Trouble};
@@ -139,7 +140,18 @@ impl House for Sender {
         end: &End,
         now: UnixTime,
     ) -> Result<(), StoreError> {
-        let End::GivenUp { reason, .. } = end else { return Ok(()) };
+        let reason = match end {
+            End::GivenUp { reason, .. } => reason,
+            // The next hop says at once what another server says in a report.
+            End::Refused { reply: Some(reply), .. } => {
+                if let Some(status) = reply.enhanced() {
+                    let said = meaning(status.class, status.subject, status.detail);
+                    bounce::failed(tx, delivery, said, &status.to_string(), now)?;
+                }
+                return Ok(());
+            }
+            End::Refused { reply: None, .. } => return Ok(()),
+        };
         if delivery.kind == DeliveryKind::Notice {
             return Ok(());
         }

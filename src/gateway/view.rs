@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use rusqlite::Connection;
 
 use super::api::{
-    AsideView, DeliveryView, Explained, ExplainedForward, ExplainedPeer, HopView, KeyView, MatchView,
-    PeerView, Shown,
+    AsideView, BounceView, DeliveryView, Explained, ExplainedForward, ExplainedPeer, HopView, KeyView,
+    MatchView, PeerView, ReputationView, Shown,
 };
 use super::commit::Outcome;
 use crate::distance;
@@ -18,10 +18,12 @@ use crate::message::UnixTime;
 use crate::router::{Decision, What};
 use crate::smtp::Reply;
 use crate::store::asides::Aside;
+use crate::store::bounces::Bounced;
 use crate::store::keys::StoredKey;
 use crate::store::messages::{self, Stored};
 use crate::store::peers::Peer;
 use crate::store::queue::{self, Delivery};
+use crate::store::reputation::Moved;
 use crate::store::{StoreError, decisions};
 
 /// Longest excerpt in a result, in characters.
@@ -121,7 +123,7 @@ pub(super) fn matched(
 
 /// The decision on a message, with what became of its deliveries.
 pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained, StoreError> {
-    let id = stored.id.to_string();
+    let (id, authenticity) = (stored.id.to_string(), stored.authenticity.to_string());
     let Some(found) = decisions::get(conn, stored.seq)? else {
         let verdict = match &stored.last_error {
             Some(error) => {
@@ -131,6 +133,7 @@ pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained,
         };
         return Ok(Explained {
             id,
+            authenticity,
             verdict,
             reasons: Vec::new(),
             peers: Vec::new(),
@@ -176,6 +179,7 @@ pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained,
     }
     Ok(Explained {
         id,
+        authenticity,
         verdict: found.verdict,
         reasons: decision.reasons,
         peers: decision
@@ -214,6 +218,8 @@ pub(super) fn peer(peer: &Peer) -> PeerView {
         last_seen: time(peer.last_seen),
         blocked: peer.blocked,
         pinned: peer.pinned || peer.listed,
+        bounces: 0,
+        suppressed: String::new(),
     }
 }
 
@@ -260,6 +266,30 @@ pub(super) fn aside(aside: &Aside) -> AsideView {
     }
 }
 
-fn time(time: Option<UnixTime>) -> String {
+pub(super) fn time(time: Option<UnixTime>) -> String {
     time.map_or_else(String::new, UnixTime::rfc3339)
+}
+
+impl From<&Moved> for ReputationView {
+    fn from(moved: &Moved) -> Self {
+        ReputationView {
+            time: moved.at.rfc3339(),
+            cause: moved.cause,
+            number: moved.number,
+            change: moved.change,
+            reputation: moved.value,
+        }
+    }
+}
+
+impl From<&Bounced> for BounceView {
+    fn from(bounced: &Bounced) -> Self {
+        BounceView {
+            address: bounced.address.to_string(),
+            bounces: bounced.failures,
+            last: bounced.last.rfc3339(),
+            status: bounced.status.clone(),
+            suppressed: time(bounced.suppressed),
+        }
+    }
 }

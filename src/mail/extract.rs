@@ -63,6 +63,16 @@ fn take_apart(raw: &[u8], reading: &Reading<'_>, submission: &mut Submission) ->
     let mut taken = Vec::new();
     for (number, (leaf, place)) in structure.leaves.iter().zip(&places).enumerate() {
         let encoded = raw.get(leaf.body.clone()).unwrap_or_default();
+        if leaf.kind == Kind::Mail {
+            let before = submission.messages.len() + submission.faults.len();
+            if reading.forwarded {
+                look_inside(encoded, place, reading, submission);
+            }
+            if submission.messages.len() + submission.faults.len() > before {
+                taken.push(number);
+            }
+            continue;
+        }
         match look_into(leaf, encoded, place, reading) {
             Some(Ok(found)) => submission.messages.push(found),
             Some(Err(reason)) => submission.faults.push(Fault { place: place.clone(), reason }),
@@ -75,7 +85,9 @@ fn take_apart(raw: &[u8], reading: &Reading<'_>, submission: &mut Submission) ->
         let reason = format!("a mail program has changed the CMR message in it beyond reading; {ADVICE}");
         submission.faults.push(Fault { place: "the body".to_owned(), reason });
     }
-    submission.ignored.append(&mut text.ignored);
+    if !text.leaves.iter().any(|leaf| taken.contains(leaf)) {
+        submission.ignored.append(&mut text.ignored);
+    }
     for (number, (leaf, place)) in structure.leaves.iter().zip(&places).enumerate() {
         let is_text =
             text.leaves.contains(&number) || (!leaf.attachment && leaf.name.is_none() && is_words(leaf));
@@ -97,13 +109,41 @@ fn take_apart(raw: &[u8], reading: &Reading<'_>, submission: &mut Submission) ->
     Ok(())
 }
 
+/// Takes the CMR messages out of a mail inside the mail. Its text is somebody's whom the sender
+/// only quotes: it is never a post. What returns to us, or reports about another mail, is left
+/// alone, and so is what can't be read for certain. The bounds on parts and depth were kept by the
+/// scan of the whole mail.
+fn look_inside(inner: &[u8], place: &str, reading: &Reading<'_>, submission: &mut Submission) {
+    let Ok(header) = Header::read(inner, reading) else { return };
+    if header.our_loop || header.is_dsn || header.is_mdn {
+        return;
+    }
+    let Ok(structure) = Structure::scan(inner, &reading.caps) else { return };
+    if structure::parse(inner).and_then(|mail| structure.agrees(&mail)).is_err() {
+        return;
+    }
+    for (leaf, within) in structure.leaves.iter().zip(places(&structure, &[])) {
+        let encoded = inner.get(leaf.body.clone()).unwrap_or_default();
+        let place = format!("{within} of the mail in {place}");
+        if leaf.kind == Kind::Mail {
+            look_inside(encoded, &place, reading, submission);
+            continue;
+        }
+        match look_into(leaf, encoded, &place, reading) {
+            Some(Ok(found)) => submission.messages.push(found),
+            Some(Err(reason)) => submission.faults.push(Fault { place, reason }),
+            None => {}
+        }
+    }
+}
+
 fn is_words(leaf: &Leaf) -> bool {
     matches!(leaf.kind, Kind::Plain | Kind::Html)
 }
 
 fn why_ignored(leaf: &Leaf) -> &'static str {
     match leaf.kind {
-        Kind::Mail => "mails inside a mail are not read",
+        Kind::Mail => "of mails inside a mail only CMR messages are taken",
         _ if leaf.media_type.ends_with("-signature") => "signatures of mails are not needed",
         _ => "only text and CMR messages are read",
     }
@@ -155,7 +195,7 @@ fn look_into(
                 .to_owned(),
         ));
     }
-    Some(match reading::read(&content, leaf.flowed.is_some(), &reading.limits) {
+    Some(match reading::read(&content, leaf.declared(), &reading.limits) {
         Ok(mut candidates) => {
             let (read_as, bytes) = candidates.remove(0);
             Ok(Found {

@@ -233,6 +233,7 @@ mod tests {
             loop_marker: "mx.example.org",
             limits: Limits::default(),
             caps: Caps::default(),
+            forwarded: true,
         };
         Header::read(header.as_bytes(), &reading).expect("a header")
     }

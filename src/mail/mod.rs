@@ -10,9 +10,12 @@ mod command;
 pub mod compose;
 mod extract;
 mod header;
+mod history;
 mod html;
 mod post;
 mod reading;
+mod report;
+mod results;
 mod robot;
 mod structure;
 mod text;
@@ -22,7 +25,9 @@ pub use command::{Command, command};
 pub use extract::extract;
 pub use header::{Header, Mailbox};
 pub use post::{NoPost, Post};
-pub use reading::{Lines, ReadAs, lf_to_crlf};
+pub use reading::{Change, Lines, ReadAs, lf_to_crlf};
+pub use report::{Bounce, Status, read_bounce};
+pub use results::{AuthResults, MethodResult, header_fields};
 pub(crate) use robot::is_own_message_id;
 pub use robot::{is_ours, may_autoreply, message_id, posting_tag};
 pub use structure::Caps;
@@ -48,6 +53,8 @@ pub struct Reading<'a> {
     pub limits: Limits,
     /// The bounds on a mail.
     pub caps: Caps,
+    /// Whether CMR messages are taken out of mails inside the mail (message/rfc822).
+    pub forwarded: bool,
 }
 
 /// What is in a mail.

@@ -44,6 +44,8 @@ pub enum NoPost {
     CutShort,
     /// The mail is encrypted.
     Encrypted,
+    /// Its text is HTML that is too large or too deeply nested to be read.
+    Html,
     /// No part of the mail is text.
     NoText,
     /// There is nothing in the mail but quotes or a signature.
@@ -63,6 +65,7 @@ impl fmt::Display for NoPost {
             NoPost::Encrypted => {
                 "the mail is encrypted, and what is posted here is public: please send it unencrypted if you want that"
             }
+            NoPost::Html => "its text is HTML that can't be read: please send plain text",
             NoPost::NoText => "the mail holds no text",
             NoPost::NothingNew => "the mail holds nothing but quoted text or a signature",
             NoPost::Empty => "the mail is empty",
@@ -90,18 +93,23 @@ pub(crate) fn find(
 ) -> Outcome {
     let mut outcome =
         Outcome { post: Err(NoPost::NoText), ignored: Vec::new(), leaves: Vec::new(), damaged: false };
-    let found = texts(structure, mail);
+    let (found, unreadable) = texts(structure, mail);
     outcome.leaves = found.iter().map(|text| text.leaf).collect();
     if is_encrypted(structure) {
         outcome.post = Err(NoPost::Encrypted);
         return outcome;
     }
     outcome.damaged = found.iter().any(|text| is_attempt(text.content.as_bytes()));
+    if outcome.damaged {
+        // It is a message or a fault, never a post.
+        outcome.post = Err(NoPost::Faults);
+        return outcome;
+    }
     let mut own = Vec::new();
     let (mut quoted, mut signature) = (0, 0);
     for text in &found {
         let words = own_words(unwrap_signed(to_lines(&clean(&text.content), text.flowed)));
-        quoted += words.quoted + text.quotes;
+        quoted += words.quoted;
         signature += words.signature;
         if !words.text.is_empty() {
             own.push(words.text);
@@ -128,6 +136,8 @@ pub(crate) fn find(
         let language =
             found.first().and_then(|text| text.language.clone()).or_else(|| header.content_language.clone());
         Ok(Post { subject, text, language })
+    } else if unreadable {
+        Err(NoPost::Html)
     } else if found.is_empty() && structure.leaves.iter().any(|leaf| leaf.cut_short) {
         Err(NoPost::CutShort)
     } else if quoted > 0 || (is_reply && !found.is_empty()) {
@@ -151,38 +161,47 @@ struct Text {
     content: String,
     flowed: Option<bool>,
     language: Option<String>,
-    /// Quoted passages cut from HTML.
-    quotes: usize,
 }
 
-/// The parts that are the text of a mail: text/plain, or HTML if there is none or only blanks.
-fn texts(structure: &Structure, mail: &Message<'_>) -> Vec<Text> {
+/// The parts that are the text of a mail: text/plain, or HTML if there is none or a blank one;
+/// and whether there is HTML that can't be read.
+fn texts(structure: &Structure, mail: &Message<'_>) -> (Vec<Text>, bool) {
     let leaf_of = |id: &u32| -> Option<usize> {
         let part = mail.part(*id)?;
         leaf_parts(mail).position(|other| std::ptr::eq(other, part))
     };
-    let gather = |ids: &[u32], kind: Kind| -> Vec<Text> {
+    let mut unreadable = false;
+    let mut html_left = html::MOST_BYTES;
+    let mut gather = |ids: &[u32], kind: Kind| -> Vec<Text> {
         ids.iter()
             .filter_map(|id| {
                 let number = leaf_of(id)?;
                 let leaf =
                     structure.leaves.get(number).filter(|leaf| leaf.kind == kind && !leaf.cut_short)?;
-                let (content, quotes) = match &mail.part(*id)?.body {
-                    PartType::Text(text) => (text.to_string(), 0),
-                    PartType::Html(text) => html::to_text(text),
+                let content = match &mail.part(*id)?.body {
+                    PartType::Text(text) => text.to_string(),
+                    PartType::Html(text) => {
+                        // The bound is one on the whole mail.
+                        let within = html_left.checked_sub(text.len());
+                        html_left = within.unwrap_or(0);
+                        let text = within.and_then(|_| html::to_text(text));
+                        unreadable |= text.is_none();
+                        text?
+                    }
                     _ => return None,
                 };
                 let flowed = leaf.flowed.filter(|_| kind == Kind::Plain);
-                Some(Text { leaf: number, content, flowed, language: leaf.language.clone(), quotes })
+                Some(Text { leaf: number, content, flowed, language: leaf.language.clone() })
             })
             .collect()
     };
     let plain = gather(&mail.text_body, Kind::Plain);
-    if plain.iter().any(|text| !text.content.trim().is_empty()) {
-        return plain;
+    // A blank one beside HTML stands for it, also where a list added its footer as a part.
+    if !plain.is_empty() && plain.iter().all(|text| !text.content.trim().is_empty()) {
+        return (plain, false);
     }
     let html = gather(&mail.html_body, Kind::Html);
-    if html.is_empty() { plain } else { html }
+    (if html.is_empty() { plain } else { html }, unreadable)
 }
 
 /// RFC 3156 and RFC 8551. What says nothing about its kind may be enveloped as well.

@@ -6,6 +6,7 @@
 //! The scan comes first and bounds what mail-parser is given, because that has no bounds of its
 //! own on the number of parts.
 
+use super::reading::Declared;
 use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders, PartType};
 use std::ops::Range;
 
@@ -20,13 +21,22 @@ pub struct Caps {
     pub header_bytes: usize,
     /// The most fields of one header.
     pub header_fields: usize,
+    /// The most encoded words (RFC 2047) in one header.
+    pub encoded_words: usize,
     /// The most addresses in From, Sender, To and Cc together.
     pub addresses: usize,
 }
 
 impl Default for Caps {
     fn default() -> Self {
-        Caps { parts: 200, depth: 12, header_bytes: 256 << 10, header_fields: 1000, addresses: 1000 }
+        Caps {
+            parts: 200,
+            depth: 12,
+            header_bytes: 256 << 10,
+            header_fields: 1000,
+            encoded_words: 4000,
+            addresses: 1000,
+        }
     }
 }
 
@@ -43,6 +53,8 @@ pub(crate) enum StructureError {
     HeaderBytes(usize),
     #[error("a header in it has more than {0} fields")]
     HeaderFields(usize),
+    #[error("a header in it has more than {0} encoded words")]
+    EncodedWords(usize),
     #[error("it has more than {0} addresses")]
     Addresses(usize),
     #[error("it says that it has several parts, but the boundary between them is missing (byte {0})")]
@@ -87,11 +99,20 @@ pub(crate) struct Leaf {
     pub(crate) attachment: bool,
     /// `format=flowed` (RFC 3676), and whether `delsp=yes` with it.
     pub(crate) flowed: Option<bool>,
+    /// The character set, if one is declared that is not a part of UTF-8.
+    pub(crate) charset: Option<String>,
     /// `smime-type`, in lower case.
     pub(crate) smime_type: Option<String>,
     pub(crate) language: Option<String>,
     /// It stands in a multipart whose next boundary is missing: the mail was cut short.
     pub(crate) cut_short: bool,
+}
+
+impl Leaf {
+    /// How it says that its text is to be read.
+    pub(crate) fn declared(&self) -> Declared<'_> {
+        Declared { flowed: self.flowed, charset: self.charset.as_deref() }
+    }
 }
 
 /// The parts of a mail.
@@ -260,6 +281,9 @@ impl Scan<'_> {
                 .and_then(|part| part.content_disposition())
                 .is_some_and(|found| found.is_attachment()),
             flowed: flowed.then_some(delsp),
+            charset: attribute("charset")
+                .map(|name| name.trim().to_ascii_lowercase())
+                .filter(|name| !matches!(name.as_str(), "" | "utf-8" | "utf8" | "us-ascii" | "ascii")),
             smime_type: attribute("smime-type").map(str::to_ascii_lowercase),
             language: part.and_then(|part| {
                 part.content_language()
@@ -368,6 +392,9 @@ pub(crate) fn check_bounds(header: &[u8], caps: &Caps) -> Result<(), StructureEr
     }
     if field_lines(header).count() > caps.header_fields {
         return Err(StructureError::HeaderFields(caps.header_fields));
+    }
+    if header.windows(2).filter(|window| window == b"=?").count() > caps.encoded_words {
+        return Err(StructureError::EncodedWords(caps.encoded_words));
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! A person's words out of a text part: format=flowed undone, signature, quotes and the line
 //! above them cut, our tokens cut.
 
+use super::history;
+
 /// One line of a text and how deep it is quoted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
@@ -104,19 +106,19 @@ pub(crate) fn unwrap_signed(lines: Vec<Line>) -> Vec<Line> {
     kept
 }
 
-/// What the author wrote: without the signature, quotes, and the attribution above each quote.
+/// What the author wrote: without the signature, the history, quotes, and the attribution above
+/// each quote.
 pub(crate) fn own_words(lines: Vec<Line>) -> OwnWords {
-    let mut lines = unmark_from(lines);
+    let mut lines = join_wrapped(mark_bars(unmark_from(split_inline(lines))));
     let mut words = OwnWords::default();
-    if let Some(mark) = lines.iter().position(|line| line.depth == 0 && line.text == "-- ") {
-        words.signature = lines.iter().skip(mark + 1).filter(|line| line.depth == 0).count();
-        words.quoted += lines.iter().skip(mark + 1).filter(|line| line.depth > 0).count();
-        lines.truncate(mark);
-    }
-    if let Some(mark) = lines.iter().position(|line| line.depth == 0 && is_history_mark(&line.text)) {
-        words.quoted += lines.len() - mark;
-        lines.truncate(mark);
-    }
+    let end = own_end(&lines, &mut words);
+    lines.truncate(end);
+    // The rule that clients draw above a history.
+    while words.quoted > 0
+        && lines
+            .pop_if(|line| line.depth == 0 && (line.text.trim().is_empty() || is_rule(&line.text)))
+            .is_some()
+    {}
     let mut kept: Vec<&str> = Vec::new();
     let mut in_quote = false;
     for line in &lines {
@@ -143,6 +145,163 @@ pub(crate) fn own_words(lines: Vec<Line>) -> OwnWords {
     words
 }
 
+/// Where the author's part ends, because a signature, a footer or a history begins there; what
+/// follows is counted.
+fn own_end(lines: &[Line], words: &mut OwnWords) -> usize {
+    let mut end = None;
+    let mut in_history = false;
+    for (at, line) in lines.iter().enumerate() {
+        if line.depth > 0 {
+            words.quoted += usize::from(end.is_some());
+            continue;
+        }
+        // A history without marks; what stands above marked quotes is left to `drop_attribution`.
+        if !in_history && history_begins(lines, at) {
+            in_history = true;
+            end.get_or_insert(at);
+        }
+        let rest = lines.get(at..).unwrap_or_default();
+        if end.is_none() && (is_signature_mark(rest) || is_footer(rest)) {
+            end = Some(at);
+            // The mark itself is no line of it.
+            continue;
+        }
+        if end.is_none() && history::is_device_signature(&line.text) && is_below(lines, at) {
+            end = Some(at);
+        }
+        match end {
+            Some(_) if in_history => words.quoted += 1,
+            Some(_) => words.signature += usize::from(!line.text.trim().is_empty()),
+            None => {}
+        }
+    }
+    end.unwrap_or(lines.len())
+}
+
+/// Whether a history without quote marks begins at line `at`.
+fn history_begins(lines: &[Line], at: usize) -> bool {
+    if !lines.get(at).is_some_and(|line| history::may_begin(&line.text)) {
+        return false;
+    }
+    let open: Vec<&str> = lines
+        .iter()
+        .skip(at)
+        .take_while(|line| line.depth == 0)
+        .take(12)
+        .map(|line| line.text.as_str())
+        .collect();
+    if !history::begins(&open) {
+        return false;
+    }
+    // A mark or an attribution right above a marked quote belongs to that quote alone.
+    let block = open.iter().take_while(|line| !line.trim().is_empty()).count();
+    let next = lines.iter().skip(at + block).find(|line| line.depth > 0 || !line.text.trim().is_empty());
+    let paragraph = open.get(..block).unwrap_or_default();
+    let belongs = paragraph.last().is_some_and(|line| history::is_mark(line))
+        || history::attribution_start(paragraph).is_some();
+    !(belongs && next.is_some_and(|line| line.depth > 0))
+}
+
+/// `-- ` (RFC 3676, section 4.3); or the same without its space, as clients leave it that cut
+/// blanks at line ends, if no more follows it than a signature has.
+fn is_signature_mark(rest: &[Line]) -> bool {
+    const MOST: usize = 8;
+    let below = rest.iter().skip(1).take_while(|line| line.depth == 0);
+    let texts = below.filter(|line| !line.text.trim().is_empty()).take(MOST + 1);
+    match rest.first().map(|line| line.text.as_str()) {
+        Some("-- ") => true,
+        Some("--") => (1..=MOST).contains(&texts.count()),
+        _ => false,
+    }
+}
+
+/// A mailing list's footer: a rule, then a few lines that name the list or an address, then
+/// nothing.
+fn is_footer(rest: &[Line]) -> bool {
+    const MOST: usize = 10;
+    let names = |line: &Line| {
+        let text = line.text.to_lowercase();
+        ["mailing list", "unsubscribe", "http://", "https://"].iter().any(|word| text.contains(word))
+    };
+    if !rest.first().is_some_and(|line| is_rule(&line.text)) {
+        return false;
+    }
+    let texts = rest.iter().skip(1).filter(|line| !line.text.trim().is_empty());
+    let below: Vec<&Line> = texts.take(MOST + 1).collect();
+    (1..=MOST).contains(&below.len())
+        && below.iter().all(|line| line.depth == 0)
+        && below.iter().any(|line| names(line))
+}
+
+/// A line of ten or more of the same mark.
+fn is_rule(line: &str) -> bool {
+    let line = line.trim();
+    let mark = line.chars().next();
+    line.len() >= 10 && mark.is_some_and(|mark| "_-=~*#─".contains(mark) && line.chars().all(|c| c == mark))
+}
+
+/// Whether the line stands below a text and ends a paragraph.
+fn is_below(lines: &[Line], at: usize) -> bool {
+    let next = lines.get(at + 1);
+    let ends = next.is_none_or(|line| line.depth > 0 || line.text.trim().is_empty() || is_rule(&line.text));
+    ends && lines.iter().take(at).any(|line| !line.text.trim().is_empty())
+}
+
+/// Lines that s-nail quotes with ` |`, below its attribution of two lines.
+fn mark_bars(mut lines: Vec<Line>) -> Vec<Line> {
+    let mut above = "";
+    let mut starts = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        if line.depth == 0 && above.ends_with(" wrote in") && line.text.trim_end().ends_with(">:") {
+            starts.push(at + 1);
+        }
+        above = line.text.trim_end();
+    }
+    for start in starts {
+        for line in lines.iter_mut().skip(start).take_while(|line| line.text.starts_with(" |")) {
+            line.depth = 1;
+        }
+    }
+    lines
+}
+
+/// An attribution in the middle of a line, as Yahoo's web mailer writes it: the words before it
+/// and the history after it become lines of their own.
+fn split_inline(lines: Vec<Line>) -> Vec<Line> {
+    let mut split = Vec::with_capacity(lines.len());
+    for line in lines {
+        let parts = if line.depth == 0 { history::inline_attribution(&line.text) } else { None };
+        match parts {
+            Some(parts) => split.extend(parts.map(|text| Line { depth: 0, text: text.to_owned() })),
+            None => split.push(line),
+        }
+    }
+    split
+}
+
+/// Quoted lines that a client wrapped, so that their ends lost the quote mark: a line between
+/// quoted ones that goes on in the middle of a sentence.
+fn join_wrapped(mut lines: Vec<Line>) -> Vec<Line> {
+    let wrapped: Vec<usize> = lines
+        .windows(3)
+        .enumerate()
+        .filter_map(|(at, window)| {
+            let [above, line, below] = window else { return None };
+            let goes_on = above.depth > 0
+                && above.text.len() >= 60
+                && !above.text.trim_end().ends_with(['.', '?', '!', ':', ';']);
+            let continued = line.depth == 0 && line.text.starts_with(char::is_lowercase);
+            (goes_on && continued && below.depth > 0).then_some(at + 1)
+        })
+        .collect();
+    for at in wrapped {
+        if let Some(line) = lines.get_mut(at) {
+            line.depth = 1;
+        }
+    }
+    lines
+}
+
 /// `>From ` among unquoted lines was written `From ` and marked by a mail store or a client.
 fn unmark_from(mut lines: Vec<Line>) -> Vec<Line> {
     let depths: Vec<usize> = lines.iter().map(|line| line.depth).collect();
@@ -152,117 +311,35 @@ fn unmark_from(mut lines: Vec<Line>) -> Vec<Line> {
         if line.depth == 1 && alone && line.text.starts_with("From ") {
             line.depth = 0;
         }
+        // The end of an attribution that was wrapped after its address.
+        if line.depth == 1 && line.text.trim() == ":" {
+            *line = Line { depth: 0, text: ">:".to_owned() };
+        }
     }
     lines
-}
-
-/// The line that clients put above a whole mail that they quote without marks.
-fn is_history_mark(line: &str) -> bool {
-    const WORDS: [&str; 6] = [
-        "original message",
-        "ursprüngliche nachricht",
-        "message d'origine",
-        "mensaje original",
-        "messaggio originale",
-        "oprindelig meddelelse",
-    ];
-    let inner = line.trim().trim_matches('-').trim().to_lowercase();
-    line.trim().starts_with("--") && line.trim().ends_with("--") && WORDS.contains(&inner.as_str())
 }
 
 /// Takes the attribution (`On Monday Alice wrote:`) off the end of the lines kept so far, with
 /// the blank line that may follow it, and says how many lines it had.
 fn drop_attribution(kept: &mut Vec<&str>) -> usize {
+    // Two where the client's language and the author's differ.
+    let first = drop_one_attribution(kept);
+    if first == 0 { 0 } else { first + drop_one_attribution(kept) }
+}
+
+fn drop_one_attribution(kept: &mut Vec<&str>) -> usize {
     let blanks = kept.iter().rev().take_while(|line| line.is_empty()).count();
     let text = kept.len() - blanks;
-    // Wrapped attributions have two lines, seldom three.
-    let block = kept.iter().take(text).rev().take(3).take_while(|line| !line.is_empty()).count();
+    // Wrapped attributions have two lines, seldom more.
+    let block = kept.iter().take(text).rev().take(4).take_while(|line| !line.is_empty()).count();
     let paragraph: Vec<&str> = kept.iter().take(text).skip(text - block).copied().collect();
-    let Some(first) = attribution_start(&paragraph) else {
+    let mark = paragraph.last().filter(|line| history::is_mark(line)).map(|_| block - 1);
+    let Some(first) = mark.or_else(|| history::attribution_start(&paragraph)) else {
         return 0;
     };
     let dropped = block - first;
     kept.truncate(text - dropped);
     dropped
-}
-
-/// At which of these lines an attribution starts that ends with the last of them.
-fn attribution_start(paragraph: &[&str]) -> Option<usize> {
-    let last = paragraph.last()?.trim_end();
-    if is_too_long(paragraph) || !last.ends_with([':', '：']) {
-        return None;
-    }
-    // The shortest run of lines at the end that opens like one and says who or when; else the
-    // shortest that says who.
-    let run = |start: usize| paragraph.iter().skip(start).copied().collect::<Vec<_>>().join(" ");
-    let when = |text: &str| text.bytes().any(|byte| byte.is_ascii_digit()) || text.contains('@');
-    let opening = (0..paragraph.len()).rev().find(|start| {
-        let text = run(*start);
-        opens_attribution(&text) && (says_who(&text) || when(&text))
-    });
-    opening.or_else(|| {
-        (0..paragraph.len()).rev().find(|start| {
-            let text = run(*start);
-            says_who(&text) && (when(&text) || text.len() <= 80)
-        })
-    })
-}
-
-fn is_too_long(paragraph: &[&str]) -> bool {
-    paragraph.iter().map(|line| line.len()).sum::<usize>() > 400
-}
-
-/// How attributions begin in the languages of common clients.
-fn opens_attribution(text: &str) -> bool {
-    const OPENINGS: [&str; 16] = [
-        "On ",
-        "Am ",
-        "Le ",
-        "El ",
-        "Il ",
-        "Op ",
-        "Em ",
-        "Den ",
-        "W dniu ",
-        "Dne ",
-        "På ",
-        "Den ",
-        "Il giorno ",
-        "Quoting ",
-        "* ",
-        "В ",
-    ];
-    let text = text.trim_start();
-    OPENINGS.iter().any(|opening| text.starts_with(opening)) || text.starts_with(|c: char| c.is_ascii_digit())
-}
-
-/// Whether it says that somebody wrote.
-fn says_who(text: &str) -> bool {
-    const VERBS: [&str; 22] = [
-        "wrote",
-        "writes",
-        "schrieb",
-        "écrit",
-        "escribió",
-        "ha scritto",
-        "schreef",
-        "skrev",
-        "escreveu",
-        "napsal",
-        "napisał",
-        "pisze",
-        "kirjoitti",
-        "написал",
-        "пише",
-        "писал",
-        "写道",
-        "寫道",
-        "のメール",
-        "書きました",
-        "said",
-        "Quoting",
-    ];
-    VERBS.iter().any(|verb| text.contains(verb))
 }
 
 /// `text` with tags cut off our posting addresses: they are tokens, and whoever reads a token in
@@ -351,7 +428,8 @@ mod tests {
     fn quotes_attributions_and_signatures_are_cut() {
         for (text, wanted, quoted, signature) in [
             ("Hello\n-- \nMe\nMy street", "Hello", 0, 2),
-            ("Hello\n--\nno signature", "Hello\n--\nno signature", 0, 0),
+            ("Hello\n--\nMe", "Hello", 0, 1),
+            ("Hello\n--\n1\n2\n3\n4\n5\n6\n7\n8\n9", "Hello\n--\n1\n2\n3\n4\n5\n6\n7\n8\n9", 0, 0),
             ("Yes.\n\nOn Mon, Alice wrote:\n> What?\n> Really?\n", "Yes.", 3, 0),
             (
                 "Yes.\n\nOn Mon, 2 Nov 2026 at 10:00, Alice Example <\nalice@example.org> wrote:\n\n> What?\n",
@@ -369,6 +447,44 @@ mod tests {
             ("> See\n>From here\nmine", "mine", 2, 0),
             ("Top.\n\n-----Original Message-----\nFrom: Bob\nSubject: x\n\nold", "Top.", 5, 0),
             ("> only\n> quotes\n\n", "", 2, 0),
+            ("-----Original Message-----\n> old\n\nMine, below.", "Mine, below.", 2, 0),
+            (
+                "Top.\nSent from Yahoo Mail on Android\n \n  On Fri, Nov 27, 2026 at 2:20 PM, Bob<bob@example.org> wrote:   old\nold",
+                "Top.",
+                3,
+                1,
+            ),
+            (
+                "Yes.\n\nOn 2026-11-02 10:00, Bob wrote:\nLe 02.11.2026 10:00, Bob a \u{e9}crit :\n> old",
+                "Yes.",
+                3,
+                0,
+            ),
+            (
+                "Yes.\n\nSent from my iPhone\n\nOn Nov 2, 2026, at 10:00, Bob <bob@example.org> wrote:\n\nold",
+                "Yes.",
+                3,
+                1,
+            ),
+            (
+                "Yes.\n________________________________\nFrom: Bob\nSent: Monday\nTo: Ann\nSubject: x\n\nold",
+                "Yes.",
+                6,
+                0,
+            ),
+            ("Yes.\n\n____________________\nplanets mailing list\nhttp://example.org/planets", "Yes.", 0, 2),
+            (
+                "> a quoted line that a client wrapped at its end since it was too\nlong for it\n> and so on\nMine.",
+                "Mine.",
+                3,
+                0,
+            ),
+            (
+                "> a question that is as long as the one above and that ends well?\nyes, it does\n> and so on",
+                "yes, it does",
+                2,
+                0,
+            ),
             ("  \n\t\n", "", 0, 0),
         ] {
             let found = words(text, None);

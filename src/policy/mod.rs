@@ -7,15 +7,20 @@
 //! Every refusal is a [`Refusal`]: a sentence for the person who is refused, with what to do.
 
 mod block;
+pub mod bounce;
+mod evidence;
 pub mod human;
+pub mod junk;
 mod network;
 mod posting;
 mod rate;
 mod refusal;
+pub mod reputation;
 mod scope;
 mod sending;
 
 pub use block::Block;
+pub use evidence::{By, Ended, Evidence, Facts, SignatureFact, SpfFact, judge};
 pub use network::{is_globally_routable, is_trusted};
 pub use posting::{
     DKIM_MAX_AGE, DkimFacts, WhoMayPost, dkim_authorises, may_be_answered, may_post, same_mailbox,

@@ -25,7 +25,8 @@ pub const DKIM_MAX_AGE: Duration = Duration::from_secs(5 * 86_400);
 /// with or without `mailto:`, and whole domains as `@example.org`; case does not matter there.
 ///
 /// # Errors
-/// [`Refusal::NotOneMailbox`], [`Refusal::NotAuthenticated`] or [`Refusal::NotListed`].
+/// [`Refusal::NotOneMailbox`], [`Refusal::NotAuthenticated`] (or [`Refusal::NotKnownYet`]), or
+/// [`Refusal::NotListed`].
 pub fn may_post(
     who: WhoMayPost,
     listed: &[String],
@@ -39,7 +40,7 @@ pub fn may_post(
     // A listing is worth nothing without proof: anybody can write a From.
     if who != WhoMayPost::Anyone && !authenticity.is_authenticated() {
         one()?;
-        return Err(Refusal::NotAuthenticated { author: author.to_owned() });
+        return Err(not_authenticated(author, authenticity));
     }
     let mailbox = one()?;
     if who == WhoMayPost::Listed && !listed.iter().any(|entry| is_listed(entry, &mailbox)) {
@@ -63,7 +64,7 @@ pub fn may_be_answered(
         return Err(Refusal::NotOneMailbox { author: wanted.to_owned() });
     }
     if !authenticity.is_authenticated() {
-        return Err(Refusal::NotAuthenticated { author: wanted.to_owned() });
+        return Err(not_authenticated(wanted, authenticity));
     }
     if !same_mailbox(wanted, authenticated) {
         return Err(Refusal::OtherAddress {
@@ -125,6 +126,15 @@ pub fn dkim_authorises(author: &str, facts: &DkimFacts) -> Result<(), Refusal> {
         return Err(Refusal::Replayed);
     }
     Ok(())
+}
+
+fn not_authenticated(author: &str, authenticity: &Authenticity) -> Refusal {
+    let author = author.to_owned();
+    match authenticity {
+        Authenticity::Unproven { temporary: true, .. } => Refusal::NotKnownYet { author },
+        Authenticity::Unproven { why, .. } => Refusal::NotAuthenticated { author, why: why.clone() },
+        _ => Refusal::NotAuthenticated { author, why: String::new() },
+    }
 }
 
 /// The address, if it is one plain addr-spec.

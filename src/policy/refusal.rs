@@ -16,8 +16,16 @@ pub enum Refusal {
         author: String,
     },
     /// Nothing proves who wrote it.
-    #[error("nothing shows that this really comes from {}; mail is believed here if it comes from a network that the operator trusts, so ask the operator how you can post", shown(.author))]
+    #[error("nothing shows that this really comes from {}{}; send it through the mail server of your own provider, with our address in To, or ask the operator how you can post", shown(.author), because(.why))]
     NotAuthenticated {
+        /// Who it claims to be from.
+        author: String,
+        /// What was looked at, if anything was.
+        why: String,
+    },
+    /// Whether somebody wrote it can't be looked up at present.
+    #[error("the DNS did not answer, so nothing shows yet that this really comes from {}; please try again later", shown(.author))]
+    NotKnownYet {
         /// Who it claims to be from.
         author: String,
     },
@@ -141,6 +149,11 @@ pub enum Refusal {
         /// How many.
         sent: u32,
     },
+}
+
+/// What was looked at, in parentheses.
+fn because(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(" ({})", why.escape_debug()) }
 }
 
 /// Text from outside, safe in a mail, a log and on a terminal.

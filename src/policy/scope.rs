@@ -56,6 +56,13 @@ impl FromStr for Scope {
 pub enum Authenticity {
     /// Nothing does. A From field alone proves nothing.
     Unknown,
+    /// Nothing does, though it was looked for.
+    Unproven {
+        /// What was tried, and what came of it.
+        why: String,
+        /// The DNS did not answer: it may be known later.
+        temporary: bool,
+    },
     /// The original client is in a network whose users the operator vouches for.
     TrustedNetwork {
         /// That client.
@@ -73,6 +80,18 @@ pub enum Authenticity {
         /// The signing domain.
         domain: String,
     },
+    /// The author's domain lets the client send its mail (SPF, RFC 7208), as was looked up here.
+    Spf {
+        /// The domain of the envelope sender.
+        domain: String,
+    },
+    /// A listed sealer saw that the author's domain vouches for it, and sealed that (ARC, RFC 8617).
+    Arc {
+        /// The sealer's domain.
+        sealer: String,
+        /// What the sealer checked: `dkim`, `spf`.
+        method: String,
+    },
     /// A CMR signature under the key that we share with this neighbour.
     CmrKey {
         /// The neighbour.
@@ -86,7 +105,13 @@ impl Authenticity {
     /// Whether the author is known for sure.
     #[must_use]
     pub fn is_authenticated(&self) -> bool {
-        !matches!(self, Authenticity::Unknown)
+        !matches!(self, Authenticity::Unknown | Authenticity::Unproven { .. })
+    }
+
+    /// Whether it may be known later: the DNS did not answer.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Authenticity::Unproven { temporary: true, .. })
     }
 }
 
@@ -95,6 +120,9 @@ impl fmt::Display for Authenticity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Authenticity::Unknown => f.write_str("nothing shows who wrote it"),
+            Authenticity::Unproven { why, .. } => {
+                write!(f, "nothing shows who wrote it: {}", why.escape_debug())
+            }
             Authenticity::TrustedNetwork { client } => {
                 write!(f, "it came from {client}, which is in a trusted network")
             }
@@ -104,6 +132,13 @@ impl fmt::Display for Authenticity {
             }
             Authenticity::Dkim { domain } => {
                 write!(f, "it is signed by {} (DKIM)", domain.escape_debug())
+            }
+            Authenticity::Spf { domain } => {
+                write!(f, "{} lets that client send its mail (SPF)", domain.escape_debug())
+            }
+            Authenticity::Arc { sealer, method } => {
+                let (sealer, method) = (sealer.escape_debug(), method.escape_debug());
+                write!(f, "{sealer} saw it by {method} and sealed that (ARC)")
             }
             Authenticity::CmrKey { neighbour } => {
                 write!(f, "it is signed with the key that we share with {neighbour}")

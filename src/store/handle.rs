@@ -61,8 +61,8 @@ impl Default for Options {
             jobs: 1024,
             batch: 256,
             readers: 4,
-            wal_pages: 12_000,
-            wal_bytes: 64 << 20,
+            wal_pages: 24_000,
+            wal_bytes: 128 << 20,
             watch: None,
         }
     }

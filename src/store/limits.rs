@@ -29,6 +29,14 @@ words! {
         Vouch => "vouch",
         /// The one notice that says "slow down".
         SlowDown => "slow_down",
+        /// A vote of a person about a message.
+        Vote => "vote",
+        /// A vote of somebody of a domain about a peer.
+        VoteOfDomain => "vote_of_domain",
+        /// A vote about a peer.
+        VoteAbout => "vote_about",
+        /// A report about a mail that we never sent.
+        ForgedReport => "forged_report",
     }
 }
 
@@ -88,6 +96,15 @@ pub fn number_since(
 /// Those of any write.
 pub fn forget(tx: &Connection, before: UnixTime) -> Result<usize, StoreError> {
     Ok(tx.prepare_cached("DELETE FROM tally WHERE at < ?1")?.execute([before])?)
+}
+
+/// Whether this (author, Message-ID) was remembered by [`first_time`].
+///
+/// # Errors
+/// Those of any read.
+pub fn was_seen(conn: &Connection, author: &[u8], message_id: &str) -> Result<bool, StoreError> {
+    let hash = meta::salted(conn, &[b"mail seen", author, message_id.as_bytes()])?;
+    Ok(conn.prepare_cached("SELECT 1 FROM mail_seen WHERE hash = ?1")?.exists([hash])?)
 }
 
 /// Whether this (author, Message-ID) is new; it is remembered from now on. A signed mail

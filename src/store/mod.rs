@@ -22,6 +22,7 @@ mod writer;
 
 pub mod asides;
 pub mod blocks;
+pub mod bounces;
 pub mod counters;
 pub mod decisions;
 pub mod keys;
@@ -32,6 +33,7 @@ pub mod peers;
 pub mod people;
 pub mod queue;
 pub mod removal;
+pub mod reputation;
 
 pub use error::StoreError;
 pub use files::{FILE_NAME, prepare_dir};

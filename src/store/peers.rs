@@ -269,6 +269,19 @@ pub fn credit(tx: &Connection, address: &Address, now: UnixTime) -> Result<(), S
     Ok(())
 }
 
+/// Forgets a peer that shares no key. `false`: there was none.
+///
+/// # Errors
+/// Those of any write.
+pub fn forget(tx: &Connection, address: &Address) -> Result<bool, StoreError> {
+    let gone = tx
+        .prepare_cached(
+            "DELETE FROM peer WHERE address = ?1 AND NOT EXISTS (SELECT 1 FROM key WHERE key.peer = peer.id)",
+        )?
+        .execute([address])?;
+    Ok(gone > 0)
+}
+
 /// Forgets the unimportant peers with the oldest signs of life until at most `most` are left:
 /// those that are not pinned, listed, authenticated or blocked and share no key. Returns how
 /// many. A table that headers of strangers fill needs a bound.

@@ -89,6 +89,7 @@ pub fn remove_by_author(tx: &Connection, author: &Address, now: UnixTime) -> Res
             AND NOT EXISTS (SELECT 1 FROM peer WHERE peer.address = ?1 AND (pinned = 1 OR listed = 1))",
     )?
     .execute([author])?;
+    tx.prepare_cached("DELETE FROM bounce WHERE address = ?1")?.execute([author])?;
     tx.prepare_cached("DELETE FROM holder WHERE address = ?1")?.execute([author])?;
     tx.prepare_cached(
         "DELETE FROM peer WHERE address = ?1 AND pinned = 0 AND listed = 0

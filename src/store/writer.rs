@@ -3,7 +3,10 @@
 //! Jobs wait in a queue. The thread opens a transaction, runs what is there (each job in a
 //! savepoint of its own, so that a failing one is undone alone), commits once, and only then
 //! tells every waiter its result. Under load many jobs share one sync of the disk; a single job
-//! never waits for company.
+//! never waits for company. A batch takes in what waits already, and what comes for as long as the last commit
+//! took: on a slow disk that makes large batches, of which each sync serves many. On a fast one it
+//! leaves some clients for the next batch, so that they talk while this one is committed; if all
+//! were taken in, all would wait for the disk and then the disk for all.
 //!
 //! Crash argument: a waiter hears "done" only after COMMIT returned, and in WAL mode with
 //! synchronous=FULL that is after the log was synced. A crash before the sync loses the whole
@@ -15,6 +18,7 @@
 //! sender repeats, and the repeat is a duplicate.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -25,8 +29,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Boundary, Options, StoreError, files};
 
-/// A batch is closed after this time even if jobs keep coming, so that the first one of it does
-/// not wait for ever.
+/// A batch is closed after this time even if jobs keep coming, however slow the disk is: the first
+/// one of it waits.
 const BATCH_TIME: Duration = Duration::from_millis(100);
 /// How long a checkpoint may wait for readers to leave.
 const CHECKPOINT_WAIT: Duration = Duration::from_millis(250);
@@ -121,6 +125,8 @@ pub(super) struct Writer {
     /// When the log was last found too long.
     last_shrink: Option<Instant>,
     counters: std::sync::Arc<super::Counters>,
+    /// How long a batch takes in what comes while it runs: as long as the last commit took.
+    patience: Duration,
 }
 
 impl Writer {
@@ -140,6 +146,7 @@ impl Writer {
             scrub_due: false,
             last_shrink: None,
             counters,
+            patience: Duration::ZERO,
         }
     }
 
@@ -219,45 +226,43 @@ impl Writer {
             // now is kinder than one busy timeout after the other. All are taken out before
             // anyone is told: who comes after that gets a try of his own.
             let mut together = vec![first];
-            while after.is_none()
-                && let Ok(request) = self.requests.try_recv()
-            {
-                match request {
-                    Request::Job { job, .. } => together.push(job),
-                    other => after = Some(other),
-                }
-            }
+            together.extend(self.waiting(usize::MAX, &mut after).into_iter().map(|(job, _)| job));
             for job in together {
                 job.finish(Err(error.clone()));
             }
             return after;
         }
+        let mut ready = self.waiting(self.options.batch.saturating_sub(1), &mut after);
         let mut next = Some((first, first_scrubs));
         while let Some((mut job, scrubs)) = next {
             scrub |= scrubs;
             let verdict = self.in_savepoint(job.as_mut());
             waiting.push(job);
             if let Err(error) = verdict {
-                // The transaction is gone, and with it what the earlier jobs wrote.
+                // The transaction is gone, and with it what the earlier jobs wrote. Those that are
+                // still ready would find the same disk.
+                waiting.extend(ready.into_iter().map(|(job, _)| job));
                 self.abandon(waiting, &error);
-                return None;
+                return after;
             }
             self.at(Boundary::JobDone);
-            next = None;
-            if waiting.len() < self.options.batch && started.elapsed() < BATCH_TIME {
-                match self.requests.try_recv() {
-                    Ok(Request::Job { job, scrub }) => next = Some((job, scrub)),
-                    Ok(other) => after = Some(other),
-                    Err(_) => {}
-                }
+            next = ready.pop_front();
+            if next.is_none()
+                && after.is_none()
+                && waiting.len() < self.options.batch
+                && started.elapsed() < self.patience
+            {
+                next = self.waiting(1, &mut after).pop_front();
             }
         }
+        let executed = Instant::now();
         self.at(Boundary::BeforeCommit);
         if let Err(error) = self.commit() {
             self.abandon(waiting, &error);
             return after;
         }
         self.counters.committed(waiting.len());
+        self.patience = executed.elapsed().min(BATCH_TIME);
         self.at(Boundary::AfterCommit);
         if scrub {
             // Before the waiters hear "removed", so that it is true of the files as well.
@@ -269,6 +274,21 @@ impl Writer {
         self.at(Boundary::Delivered);
         self.bound_log();
         after
+    }
+
+    /// Takes out jobs that wait, up to `most`; another request ends it and goes into `after`.
+    fn waiting(&self, most: usize, after: &mut Option<Request>) -> VecDeque<(Box<dyn Job>, bool)> {
+        let mut jobs = VecDeque::new();
+        while jobs.len() < most
+            && after.is_none()
+            && let Ok(request) = self.requests.try_recv()
+        {
+            match request {
+                Request::Job { job, scrub } => jobs.push_back((job, scrub)),
+                other => *after = Some(other),
+            }
+        }
+        jobs
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {

@@ -16,6 +16,7 @@
 
 pub(crate) mod client;
 pub(crate) mod daemon;
+pub(crate) mod dns;
 pub(crate) mod messages;
 pub(crate) mod programs;
 pub(crate) mod scene;

@@ -3,6 +3,7 @@
 //! Looks and tries out; changes nothing. Every look has a deadline, so that a check of a broken
 //! machine ends, too.
 
+mod believed;
 mod expiry;
 mod files;
 mod net;
@@ -18,7 +19,8 @@ use crate::policy::WhoMayPost;
 /// Say what is wrong, and how to mend it
 ///
 /// Looks at the configuration, the database, certificates, the addresses to listen on, the
-/// smarthost and the name of this host. Changes nothing and sends nothing.
+/// smarthost, the name of this host, the name servers and what is known of the relay. Changes
+/// nothing, and sends nothing but the probe that you ask for.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,6 +30,10 @@ Examples:
 Exit codes: 0 nothing is wrong (there may be warnings), 78 the configuration or
 what it names is wrong, 69 something else is.")]
 pub(super) struct Args {
+    /// Send a mail with forged Authentication-Results by way of the relay at this address, and see
+    /// whether it removes them; needs a running daemon
+    #[arg(long, value_name = "HOST[:PORT]")]
+    probe_relay: Option<String>,
     #[command(flatten)]
     format: super::Format,
 }
@@ -88,7 +94,13 @@ struct Report {
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Outcome {
-    let report = report(context);
+    let report = match &args.probe_relay {
+        None => report(context),
+        Some(at) => {
+            let line = believed::probe(context, at)?;
+            Report { ok: line.state != State::Fail, lines: vec![line] }
+        }
+    };
     if args.format.json {
         out::json(&report)?;
     } else {
@@ -120,6 +132,8 @@ fn report(context: &Context) -> Report {
             lines.extend(net::listen(&config, running));
             lines.push(net::smarthost(&config));
             lines.push(net::own_name(&config));
+            lines.push(believed::dns(&config));
+            lines.extend(believed::relay(&config));
             lines
         }
         Err(error) => unusable(&error),
@@ -138,13 +152,14 @@ fn configuration(config: &Config) -> Vec<Line> {
     lines
 }
 
-/// What this version can't tell yet, an operator has to: who is believed about the author of a
-/// mail. A fresh configuration believes nobody.
+/// Whether there is nobody who is believed about the author of a mail.
 pub(super) fn nobody_can_post(config: &Config) -> Option<(&'static str, &'static str)> {
-    let nobody = config.policy.who_may_post != WhoMayPost::Anyone && config.smtp.trusted_networks.is_empty();
+    let nobody = config.policy.who_may_post != WhoMayPost::Anyone
+        && config.smtp.trusted_networks.is_empty()
+        && !config.authentication.verify;
     nobody.then_some((
         "no person can post by mail: nobody is believed about who wrote a mail",
-        "name the networks of your own users in [smtp] trusted_networks, or set [policy] who_may_post = \"anyone\"",
+        "set [authentication] verify = true, or name the networks of your own users in [smtp] trusted_networks",
     ))
 }
 

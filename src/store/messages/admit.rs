@@ -130,6 +130,14 @@ pub fn known(conn: &Connection, ids: &[(HopKey, TailHash)]) -> Result<Option<i64
     Ok(shared(conn, ids)?.into_iter().find(|hop| hop.same_tail).map(|hop| hop.seq))
 }
 
+/// Whether [`admit`] would take this message for one that is here already.
+///
+/// # Errors
+/// Those of any read.
+pub fn is_known(conn: &Connection, new: &NewMessage) -> Result<bool, StoreError> {
+    Ok(known(conn, &new.hop_ids)?.is_some())
+}
+
 /// The time of a post of `author` that came after `since` and whose time has the same decimals as
 /// `time`. These are made of a mail's Message-ID and text, so it is the same mail, sent again: of
 /// a mail without a usable date they are all that does not change. Looks at every post of the

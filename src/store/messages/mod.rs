@@ -15,7 +15,7 @@ use crate::message::{
 };
 use crate::policy::{Authenticity, Scope};
 
-pub use admit::{Admitted, NewMessage, admit, known, post_again};
+pub use admit::{Admitted, NewMessage, admit, is_known, known, post_again};
 pub use evict::{evict, forget_beyond, forget_expired};
 pub use progress::{
     Counts, FAILURES_MAX, Waiting, counts, mark_routed, next_held, next_unrouted, publish, publish_posts_of,

@@ -222,6 +222,7 @@ CREATE TABLE delivery (
     last_error  TEXT,
     created     INTEGER NOT NULL,
     finished    INTEGER,
+    bounced     INTEGER,
     CHECK ((state = 'leased') = (lease_until IS NOT NULL)),
     CHECK ((state IN ('sent', 'failed')) = (finished IS NOT NULL))
 ) STRICT;
@@ -261,11 +262,21 @@ CREATE TABLE aside (
     public_id    BLOB CHECK (public_id IS NULL OR length(public_id) = 8),
     received     INTEGER NOT NULL,
     via          TEXT NOT NULL,
-    forget_after INTEGER NOT NULL
+    forget_after INTEGER NOT NULL,
+    source       TEXT NOT NULL
 ) STRICT;
+CREATE INDEX aside_source ON aside (source, id);
 CREATE INDEX aside_forget ON aside (forget_after);
 -- Finds what is here already when a mail comes again.
 CREATE INDEX aside_length ON aside (length(raw));
+
+-- How many bytes of the asides came from where: the largest share gives way first, so that nobody
+-- can push out what others sent.
+CREATE TABLE aside_share (
+    source TEXT NOT NULL PRIMARY KEY,
+    bytes  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX aside_share_bytes ON aside_share (bytes);
 
 -- Whom the operator refuses.
 CREATE TABLE block (
@@ -275,6 +286,29 @@ CREATE TABLE block (
     created INTEGER NOT NULL,
     PRIMARY KEY (kind, value)
 ) STRICT, WITHOUT ROWID;
+
+-- Addresses that our mail came back from. failures: mails in a row that say that nobody is there.
+-- suppressed: since when nothing goes there.
+CREATE TABLE bounce (
+    address    BLOB NOT NULL PRIMARY KEY,
+    failures   INTEGER NOT NULL,
+    last       INTEGER NOT NULL,
+    status     TEXT NOT NULL,
+    suppressed INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- What moved the reputation of a peer, one row for each run of the same cause within a day: how
+-- often, how much, and what it was afterwards. Bounded for each peer.
+CREATE TABLE reputation (
+    id     INTEGER PRIMARY KEY,
+    peer   INTEGER NOT NULL REFERENCES peer (id) ON DELETE CASCADE,
+    at     INTEGER NOT NULL,
+    cause  TEXT NOT NULL CHECK (cause IN ('gain', 'duplicate', 'junk', 'good', 'bad')),
+    number INTEGER NOT NULL,
+    change REAL NOT NULL,
+    value  REAL NOT NULL
+) STRICT;
+CREATE INDEX reputation_peer ON reputation (peer, id);
 
 -- Salted hashes of (author, Message-ID): a signed mail authorises once.
 CREATE TABLE mail_seen (
@@ -309,9 +343,14 @@ CREATE TRIGGER raw_mail_gone AFTER DELETE ON raw_mail BEGIN
     UPDATE total SET items = items - 1, bytes = bytes - length(OLD.raw) WHERE what = 'raw_mail';
 END;
 CREATE TRIGGER aside_added AFTER INSERT ON aside BEGIN
+    INSERT INTO aside_share (source, bytes) VALUES (NEW.source, length(NEW.raw))
+        ON CONFLICT (source) DO UPDATE SET bytes = bytes + excluded.bytes;
     UPDATE total SET items = items + 1, bytes = bytes + length(NEW.raw) WHERE what = 'aside';
 END;
 CREATE TRIGGER aside_gone AFTER DELETE ON aside BEGIN
+    UPDATE aside_share SET bytes = bytes - length(OLD.raw) WHERE source = OLD.source;
+    DELETE FROM aside_share WHERE source = OLD.source AND bytes <= 0
+        AND NOT EXISTS (SELECT 1 FROM aside WHERE source = OLD.source);
     UPDATE total SET items = items - 1, bytes = bytes - length(OLD.raw) WHERE what = 'aside';
 END;
 CREATE TRIGGER delivery_added AFTER INSERT ON delivery BEGIN

@@ -153,6 +153,7 @@ CREATE TABLE delivery (
     last_error  TEXT,
     created     INTEGER NOT NULL,
     finished    INTEGER,
+    bounced     INTEGER,
     CHECK ((state = 'leased') = (lease_until IS NOT NULL)),
     CHECK ((state IN ('sent', 'failed')) = (finished IS NOT NULL))
 ) STRICT;
@@ -180,8 +181,13 @@ CREATE TABLE aside (
     public_id    BLOB CHECK (public_id IS NULL OR length(public_id) = 8),
     received     INTEGER NOT NULL,
     via          TEXT NOT NULL,
-    forget_after INTEGER NOT NULL
+    forget_after INTEGER NOT NULL,
+    source       TEXT NOT NULL
 ) STRICT;
+CREATE TABLE aside_share (
+    source TEXT NOT NULL PRIMARY KEY,
+    bytes  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE block (
     kind    TEXT NOT NULL CHECK (kind IN ('author', 'peer', 'host')),
     value   BLOB NOT NULL,
@@ -189,6 +195,22 @@ CREATE TABLE block (
     created INTEGER NOT NULL,
     PRIMARY KEY (kind, value)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE bounce (
+    address    BLOB NOT NULL PRIMARY KEY,
+    failures   INTEGER NOT NULL,
+    last       INTEGER NOT NULL,
+    status     TEXT NOT NULL,
+    suppressed INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE TABLE reputation (
+    id     INTEGER PRIMARY KEY,
+    peer   INTEGER NOT NULL REFERENCES peer (id) ON DELETE CASCADE,
+    at     INTEGER NOT NULL,
+    cause  TEXT NOT NULL CHECK (cause IN ('gain', 'duplicate', 'junk', 'good', 'bad')),
+    number INTEGER NOT NULL,
+    change REAL NOT NULL,
+    value  REAL NOT NULL
+) STRICT;
 CREATE TABLE mail_seen (
     hash BLOB NOT NULL PRIMARY KEY CHECK (length(hash) = 32),
     seen INTEGER NOT NULL
@@ -201,7 +223,7 @@ CREATE TABLE tally (
     number INTEGER NOT NULL
 ) STRICT;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'67179f0da09b96efc8caffaa16f2935009f5cdfcf18c8d089d62f123dc3f4d42');
+INSERT INTO "meta" VALUES ('salt', x'03af07c5bcae40bcb405bfd4a1a6ac9bdbdb8f66cc56c1613b6ee0ede2f15100');
 INSERT INTO "total" VALUES ('aside', 1, 1);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
@@ -225,11 +247,14 @@ INSERT INTO "peer" VALUES (1, x'62', 1, NULL, 0, 0, -0.25, NULL, 0, 0, NULL, NUL
 INSERT INTO "key" VALUES (1, 1, 'current', 'hmac', 0, 'hkdf', x'6b', 'dh', 1, NULL);
 INSERT INTO "exchange" VALUES (1, 1, 'dh', 'asked', 'sent', NULL, NULL, 1, 0, NULL, 1, 2);
 INSERT INTO "thread" VALUES (1, 1, 1, NULL, '[]', 'Re: it''s', NULL, '[]', 1, 1, 2);
-INSERT INTO "delivery" VALUES (1, 'answer', 1, 1, x'63', 'mailto', 'b', '2023/11/14 00:00:00.5', '<1@b>', NULL, 'why', 'ready', 0, 1, NULL, NULL, 1, NULL);
+INSERT INTO "delivery" VALUES (1, 'answer', 1, 1, x'63', 'mailto', 'b', '2023/11/14 00:00:00.5', '<1@b>', NULL, 'why', 'ready', 0, 1, NULL, NULL, 1, NULL, NULL);
 INSERT INTO "decision" VALUES (1, 1, 'routed', '{}');
 INSERT INTO "match" VALUES (1, 2, 0, 1.5, 2.5, 3.0);
-INSERT INTO "aside" VALUES (1, 'r', 'p', x'64', NULL, NULL, 1, 'smtp', 2);
+INSERT INTO "aside" VALUES (1, 'r', 'p', x'64', NULL, NULL, 1, 'smtp', 2, 'smtp');
+INSERT INTO "aside_share" VALUES ('smtp', 1);
 INSERT INTO "block" VALUES ('host', x'65', 'r', 1);
+INSERT INTO "bounce" VALUES (x'66', 1, 2, '5.1.1', NULL);
+INSERT INTO "reputation" VALUES (1, 1, 1, 'gain', 1, 0.5, 0.5);
 INSERT INTO "mail_seen" VALUES (x'0000000000000000000000000000000000000000000000000000000000000000', 1);
 INSERT INTO "tally" VALUES (1, 'post', x'0000000000000000000000000000000000000000000000000000000000000000', 1, 1);
 CREATE INDEX raw_mail_forget ON raw_mail (forget_after);
@@ -261,8 +286,11 @@ CREATE INDEX delivery_leased ON delivery (destination, lease_until) WHERE state 
 CREATE INDEX delivery_finished ON delivery (finished) WHERE finished IS NOT NULL;
 CREATE INDEX delivery_thread ON delivery (thread) WHERE thread IS NOT NULL;
 CREATE INDEX match_other ON match (other);
+CREATE INDEX aside_source ON aside (source, id);
 CREATE INDEX aside_forget ON aside (forget_after);
 CREATE INDEX aside_length ON aside (length(raw));
+CREATE INDEX aside_share_bytes ON aside_share (bytes);
+CREATE INDEX reputation_peer ON reputation (peer, id);
 CREATE INDEX mail_seen_age ON mail_seen (seen);
 CREATE INDEX tally_window ON tally (kind, who, at, number);
 CREATE INDEX tally_age ON tally (at);
@@ -279,9 +307,14 @@ CREATE TRIGGER raw_mail_gone AFTER DELETE ON raw_mail BEGIN
     UPDATE total SET items = items - 1, bytes = bytes - length(OLD.raw) WHERE what = 'raw_mail';
 END;
 CREATE TRIGGER aside_added AFTER INSERT ON aside BEGIN
+    INSERT INTO aside_share (source, bytes) VALUES (NEW.source, length(NEW.raw))
+        ON CONFLICT (source) DO UPDATE SET bytes = bytes + excluded.bytes;
     UPDATE total SET items = items + 1, bytes = bytes + length(NEW.raw) WHERE what = 'aside';
 END;
 CREATE TRIGGER aside_gone AFTER DELETE ON aside BEGIN
+    UPDATE aside_share SET bytes = bytes - length(OLD.raw) WHERE source = OLD.source;
+    DELETE FROM aside_share WHERE source = OLD.source AND bytes <= 0
+        AND NOT EXISTS (SELECT 1 FROM aside WHERE source = OLD.source);
     UPDATE total SET items = items - 1, bytes = bytes - length(OLD.raw) WHERE what = 'aside';
 END;
 CREATE TRIGGER delivery_added AFTER INSERT ON delivery BEGIN

@@ -1,0 +1,205 @@
+//! Where a mail is from: what the DNS, its signatures and its relay say about its author, asked
+//! before the mail is judged; and the probe that shows whether a relay may be believed.
+//!
+//! It knows the configuration, the arrival and what a probe has shown. It must never know what is
+//! in a mail beyond its header.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::api::RelayProbe;
+use super::{Gateway, LONG_MAIL, clock, people as names};
+use crate::authenticate::{Authenticator, Finding, Question};
+use crate::config::Config;
+use crate::mail::{self, AuthResults};
+use crate::message::UnixTime;
+use crate::policy;
+use crate::receive::{Arrival, Via};
+use crate::store::{StoreError, meta};
+
+/// What begins the tag of the address that a probe is sent to.
+const PROBE_TAG: &str = "probe-";
+
+/// A probe is waited for this long.
+const PROBE_GOOD: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// Where the token of the present probe is kept.
+const PROBE: &str = "relay_probe";
+
+/// Where it is kept what the last probe has shown.
+const PROBED: &str = "relay_probed";
+
+/// What a probe has shown, and under which configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// When.
+    pub at: UnixTime,
+    /// The authserv-id whose forgeries were tried.
+    pub authserv_id: String,
+    /// The relays of that time.
+    pub relays: Vec<String>,
+    /// What was tried is gone.
+    pub removed: bool,
+}
+
+impl Probed {
+    /// What the last probe has shown, if it was made under this configuration.
+    ///
+    /// # Errors
+    /// Those of any read.
+    pub fn last(conn: &Connection, config: &Config) -> Result<Option<Probed>, StoreError> {
+        let text: Option<String> = meta::get(conn, PROBED)?;
+        let probed: Option<Probed> = text.and_then(|text| serde_json::from_str(&text).ok());
+        Ok(probed.filter(|it| it.authserv_id == config.smtp.authserv_id && it.relays == relays(config)))
+    }
+}
+
+fn relays(config: &Config) -> Vec<String> {
+    config.smtp.relays.iter().map(ToString::to_string).collect()
+}
+
+/// The resolver that this configuration asks for.
+pub(super) fn authenticator(config: &Config) -> Option<Authenticator> {
+    let asked = &config.authentication;
+    if !asked.verify {
+        return None;
+    }
+    Authenticator::new(&asked.dns, asked.deadline)
+        .inspect_err(|error| warn!("nobody's mail can be verified: {error}"))
+        .ok()
+}
+
+impl Gateway {
+    /// Finds out who wrote a mail, where more than a look at its client is needed.
+    pub(super) async fn examine(&self, config: &Config, arrival: &Arrival) -> Finding {
+        let bare = matches!(arrival.via, Via::Bare | Via::Http | Via::Udp);
+        let Some(authenticator) = self.0.authenticator.clone().filter(|_| !bare) else {
+            return Finding::none();
+        };
+        if policy::is_trusted(arrival.peer, &config.smtp.trusted_networks) {
+            return Finding::none();
+        }
+        let believed = arrival.through_relay
+            && self
+                .store()
+                .read(|conn| Probed::last(conn, config))
+                .is_ok_and(|it| it.is_some_and(|it| it.removed));
+        if arrival.raw.len() <= LONG_MAIL {
+            return authenticator.examine(&question(config, arrival, believed)).await;
+        }
+        // Hashing a long mail would hold up the others of this thread.
+        let (config, arrival) = (config.clone(), arrival.clone());
+        let here = tokio::runtime::Handle::current();
+        let work = move || here.block_on(authenticator.examine(&question(&config, &arrival, believed)));
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Finding::none())
+    }
+
+    /// Begins a probe, or says how the one with this token is doing.
+    ///
+    /// # Errors
+    /// The database can't be used, or there are no random numbers.
+    pub(super) fn probe_relay(&self, token: Option<String>) -> Result<RelayProbe, StoreError> {
+        let (config, now) = (self.config(), clock::now());
+        let posting = config.smtp.recipients.first().unwrap_or(&config.gateway.mail_address).clone();
+        let Some(token) = token else {
+            let random: [u8; 16] =
+                clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;
+            let token = names::token(&random);
+            let to = names::tagged(&posting, &format!("{PROBE_TAG}{token}"));
+            let from = config.gateway.operator.address.clone();
+            let mail = STANDARD.encode(forged(&config, &from, &to, &token));
+            let kept = format!("{token} {}", now.0);
+            self.store().write(move |tx| meta::set(tx, PROBE, kept))?;
+            return Ok(RelayProbe { token, to, from, mail, state: "sent".to_owned() });
+        };
+        let (waits, probed) = self.store().read(|conn| {
+            let waits: Option<String> = meta::get(conn, PROBE)?;
+            Ok((waits, Probed::last(conn, &config)?))
+        })?;
+        let state = match (waits, probed) {
+            (Some(waits), _) if waits.starts_with(&token) => "waiting",
+            (_, Some(Probed { removed: true, .. })) => "removed",
+            (_, Some(_)) => "kept",
+            (_, None) => "gone",
+        };
+        Ok(RelayProbe { token, state: state.to_owned(), ..RelayProbe::default() })
+    }
+}
+
+fn question<'a>(config: &'a Config, arrival: &'a Arrival, believed: bool) -> Question<'a> {
+    Question {
+        raw: &arrival.raw,
+        client: arrival.peer,
+        helo: arrival.helo.as_deref(),
+        sender: arrival.sender.as_deref(),
+        recipients: &arrival.recipients,
+        posting: &config.smtp.recipients,
+        hostname: &config.gateway.hostname,
+        relay: believed.then_some(config.smtp.authserv_id.as_str()),
+        sealers: &config.authentication.arc_sealers,
+        now: arrival.received,
+        deadline: config.authentication.deadline,
+    }
+}
+
+/// A mail with forged Authentication-Results, in several spellings.
+fn forged(config: &Config, from: &str, to: &str, token: &str) -> Vec<u8> {
+    let (id, host) = (&config.smtp.authserv_id, &config.gateway.hostname);
+    let upper = id.to_ascii_uppercase();
+    let claim =
+        format!("auth=pass smtp.auth={token}@forged.invalid;\r\n spf=pass smtp.mailfrom=forged.invalid");
+    format!(
+        "Authentication-Results: {id};\r\n {claim}\r\n\
+         AUTHENTICATION-RESULTS: {upper} 1; {claim}\r\n\
+         authentication-results:\r\n (a comment) {id} (another)\r\n ; {claim}\r\n\
+         From: {from}\r\nTo: {to}\r\nSubject: a probe of the relay\r\n\
+         Message-ID: <probe.{token}@{host}>\r\nAuto-Submitted: auto-generated\r\n\r\n\
+         Forged Authentication-Results stand above. A relay removes them.\r\n"
+    )
+    .into_bytes()
+}
+
+/// The token of a probe that this mail is, if it came through a relay.
+pub(super) fn probe_token(config: &Config, arrival: &Arrival) -> Option<String> {
+    if !arrival.through_relay {
+        return None;
+    }
+    let mut tags = arrival.recipients.iter().filter_map(|to| mail::posting_tag(&config.smtp.recipients, to));
+    tags.find_map(|tag| Some(tag?.strip_prefix(PROBE_TAG)?.to_owned()))
+}
+
+/// A probe came back: what became of its forged fields is remembered. A token that nobody waits for
+/// changes nothing.
+///
+/// # Errors
+/// Those of any write.
+pub(super) fn probed(
+    tx: &Connection,
+    config: &Config,
+    token: &str,
+    raw: &[u8],
+    now: UnixTime,
+) -> Result<bool, StoreError> {
+    let waits: Option<String> = meta::get(tx, PROBE)?;
+    let good = waits.as_deref().and_then(|waits| waits.split_once(' ')).is_some_and(|(waits, since)| {
+        let since = since.parse().map_or(UnixTime(0), UnixTime);
+        waits == token && now.since(since) < PROBE_GOOD
+    });
+    if !good {
+        return Ok(false);
+    }
+    let removed = !mail::header_fields(raw, "authentication-results").iter().any(|value| {
+        let ours = AuthResults::parse(value)
+            .is_none_or(|said| said.authserv_id.eq_ignore_ascii_case(&config.smtp.authserv_id));
+        ours && value.contains(token)
+    });
+    let seen =
+        Probed { at: now, authserv_id: config.smtp.authserv_id.clone(), relays: relays(config), removed };
+    let text = serde_json::to_string(&seen).map_err(|error| StoreError::Row(error.to_string()))?;
+    meta::set(tx, PROBED, text)?;
+    meta::set(tx, PROBE, "")?;
+    Ok(true)
+}
