@@ -242,8 +242,8 @@ fn bounce_to_and_fro(scene: &Scene, mut reply: impl FnMut(&support::sink::Mail) 
 const ATTACKS: [Attack; 10] = [
     Attack {
         name: "an autoresponder that does not say what it is, and answers each answer",
-        // The answer to its question, four an hour to mails that answer ours, and "slow down" once.
-        most: 6,
+        // The answer to its question, three an hour to mails that answer ours, and "slow down" once.
+        most: 5,
         to: &["ann@people.test"],
         play: |scene| {
             scene.gives(

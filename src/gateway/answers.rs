@@ -23,7 +23,7 @@ use crate::store::queue::{self, DeliveryKind, Enqueued, NewDelivery};
 
 /// Answers an hour to mails that answer mails of ours. An autoresponder that does not say what it
 /// is answers each answer.
-const TO_ANSWERS: Rate = Rate { count: 4, per: HOUR };
+const TO_ANSWERS: Rate = Rate { count: 3, per: HOUR };
 
 /// Answers an hour in one conversation.
 const IN_CONVERSATION: Rate = Rate { count: 10, per: HOUR };
