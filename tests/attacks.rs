@@ -16,6 +16,7 @@ use serde_json::Value;
 use support::client::Client;
 use support::daemon::{Config, Daemon, House};
 use support::messages::{Mail, in_seconds, message};
+use support::scene::Scene;
 use support::sink::Sink;
 
 fn send(daemon: &Daemon, from: &str, to: &str, mail: &[u8]) -> (u16, String) {
@@ -204,4 +205,318 @@ fn a_forged_from_uses_up_nothing_of_its_victim() {
     assert_eq!(client.command("XFORWARD ADDR=192.0.2.7").unwrap().code, 250);
     let own = Mail::from("al@people.test").text("by the author").write();
     assert_eq!(client.send("al@people.test", &["cmr@home.test"], &own).unwrap().code, 250);
+}
+
+/// What leaves because of an attack.
+struct Attack {
+    name: &'static str,
+    /// Mails that leave at most, and to whom: nobody else gets anything.
+    most: usize,
+    to: &'static [&'static str],
+    play: fn(&Scene),
+}
+
+fn asks(author: &str, id: &str, text: &str) -> Mail {
+    Mail::from(author).field("Message-ID", &format!("<{id}>")).field("Subject", "Planets").text(text)
+}
+
+/// Every mail that has left and was not looked at yet is answered by `reply`, until nothing new
+/// comes, or a hundred times.
+fn bounce_to_and_fro(scene: &Scene, mut reply: impl FnMut(&support::sink::Mail) -> Option<Mail>) {
+    let mut seen = 0;
+    for _ in 0..100 {
+        let mails = scene.left();
+        let new = &mails[seen..];
+        if new.is_empty() {
+            return;
+        }
+        seen = mails.len();
+        for mail in new {
+            if let Some(reply) = reply(mail) {
+                scene.gives("ann@people.test", "cmr@home.test", &reply.write());
+            }
+        }
+    }
+}
+
+const ATTACKS: [Attack; 10] = [
+    Attack {
+        name: "an autoresponder that does not say what it is, and answers each answer",
+        // The answer to its question, three an hour to mails that answer ours, and "slow down" once.
+        most: 5,
+        to: &["ann@people.test"],
+        play: |scene| {
+            scene.gives(
+                "ann@people.test",
+                "cmr@home.test",
+                &asks("ann@people.test", "q0@people.test", "planets").write(),
+            );
+            let mut number = 0;
+            bounce_to_and_fro(scene, |mail| {
+                number += 1;
+                let mail =
+                    asks("ann@people.test", &format!("auto{number}@people.test"), "I am away until Monday.")
+                        .field("In-Reply-To", &format!("<{}>", mail.message_id()));
+                Some(mail)
+            });
+        },
+    },
+    Attack {
+        name: "one that begins a new thread each time",
+        // No more than any person gets in an hour, and "slow down" once.
+        most: 21,
+        to: &["ann@people.test"],
+        play: |scene| {
+            scene.gives(
+                "ann@people.test",
+                "cmr@home.test",
+                &asks("ann@people.test", "q0@people.test", "planets").write(),
+            );
+            let mut number = 0;
+            bounce_to_and_fro(scene, |_| {
+                number += 1;
+                Some(asks("ann@people.test", &format!("auto{number}@people.test"), "I am away until Monday."))
+            });
+        },
+    },
+    Attack {
+        name: "an autoresponder that says what it is",
+        most: 1,
+        to: &["ann@people.test"],
+        play: |scene| {
+            scene.gives(
+                "ann@people.test",
+                "cmr@home.test",
+                &asks("ann@people.test", "q0@people.test", "planets").write(),
+            );
+            bounce_to_and_fro(scene, |mail| {
+                let mail = asks("ann@people.test", "auto@people.test", "I am away until Monday.")
+                    .field("In-Reply-To", &format!("<{}>", mail.message_id()))
+                    .field("Auto-Submitted", "auto-replied (vacation)");
+                Some(mail)
+            });
+        },
+    },
+    Attack {
+        name: "a list that sets Reply-To to itself",
+        most: 0,
+        to: &[],
+        play: |scene| {
+            for number in 0..5 {
+                let mut mail =
+                    asks("ann@people.test", &format!("l{number}@people.test"), "Which planet is largest?")
+                        .field("List-Id", "<talk.people.test>")
+                        .field("Reply-To", "talk@people.test");
+                mail.fields.retain(|(name, _)| name != "To");
+                let mail = mail.field("To", "talk@people.test");
+                scene.gives("talk-bounces@people.test", "cmr@home.test", &mail.write());
+            }
+        },
+    },
+    Attack {
+        name: "such a list, and we stand in Cc",
+        most: 1,
+        to: &["ann@people.test"],
+        play: |scene| {
+            let mail = asks("ann@people.test", "l@people.test", "Which planet is largest?")
+                .field("List-Id", "<talk.people.test>")
+                .field("Cc", "talk@people.test")
+                .field("Reply-To", "talk@people.test");
+            scene.gives("talk-bounces@people.test", "cmr@home.test", &mail.write());
+        },
+    },
+    Attack {
+        name: "a thousand strangers in the headers of CMR messages",
+        most: 0,
+        to: &[],
+        play: |scene| {
+            for number in 0..40_i64 {
+                let strangers: Vec<String> =
+                    (0..25).map(|i| format!("mailto:victim{number}.{i}@victims.test")).collect();
+                let hops: Vec<_> = (1_i64..)
+                    .zip(&strangers)
+                    .map(|(i, victim)| (in_seconds(-i - number * 30), victim.as_str()))
+                    .collect();
+                let wire = message(&hops, format!("planets and whales, number {number}")).write();
+                let mail = Mail::from("liar@peer.test").attachments(&[("a.cmr", "base64", &wire)]);
+                let (code, text) = scene.gives("liar@peer.test", "cmr@home.test", &mail.write());
+                assert_eq!(code, 250, "{text}");
+            }
+        },
+    },
+    Attack {
+        name: "votes by who has no token, or that of somebody else, or for something else",
+        // Its own answer, from which it knows what tokens look like.
+        most: 1,
+        to: &["eve@people.test"],
+        play: |scene| {
+            scene.peer_sends(&message(
+                &[(in_seconds(-60), "mailto:cmr@peer.test")],
+                "Jupiter is the largest planet of the solar system.",
+            ));
+            let text = "Which is the largest planet of the solar system?";
+            scene.takes("eve@people.test", "cmr@home.test", &asks("eve@people.test", "e@people.test", text));
+            let good = scene.left()[0].address("cmr+good-");
+            let (id, rest) = good.strip_prefix("cmr+good-").unwrap().split_once('-').unwrap();
+            let (person, check) = rest.split_once('@').unwrap().0.split_once('.').unwrap();
+            for tag in [
+                format!("good-{id}"),
+                format!("good-{id}-"),
+                format!("good-{id}-{person}."),
+                format!("bad-{id}-{person}.{check}"),
+                format!("good-{id}-2.{check}"),
+                format!("good-{}-{person}.{check}", "0".repeat(16)),
+                format!("get-{id}-{person}.{check}"),
+            ] {
+                let mail = Mail::from("eve@people.test").text("").write();
+                let (code, told) = scene.gives("eve@people.test", &format!("cmr+{tag}@home.test"), &mail);
+                assert_eq!(code, 550, "{tag}: {told}");
+            }
+            // Again and again with the right one: no mail leaves.
+            for number in 0..20 {
+                let mail =
+                    Mail::from("eve@people.test").field("Message-ID", &format!("<v{number}@people.test>"));
+                assert_eq!(scene.gives("eve@people.test", &good, &mail.text("").write()).0, 250);
+            }
+        },
+    },
+    Attack {
+        name: "unsubscribing somebody else, without the token",
+        most: 1,
+        to: &["ann@people.test"],
+        play: |scene| {
+            scene.takes(
+                "ann@people.test",
+                "cmr@home.test",
+                &asks("ann@people.test", "q@people.test", "planets"),
+            );
+            let stop = scene.left()[0].address("cmr+stop-");
+            let (before, _) = stop.split_once('.').unwrap();
+            for guess in [
+                format!("{before}.x@home.test"),
+                format!("{before}.@home.test"),
+                "cmr+stop-1@home.test".to_owned(),
+            ] {
+                let (code, told) = scene.gives(
+                    "eve@people.test",
+                    &guess,
+                    &Mail::from("eve@people.test").text("stop").write(),
+                );
+                assert_eq!(code, 550, "{told}");
+            }
+            let stopped: bool = scene
+                .house
+                .read_database()
+                .query_row("SELECT stopped_at IS NOT NULL FROM person", [], |row| row.get(0))
+                .unwrap();
+            assert!(!stopped);
+        },
+    },
+    Attack {
+        name: "somebody else's stop address, used again and again",
+        // The answer, and one word that it has stopped.
+        most: 2,
+        to: &["ann@people.test"],
+        play: |scene| {
+            scene.takes(
+                "ann@people.test",
+                "cmr@home.test",
+                &asks("ann@people.test", "q@people.test", "planets"),
+            );
+            let stop = scene.left()[0].address("cmr+stop-");
+            for number in 0..20 {
+                let mail = asks("eve@people.test", &format!("s{number}@people.test"), "stop");
+                assert_eq!(scene.gives("eve@people.test", &stop, &mail.write()).0, 250);
+            }
+        },
+    },
+    Attack {
+        name: "mail in our own name",
+        most: 0,
+        to: &[],
+        play: |scene| {
+            for from in ["cmr@home.test", "CMR <cmr+help@home.test>", "cmr+someone.x@home.test"] {
+                for subject in ["Planets", "help", "status", "stop"] {
+                    let mail = Mail::from(from).field("Subject", subject).text("planets");
+                    scene.gives("cmr@home.test", "cmr@home.test", &mail.write());
+                }
+            }
+        },
+    },
+];
+
+/// Items 5, 6, 22 and 24 of what people may expect, as somebody who wants to do harm tries them.
+#[test]
+fn what_leaves_because_of_an_attack() {
+    for Attack { name, most, to, play } in ATTACKS {
+        let scene = Scene::new(Config::new());
+        play(&scene);
+        let mails = scene.left();
+        let got: Vec<_> = mails.iter().flat_map(|mail| mail.to.clone()).collect();
+        assert!(got.len() <= most && got.iter().all(|it| to.contains(&it.as_str())), "{name}: {got:?}");
+    }
+}
+
+/// Forged names earn their victims nothing, whatever is asked in them.
+#[test]
+fn nothing_leaves_for_a_forged_from() {
+    let houses = [
+        Config::new(),
+        Config::new().text("policy", "who_may_post", "anyone"),
+        Config::new().set("smtp", "relays", r#"["127.0.0.0/8"]"#),
+        Config::new().set("smtp", "relays", r#"["127.0.0.0/8"]"#).text("policy", "who_may_post", "anyone"),
+    ];
+    for config in houses {
+        let scene = Scene::with(config, false);
+        for (number, subject) in
+            ["Planets", "help", "search", "status", "stop", "post", "subscribe"].iter().enumerate()
+        {
+            for text in ["Which planet is largest?", ""] {
+                let mail = Mail::from("victim@people.test")
+                    .field("Message-ID", &format!("<f{number}{}@people.test>", text.len()))
+                    .field("Subject", subject)
+                    .text(text);
+                scene.gives("victim@people.test", "cmr@home.test", &mail.write());
+                for tag in
+                    ["help", "search", "status", "stop", "post", "yes-x", "stop-1.x", "get-x", "good-x"]
+                {
+                    scene.gives("victim@people.test", &format!("cmr+{tag}@home.test"), &mail.write());
+                }
+            }
+        }
+        assert_eq!(scene.left().len(), 0);
+    }
+}
+
+/// Two gateways, each of which takes the other for a person that it believes.
+#[test]
+fn two_gateways_do_not_write_to_each_other_for_ever() {
+    let here = Scene::new(Config::new());
+    let there = Scene::new(
+        Config::new()
+            .text("gateway", "address", "mailto:cmr@there.test")
+            .text("gateway", "hostname", "mx.there.test")
+            .text("gateway", "operator", "Theo <theo@there.test>"),
+    );
+    // Somebody writes to the one in the name of the other.
+    for number in 0..5 {
+        let mail = asks("cmr@there.test", &format!("spoof{number}@there.test"), "Which planet is largest?");
+        here.gives("cmr@there.test", "cmr@home.test", &mail.write());
+    }
+    let (mut from_here, mut from_there) = (0, 0);
+    for _ in 0..50 {
+        let (a, b) = (here.left(), there.left());
+        if a.len() == from_here && b.len() == from_there {
+            break;
+        }
+        for mail in &a[from_here..] {
+            there.gives(&mail.from, &mail.to[0], &mail.raw);
+        }
+        for mail in &b[from_there..] {
+            here.gives(&mail.from, &mail.to[0], &mail.raw);
+        }
+        (from_here, from_there) = (a.len(), b.len());
+    }
+    // The five are answered, and no answer is.
+    assert_eq!((here.left().len(), there.left().len()), (5, 0));
 }

@@ -161,10 +161,13 @@ fn peers_keys_queue_status() {
         unrouted: 0,
         failed: 0,
         asides: 0,
+        silenced: 0,
+        came_back: 0,
+        unsent: 0,
         daemon: false,
     };
     let before = "version messages bytes peers queued oldest_queued_seconds uptime_seconds";
-    names(&status, &format!("{before} unrouted failed asides daemon"));
+    names(&status, &format!("{before} unrouted failed asides silenced came_back unsent daemon"));
 }
 
 #[test]

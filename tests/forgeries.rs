@@ -204,6 +204,24 @@ fn a_copy_of_an_old_stop_ends_nothing() {
     assert!(!stopped());
 }
 
+/// A signed command is answered once: who has a copy can't have its author written to with it.
+#[test]
+fn a_copy_of_a_signed_command_is_not_answered() {
+    let world = World::new(relay);
+    let signer = Signer::new("people.test", &world.dns);
+    for (n, subject) in (1..).zip(["help", "status", "search"]) {
+        let id = format!("<{n}@people.test>");
+        let mail =
+            Mail::from("ann@people.test").field("Subject", subject).field("Message-ID", &id).text("whales");
+        let signed = signer.sign(&mail.write(), USUAL);
+        for copy in 0..4 {
+            let extra = [format!("X-Copy: {copy}\r\n").into_bytes(), signed.clone()].concat();
+            world.relayed("192.0.2.66", "x@evil.test", "cmr@home.test", &extra);
+        }
+        assert_eq!(world.left(), n, "{subject}");
+    }
+}
+
 /// Rule 2: what a relay says is believed once a probe has shown that it removes what others say in
 /// its name.
 #[test]
@@ -299,5 +317,6 @@ fn an_autoresponder_that_does_not_say_so_gets_a_few_answers() {
             .text(&format!("I am away, number {n}."));
         world.send("away@here.test", "cmr@home.test", &mail.write());
     }
-    assert_eq!(world.left(), 3);
+    // The question, three of its answers to ours, and the one word that there were too many.
+    assert_eq!(world.left(), 5);
 }

@@ -51,7 +51,7 @@ fn python(mail: &[u8]) -> serde_json::Value {
     for part in found["parts"].as_array().unwrap() {
         assert_eq!(part["defects"], serde_json::json!([]));
         for line in part["text"].as_str().unwrap_or_default().lines() {
-            assert!(line.chars().count() <= 78, "78 columns: {line}");
+            assert!(line.chars().count() <= 78, "item 14: 78 columns: {line}");
         }
     }
     found
@@ -97,11 +97,13 @@ fn bare<'a>(to: &'a Mailbox) -> AnswerMail<'a> {
         references: &[],
         occasion: Occasion::Posted,
         matches: &[],
+        alone: false,
         ignored: &[],
         faults: &[],
         publication: Publication::Silent,
         later_days: 0,
         stop: "cmr+stop@example.org",
+        list: None,
     }
 }
 
@@ -155,7 +157,13 @@ fn an_answer_stands_in_the_thread_with_the_messages_attached() {
             share: 0.414,
             excerpt: found_text,
             shared: &shared,
+            bytes: HELLO.len(),
             message: Some(HELLO),
+            votes: Some((
+                "cmr+good-0123456789abcdef-7.abc@example.org",
+                "cmr+bad-0123456789abcdef-7.abd@example.org",
+            )),
+            whole: "cmr+get-0123456789abcdef-7.abe@example.org",
         },
         Match {
             id: "fedcba9876543210".parse::<MessageId>().unwrap(),
@@ -165,7 +173,10 @@ fn an_answer_stands_in_the_thread_with_the_messages_attached() {
             share: 2.0,
             excerpt: &long,
             shared: &[],
+            bytes: 12,
             message: Some(b"\0\xff\r\n--=_cmr\r\n"),
+            votes: None,
+            whole: "",
         },
     ];
     let ignored = [Ignored {
@@ -230,7 +241,9 @@ fn an_answer_stands_in_the_thread_with_the_messages_attached() {
         "within 30 days",
         "\n-- \nWritten by a program: the CMR gateway at mx.example.org.",
         "It is run by Ada Lovelace <ada@example.org>.",
-        "write to cmr+stop@example.org",
+        "write to\ncmr+stop@example.org",
+        "   Good? cmr+good-0123456789abcdef-7.abc@example.org\n   Bad?  cmr+bad-",
+        "Once it is public, other gateways get copies",
     ] {
         assert!(text.replace("\r\n", "\n").contains(wanted), "{wanted}\n in \n{text}");
     }
@@ -252,7 +265,7 @@ fn each_occasion_has_its_words() {
         (
             Occasion::Posted,
             Publication::Public,
-            "Your message is stored. Nothing similar to it is known here yet.",
+            "Your message is stored. Nothing that is known here is close enough to it.",
             "auto-replied",
         ),
         (Occasion::Taken(1), Publication::Silent, "The CMR message in your mail is stored.", "auto-replied"),
@@ -271,7 +284,7 @@ fn each_occasion_has_its_words() {
         (
             Occasion::NotPosted("the mail is empty"),
             Publication::Silent,
-            "Nothing was stored, because the mail is empty.",
+            "Nothing was stored: the mail is empty.",
             "auto-replied",
         ),
         (
@@ -285,7 +298,7 @@ fn each_occasion_has_its_words() {
         let found = python(&answer(&mail).unwrap());
         let text = found["parts"][0]["text"].as_str().unwrap();
         assert!(text.replace(['\r', '\n'], " ").replace("  ", " ").contains(wanted), "{text}");
-        assert_eq!(text.contains("Your message is public."), publication == Publication::Public);
+        assert_eq!(text.contains("Your message is public:"), publication == Publication::Public);
         assert_eq!(headers(&found, "Auto-Submitted"), [automatic]);
         assert_eq!(headers(&found, "Subject"), ["Re: (no subject)"]);
         assert!(headers(&found, "In-Reply-To").is_empty() && headers(&found, "References").is_empty());
@@ -311,7 +324,7 @@ fn a_notice_goes_to_the_operator() {
     assert_eq!(
         text,
         concat!(
-            "A message for peer@example.com was given up after 5 days and 31 attempts. Its\nid is 0123456789abcdef.\n\n",
+            "A message for peer@example.com was given up after 5 days and 31\nattempts. Its id is 0123456789abcdef.\n\n",
             "The last answer was: 550 5.1.1 no such user\n",
         )
     );
@@ -403,7 +416,8 @@ proptest! {
         let shared = [excerpt.clone()];
         let matches = [Match {
             id: "0123456789abcdef".parse::<MessageId>().unwrap(), author: &subject, time: DATE, gain_bits: 1.0,
-            share: 0.5, excerpt: &excerpt, shared: &shared, message: Some(HELLO),
+            share: 0.5, excerpt: &excerpt, shared: &shared, bytes: HELLO.len(), message: Some(HELLO), votes: None,
+            whole: "cmr+get@example.org",
         }];
         let mail = AnswerMail { subject: Some(&subject), matches: &matches, ..bare(&to) };
         let bytes = answer(&mail).unwrap();

@@ -18,7 +18,8 @@ pub(super) struct Args {
     /// The words of the text; a single - reads it from standard input
     #[arg(required = true, value_name = "TEXT")]
     text: Vec<String>,
-    /// Whose message it is, as mailto:NAME@DOMAIN (default: the gateway's operator)
+    /// Whose message it is, as mailto:NAME@DOMAIN (default: the gateway's operator). This address
+    /// stands in the message as it is, for everybody to see: no alias takes its place
     #[arg(long, value_name = "ADDRESS")]
     from: Option<String>,
     #[command(flatten)]

@@ -48,6 +48,19 @@ fn render(status: &Status, paint: Paint) -> String {
     if status.asides > 0 {
         rows.push(("aside", format!("{}: cmr-mail show --aside", status.asides)));
     }
+    if status.silenced > 0 {
+        rows.push(("silenced", format!("{}: answer_at_most", count(status.silenced, "mail"))));
+    }
+    if status.came_back > 0 {
+        rows.push(("came back", format!("{} of our own", count(status.came_back, "mail"))));
+    }
+    if status.unsent > 0 {
+        let unsent = format!(
+            "{}: the queue was full, and their authors got no answer",
+            count(status.unsent, "message")
+        );
+        rows.push(("unsent", paint.red(&unsent)));
+    }
     pairs(&rows, paint)
 }
 
@@ -68,6 +81,9 @@ mod tests {
             unrouted: 0,
             failed: 0,
             asides: 0,
+            silenced: 0,
+            came_back: 0,
+            unsent: 0,
             daemon: true,
         };
         assert_eq!(
@@ -84,12 +100,16 @@ mod tests {
         status.oldest_queued_seconds = 3600;
         status.failed = 1;
         status.asides = 4;
+        status.silenced = 2;
+        status.unsent = 1;
         let text = render(&status, Paint::default());
         for part in [
             "not running: `cmr-mail serve` starts it\n",
             "queue     1 mail, the oldest for 1 h 0 min\n",
             "failed    1 message (the log says why)\n",
             "aside     4: cmr-mail show --aside\n",
+            "silenced  2 mails: answer_at_most\n",
+            "unsent    1 message: the queue was full, and their authors got no answer\n",
         ] {
             assert!(text.contains(part), "{part:?} in\n{text}");
         }

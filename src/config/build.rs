@@ -349,7 +349,13 @@ fn people(r: &mut Reader<'_>, policy: Option<&Policy>) -> Option<People> {
     }
     let origin = r.choice(&keys::PEOPLE_ORIGIN, &[("alias", Origin::Alias), ("address", Origin::Address)]);
     let later = r.duration(&keys::PEOPLE_LATER_MATCHES);
-    Some(People { first_post: first?.value, origin: origin?.value, later_matches: later?.value })
+    let digest = r.duration(&keys::PEOPLE_DIGEST);
+    Some(People {
+        first_post: first?.value,
+        origin: origin?.value,
+        later_matches: later?.value,
+        digest: digest?.value,
+    })
 }
 
 fn routing(r: &mut Reader<'_>, gateway: Option<&Gateway>) -> Option<Routing> {

@@ -230,6 +230,8 @@ keys! {
         "What the world sees as the sender of a post.";
     PEOPLE_LATER_MATCHES: "people" "later_matches" Duration { min: 0, max: YEAR }, Default(r#""30d""#), "", false,
         "How long after a post its author is still sent closely related messages.";
+    PEOPLE_DIGEST: "people" "digest" Duration { min: 0, max: YEAR }, Default(r#""10m""#), "", false,
+        "The time between two mails with closely related messages in one thread at least: what arrives meanwhile is gathered into one mail.";
 
     ROUTING_PINNED: "routing" "pinned" List("CMR address"), Default("[]"), r#"["mailto:cmr@peer.example"]"#, true,
         "The gateways that the operator has chosen as contacts. They may be sent to before they have written, and are never replaced by learned ones.";

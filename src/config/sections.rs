@@ -175,6 +175,8 @@ pub struct People {
     pub origin: Origin,
     /// How long after a post its author is sent later matches.
     pub later_matches: Duration,
+    /// How long later matches in one thread are gathered after the last ones.
+    pub digest: Duration,
 }
 
 /// `[routing]`.

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use crate::authenticate::Finding;
 use crate::config::Config;
 use crate::keys::SignatureError;
-use crate::mail::{self, Header, Ignored, NoPost, Post, Reading, Submission};
+use crate::mail::{self, Command, Header, Ignored, NoPost, Post, Reading, Submission};
 use crate::message::{
     self, Acceptance, Address, FormatError, Limits, Message, MessageId, Recipient, UnixTime,
 };
@@ -18,6 +18,9 @@ use crate::policy::{self, Authenticity, Block, Refusal};
 use crate::receive::{Arrival, Via};
 use crate::smtp::Reply;
 use crate::store::messages::NewMessage;
+
+use super::say::Hit;
+use super::tags::{self, Tag, Ticket};
 
 /// Why something was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +58,14 @@ pub(super) enum Refused {
     NoSuchToken,
     /// A command by mail that this version does not know.
     #[error(
-        "{0} is a command that is not understood here; to post a text, use the plain posting address and another subject"
+        "{0} is a command that is not understood here; write to the posting address with the subject help to learn what is"
     )]
     UnknownCommand(String),
+    /// A token that was never given out for this, or to somebody else.
+    #[error(
+        "this address was not made here, or not for this; take it unchanged from a mail that you got from here"
+    )]
+    NoSuchTicket,
     /// A person who is not known, or not known for sure, wants no more mail.
     #[error(
         "nothing shows that this really comes from you; write to the stop address that stands at the end of our mails"
@@ -85,6 +93,7 @@ impl Refused {
             | Refused::KeyExchange
             | Refused::Removed(_)
             | Refused::NoSuchToken
+            | Refused::NoSuchTicket
             | Refused::NotYours => Reply::not_allowed(text),
         }
     }
@@ -117,6 +126,33 @@ pub(super) struct PostPlan {
     pub(super) answerable: Result<(), String>,
 }
 
+/// What a person wants of the robot, by a mail that is good by itself.
+#[derive(Debug)]
+pub(super) struct Errand {
+    /// To whom the answer goes, and nowhere else.
+    pub(super) author: String,
+    pub(super) display_name: Option<String>,
+    pub(super) what: Wanted,
+}
+
+/// What is wanted.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    Help,
+    Status,
+    /// To know what is close to a text, which is not stored.
+    Search {
+        query: Vec<u8>,
+        /// Filled in before the transaction, by the pool.
+        hits: Vec<Hit>,
+    },
+    /// To post, but there is nothing to post; or to search, but for nothing.
+    Nothing {
+        why: String,
+        ignored: Vec<Ignored>,
+    },
+}
+
 /// What should have been a message, or a post, and is not taken.
 #[derive(Debug)]
 pub(super) struct NotTaken {
@@ -134,6 +170,8 @@ pub(super) struct NotTaken {
 pub(super) enum Content {
     /// Nothing is stored of it, for this reason; it is a success all the same.
     Absorbed(&'static str),
+    /// A mail of our own came back: it is dropped and counted.
+    Own,
     /// A person confirms, with this token, that posts may be published.
     Confirmation(String),
     /// A report, to the envelope sender with this token, and what it says for certain.
@@ -142,6 +180,10 @@ pub(super) enum Content {
     Probe(String),
     /// A person wants no more mail; with the token, if there is one.
     Stop(Option<String>),
+    /// A person uses a token for a message.
+    Ticket(Ticket),
+    /// A person asks the robot for something else than to post.
+    Errand(Box<Errand>),
     /// For the humans behind the gateway (RFC 5321, section 4.5.1; RFC 2142).
     ForPostmaster,
     /// CMR messages, and what should have been some.
@@ -170,8 +212,21 @@ impl Plan {
     /// already, and of a pipe's exit code its mail system makes a bounce: both would go to
     /// somebody whose address may be forged.
     pub(super) fn is_in_dialogue(&self) -> bool {
-        !self.arrival.through_relay && !matches!(self.arrival.via, Via::Pipe | Via::Lmtp | Via::Imap)
+        is_in_dialogue(&self.arrival)
     }
+
+    /// What is to be looked for in the pool before the transaction, and by whom.
+    pub(super) fn search(&mut self) -> Option<(&str, &[u8], &mut Vec<Hit>)> {
+        let Content::Errand(errand) = &mut self.content else { return None };
+        let Errand { author, what: Wanted::Search { query, hits }, .. } = errand.as_mut() else {
+            return None;
+        };
+        Some((author, query, hits))
+    }
+}
+
+fn is_in_dialogue(arrival: &Arrival) -> bool {
+    !arrival.through_relay && !matches!(arrival.via, Via::Pipe | Via::Lmtp | Via::Imap)
 }
 
 /// Reads an arrival: what is in it, who wrote it, and whether each part is good by itself.
@@ -256,8 +311,9 @@ fn content(
     limits: &Limits,
 ) -> Content {
     let Submission { header, tags, addressed, messages, faults, post, no_post, ignored } = submission;
-    if header.our_loop {
-        return Content::Absorbed("a mail of our own came back");
+    let is_ours = |from: &mail::Mailbox| mail::is_ours(&config.smtp.recipients, &from.address);
+    if header.our_loop || header.from.as_ref().is_some_and(is_ours) {
+        return Content::Own;
     }
     if let Some(token) = super::origin::probe_token(config, arrival) {
         return Content::Probe(token);
@@ -274,14 +330,21 @@ fn content(
     let refuse = |place: &str, why: Refused| {
         Content::Messages(Vec::new(), vec![NotTaken { place: place.to_owned(), why, bytes: None, id: None }])
     };
-    let stop = tags.iter().find_map(|tag| tag.strip_prefix(super::people::STOP_TAG));
-    match stop.map(|rest| (rest, rest.strip_prefix('-'))) {
-        Some((_, Some(token))) => return Content::Stop(Some(token.to_owned())),
-        Some(("", None)) => return Content::Stop(None),
-        _ => {}
-    }
-    if let Some(tag) = tags.iter().find(|tag| super::people::is_command(tag)) {
-        return refuse("the mail", Refused::UnknownCommand(format!("+{tag}")));
+    let asked: Vec<Tag> = tags.iter().filter_map(|tag| tags::read(tag)).collect();
+    for tag in &asked {
+        match tag {
+            Tag::Stop(token) => return Content::Stop(Some(token.clone())),
+            Tag::Command(Command::Stop) => return Content::Stop(None),
+            Tag::Act(_) if is_by_program(header, arrival) => {
+                return Content::Absorbed("only a person can ask for this, and a program did");
+            }
+            Tag::Act(ticket) => return Content::Ticket(ticket.clone()),
+            Tag::Unknown => {
+                let all = tags.iter().map(|tag| format!("+{tag}")).collect::<Vec<_>>().join(" ");
+                return refuse("the mail", Refused::UnknownCommand(all));
+            }
+            Tag::Command(_) => {}
+        }
     }
     if let Some(client) = arrival.peer
         && let Some(block) = blocks.iter().find(|block| is_host(block, client))
@@ -329,18 +392,45 @@ fn content(
         // The receiver lets nothing else through without a posting address.
         return Content::ForPostmaster;
     }
-    if is_stop(header.subject.as_deref(), post.as_ref()) {
-        return Content::Stop(None);
-    }
-    if let Some(command) = command_in(header.subject.as_deref()) {
-        return refuse("the subject", Refused::UnknownCommand(command));
+    let by_tag = asked.iter().find_map(|tag| match tag {
+        Tag::Command(command) => Some((*command, post.clone().unwrap_or_default())),
+        _ => None,
+    });
+    let (post, command) = match by_tag.or_else(|| mail::command(header.subject.as_deref(), post.as_ref())) {
+        Some((Command::Stop, _)) => return Content::Stop(None),
+        Some((Command::Post, rest)) => (Some(rest).filter(|rest| !rest.body().is_empty()), None),
+        Some((command, rest)) => (Some(rest), Some(command)),
+        None => (post.clone(), None),
+    };
+    let nothing = |why: String| Wanted::Nothing { why, ignored: ignored.clone() };
+    let wanted = match (command, &post) {
+        (Some(Command::Search), Some(post)) if policy::is_key_exchange(&post.body()) => {
+            return refuse("the mail", Refused::KeyExchange);
+        }
+        (Some(Command::Search), Some(post)) if !post.body().is_empty() => {
+            Some(Wanted::Search { query: post.body(), hits: Vec::new() })
+        }
+        (Some(Command::Search), _) => Some(nothing("there was nothing to look for".to_owned())),
+        (Some(Command::Status), _) => Some(Wanted::Status),
+        (Some(_), _) => Some(Wanted::Help),
+        (None, _) => None,
+    };
+    if let Some(wanted) = wanted {
+        return match errand(config, blocks, arrival, authenticity, header, wanted) {
+            Ok(errand) => errand,
+            Err(why) => refuse("the mail", why),
+        };
     }
     let Some(post) = post else {
         let why = no_post.unwrap_or(NoPost::Empty);
-        return if why == NoPost::Report {
-            Content::Absorbed("a report about another mail")
-        } else {
-            refuse("the mail", Refused::NothingToPost(why))
+        if why == NoPost::Report {
+            return Content::Absorbed("a report about another mail");
+        }
+        // Whoever speaks to us hears it at once; who sent it by a relay is told, if that is known.
+        let told = errand(config, blocks, arrival, authenticity, header, nothing(why.to_string()));
+        return match told {
+            Ok(told) if !is_in_dialogue(arrival) => told,
+            _ => refuse("the mail", Refused::NothingToPost(why)),
         };
     };
     if policy::is_key_exchange(&post.body()) {
@@ -350,53 +440,63 @@ fn content(
         let author = if header.from_count == 0 { "an empty From" } else { "a From of several" };
         return refuse("the mail", Refusal::NotOneMailbox { author: author.to_owned() }.into());
     };
-    let may =
-        policy::may_post(config.policy.who_may_post, &config.policy.listed, &from.address, authenticity)
-            .and_then(|()| match Address::new(format!("mailto:{}", from.address)) {
-                Ok(address) => Block::check(blocks, &address),
-                Err(_) => Err(Refusal::NotOneMailbox { author: from.address.clone() }),
-            });
-    if let Err(why) = may {
+    if let Err(why) = may_write(config, blocks, &from.address, authenticity) {
         return refuse("the mail", why.into());
     }
-    let sender = arrival.sender.as_deref().unwrap_or_default();
-    // By a pipe the envelope may be unknown; the mail's own Return-Path counts then.
-    let envelope = (arrival.sender.is_some() || arrival.via == Via::Smtp).then_some(sender);
-    let answerable = mail::may_autoreply(header, envelope, &config.smtp.recipients)
-        .map_err(str::to_owned)
-        .and_then(|()| {
-            policy::may_be_answered(&from.address, &from.address, authenticity).map_err(|no| no.to_string())
-        });
+    let answerable = autoreply(config, arrival, header).map_err(str::to_owned).and_then(|()| {
+        policy::may_be_answered(&from.address, &from.address, authenticity).map_err(|no| no.to_string())
+    });
     Content::Post(Box::new(PostPlan {
         author: from.address.clone(),
         display_name: from.name.clone(),
-        post: post.clone(),
+        post,
         ignored: ignored.clone(),
         answerable,
     }))
 }
 
-/// Whether a mail asks for no more mail: by its whole subject, or by the whole first line of its
-/// text. To publish that would be the opposite.
-fn is_stop(subject: Option<&str>, post: Option<&Post>) -> bool {
-    let mut subject = subject.unwrap_or_default().trim();
-    while let Some((front, rest)) = subject.split_at_checked(3)
-        && front.eq_ignore_ascii_case("re:")
-    {
-        subject = rest.trim_start();
+/// Whether this author may post, and so may ask for anything here.
+fn may_write(
+    config: &Config,
+    blocks: &[Block],
+    author: &str,
+    authenticity: &Authenticity,
+) -> Result<(), Refusal> {
+    policy::may_post(config.policy.who_may_post, &config.policy.listed, author, authenticity)?;
+    match Address::new(format!("mailto:{author}")) {
+        Ok(address) => Block::check(blocks, &address),
+        Err(_) => Err(Refusal::NotOneMailbox { author: author.to_owned() }),
     }
-    let first = post.and_then(|post| post.text.lines().next()).unwrap_or_default();
-    [subject, first].iter().any(|line| {
-        let line = line.trim().trim_end_matches(['.', '!']);
-        line.eq_ignore_ascii_case("stop") || line.eq_ignore_ascii_case("unsubscribe")
-    })
 }
 
-/// A command that people expect of a mail robot and that this version does not know, as the whole
-/// subject: who writes `help` does not want to publish it.
-fn command_in(subject: Option<&str>) -> Option<String> {
-    let subject = subject?.trim().to_ascii_lowercase();
-    ["help", "search", "status", "subscribe"].contains(&subject.as_str()).then_some(subject)
+/// Whether a robot may answer this mail.
+fn autoreply(config: &Config, arrival: &Arrival, header: &Header) -> Result<(), &'static str> {
+    let sender = arrival.sender.as_deref().unwrap_or_default();
+    // By a pipe the envelope may be unknown; the mail's own Return-Path counts then.
+    let envelope = (arrival.sender.is_some() || arrival.via == Via::Smtp).then_some(sender);
+    mail::may_autoreply(header, envelope, &config.smtp.recipients)
+}
+
+/// What a person wants of the robot. All there is to it is an answer, so it is for those alone who
+/// may be answered.
+fn errand(
+    config: &Config,
+    blocks: &[Block],
+    arrival: &Arrival,
+    authenticity: &Authenticity,
+    header: &Header,
+    what: Wanted,
+) -> Result<Content, Refused> {
+    if let Err(why) = autoreply(config, arrival, header) {
+        return Ok(Content::Absorbed(why));
+    }
+    let Some(from) = &header.from else {
+        return Err(Refusal::NotOneMailbox { author: "an empty From".to_owned() }.into());
+    };
+    may_write(config, blocks, &from.address, authenticity)?;
+    policy::may_be_answered(&from.address, &from.address, authenticity)?;
+    let (author, display_name) = (from.address.clone(), from.name.clone());
+    Ok(Content::Errand(Box::new(Errand { author, display_name, what })))
 }
 
 /// Whether a mail shows that no person has sent it: reports, and what programs answer by

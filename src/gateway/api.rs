@@ -518,6 +518,15 @@ pub struct Status {
     pub failed: u64,
     /// Things kept aside.
     pub asides: u64,
+    /// Mails to people that a limit kept back, since the database was made.
+    #[serde(default)]
+    pub silenced: u64,
+    /// Mails of our own that came back and were dropped, since then.
+    #[serde(default)]
+    pub came_back: u64,
+    /// Messages of which nothing was sent, not even an answer, because the queue was full.
+    #[serde(default)]
+    pub unsent: u64,
     /// Whether a daemon answered.
     pub daemon: bool,
 }

@@ -21,6 +21,7 @@ use crate::pool::{Audience, Query};
 use crate::receive::{Arrival, Via};
 use crate::smtp::Severity;
 use crate::store::blocks::BlockKind;
+use crate::store::counters::{self, Counter};
 use crate::store::messages::{self, Admitted, Kind, NewMessage, Stored};
 use crate::store::queue;
 use crate::store::{Erased, StoreError, What, asides, blocks, peers, people};
@@ -321,6 +322,7 @@ impl Gateway {
         let (peers, queue, states) = self
             .store()
             .read(|conn| Ok((peers::number(conn)?, queue::counts(conn)?, messages::counts(conn)?)))?;
+        let counted = |what| self.store().read(|conn| counters::get(conn, what));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             messages: stats.messages,
@@ -332,6 +334,9 @@ impl Gateway {
             unrouted: states.unrouted,
             failed: states.failed,
             asides: stats.asides,
+            silenced: counted(Counter::Silenced)?,
+            came_back: counted(Counter::CameBack)?,
+            unsent: counted(Counter::NoRoom)?,
             daemon: self.0.started.is_some(),
         })
     }

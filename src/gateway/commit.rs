@@ -4,17 +4,21 @@
 //! It knows the store and the plan. It must never know transports or replies: it gives an
 //! [`Outcome`].
 
+use std::net::IpAddr;
+
 use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
-use super::{bounce, clock, origin, people as names};
+use super::{bounce, clock, commands, origin, people as names};
 use crate::config::Config;
 use crate::keys::{self, SignatureError};
-use crate::mail::{self, Header};
+use crate::mail::Header;
 use crate::message::{Address, Hop, Message, MessageId, UnixTime};
 use crate::policy::reputation::Cause;
 use crate::policy::{self, Authenticity, Origin, Provenance, Refusal};
+use crate::receive::Arrival;
 use crate::store::asides::{self, NewAside, NewRaw};
+use crate::store::counters::{self, Counter};
 use crate::store::keys as stored_keys;
 use crate::store::limits::{self, Counted};
 use crate::store::messages::{self, Admitted, Kind, NewMessage};
@@ -28,9 +32,6 @@ const ASIDES_MAX: u64 = 256 << 20;
 /// Raw mails that are kept, at most, in bytes; the oldest go first.
 const RAW_MAX: u64 = 1 << 30;
 
-/// Answers an hour to a person whose mails answer ours.
-const ANSWERS_TO_ANSWERS: u32 = 3;
-
 /// A part of a mail that was not taken.
 #[derive(Debug)]
 pub(super) struct Part {
@@ -43,7 +44,7 @@ pub(super) struct Part {
 
 impl Part {
     /// The whole mail, of which nothing is kept.
-    fn mail(why: Refused) -> Self {
+    pub(super) fn mail(why: Refused) -> Self {
         Part { place: "the mail".to_owned(), why, kept: false }
     }
 }
@@ -87,13 +88,19 @@ impl Plan {
         let via = transport.unwrap_or(arrival.via.as_str());
         let forget_after = now.saturating_add(config.pool.keep_raw);
         let whole = &arrival.raw;
+        let source = source(&arrival, via);
         let signed = Signed::new(tx, &header, once)?;
         let replayed = signed.as_ref().is_some_and(|it| it.seen);
         let mut seqs = Vec::new();
         let mut not_taken = Vec::new();
+        let mut authorised = false;
+        let asking = commands::Asking { config, header: &header, raw: whole, now };
         match content {
             Content::Absorbed(why) => outcome.note = Some(format!("{why}; nothing was stored")),
-            Content::Confirmation(token) => confirm(tx, &token, now, &mut outcome)?,
+            Content::Own => {
+                counters::note(tx, Counter::CameBack)?;
+                outcome.note = Some("a mail of our own came back; nothing was stored".to_owned());
+            }
             Content::Bounce(token, report) => {
                 let what = bounce::reported(tx, &token, report.as_ref(), now)?;
                 outcome.note = Some(format!("{what}; nothing was stored"));
@@ -103,18 +110,26 @@ impl Plan {
                 let what = if known { "the probe came back" } else { "nobody waits for this probe" };
                 outcome.note = Some(what.to_owned());
             }
-            Content::Stop(None) if replayed => {
+            Content::Confirmation(token) => {
+                asking.confirm(tx, &token, &mut outcome)?;
+            }
+            Content::Stop(None) | Content::Errand(_) if replayed => {
                 outcome.note = Some("this mail was here before; nothing was done".to_owned());
             }
             Content::Stop(token) => {
                 let author = header.from.as_ref().filter(|_| authenticity.is_authenticated());
-                stop(tx, token.as_deref(), author.map(|from| from.address.as_str()), now, &mut outcome)?;
-                if let Some(signed) = signed.as_ref().filter(|_| outcome.refused.is_empty()) {
-                    signed.note(tx, now)?;
-                }
+                asking.stop(tx, token.as_deref(), author.map(|from| from.address.as_str()), &mut outcome)?;
+                authorised = outcome.refused.is_empty();
+            }
+            Content::Ticket(ticket) => {
+                asking.ticket(tx, &ticket, &mut outcome)?;
+            }
+            Content::Errand(errand) => {
+                asking.errand(tx, *errand, &mut outcome)?;
+                authorised = true;
             }
             Content::ForPostmaster => {
-                for_postmaster(tx, config, whole, via, now, forget_after, &mut outcome)?;
+                for_postmaster(tx, config, (whole, via, &source), now, forget_after, &mut outcome)?;
             }
             Content::Messages(candidates, rest) => {
                 not_taken = rest;
@@ -153,7 +168,7 @@ impl Plan {
                 }
             }
         }
-        if let Some(signed) = signed.as_ref().filter(|_| !outcome.taken.is_empty()) {
+        if let Some(signed) = signed.as_ref().filter(|_| authorised || !outcome.taken.is_empty()) {
             signed.note(tx, now)?;
         }
         let author = header.from.as_ref().map(|from| people::canonical(&from.address));
@@ -186,6 +201,7 @@ impl Plan {
                     received: arrival.received,
                     via,
                     forget_after,
+                    source: &source,
                 };
                 asides::put(tx, &aside, ASIDES_MAX)?;
             }
@@ -393,27 +409,17 @@ fn admit_post(
                 people::resume(tx, person.id)?;
             }
             limits::note(tx, Counted::Post, counted.as_bytes(), came.now)?;
-            // An autoresponder that does not say so answers each answer: after a few within an hour
-            // its mails are kept, and no longer answered.
-            let hour = came.now.saturating_sub(std::time::Duration::from_secs(3600));
-            let named = header.in_reply_to.iter().chain(&header.references);
-            let converses = named.into_iter().any(|id| mail::is_own_message_id(id, &config.gateway.hostname))
-                && limits::number_since(tx, Counted::Answer, who.to_ascii_lowercase().as_bytes(), hour)?
-                    >= ANSWERS_TO_ANSWERS;
             if let Some(person) = person {
                 // Whose mail came back is there after all.
                 bounces::forgive(tx, &new.author)?;
                 let thread = NewThread {
-                    person: person.id,
                     seq: Some(seq),
-                    message_id: header.message_id.clone(),
-                    references: header.references.clone(),
                     subject: header.subject.clone().unwrap_or_default(),
                     language: post.language,
-                    ignored: ignored.iter().map(|it| format!("{}\n{}", it.what, it.why)).collect(),
-                    authenticated: answerable.is_ok() && !converses,
-                    opened: came.now,
+                    ignored: ignored.iter().map(commands::kept).collect(),
+                    authenticated: answerable.is_ok(),
                     until: came.now.saturating_add(config.people.later_matches),
+                    ..commands::new_thread(&person, header, came.now)
                 };
                 people::open_thread(tx, &thread)?;
             }
@@ -446,63 +452,27 @@ pub(super) fn person(
     people::ensure(tx, &NewPerson { address, name, token: &token, confirm_token: &confirm_token }, now)
 }
 
-/// A person agrees to publishing: what was local becomes public and is routed again.
-fn confirm(tx: &Connection, token: &str, now: UnixTime, outcome: &mut Outcome) -> Result<(), StoreError> {
-    let Some(person) = people::confirm(tx, token, now)? else {
-        outcome.refused.push(Part::mail(Refused::NoSuchToken));
-        return Ok(());
-    };
-    let published = messages::publish_posts_of(tx, person.id)?;
-    outcome.wakes_router = !published.is_empty();
-    outcome.note = Some(match published.len() {
-        0 => "confirmed before; there was nothing left to publish".to_owned(),
-        1 => "confirmed: one post is public now, and the next ones are at once".to_owned(),
-        n => format!("confirmed: {n} posts are public now, and the next ones are at once"),
-    });
-    Ok(())
-}
-
-/// A person wants no more mail: by the private token, or by being known for sure. Takes effect
-/// at once; what was asked is still answered.
-fn stop(
-    tx: &Connection,
-    token: Option<&str>,
-    author: Option<&str>,
-    now: UnixTime,
-    outcome: &mut Outcome,
-) -> Result<(), StoreError> {
-    let person = match (token, author) {
-        (Some(token), _) => {
-            let number = token.split_once('.').and_then(|(number, _)| number.parse().ok());
-            let person = number.map(|number| people::get(tx, number)).transpose()?.flatten();
-            person.filter(|person| names::stop_token(person.id, &person.confirm_token) == token)
-        }
-        (None, Some(author)) => people::by_address(tx, author)?,
-        (None, None) => None,
-    };
-    match person {
-        Some(person) => {
-            people::stop(tx, person.id, now)?;
-            outcome.note = Some("stopped: you get no more mail about what you wrote".to_owned());
-        }
-        None => outcome.refused.push(Part::mail(Refused::NotYours)),
-    }
-    Ok(())
-}
-
 /// Mail to the humans behind the gateway: kept aside, and they are told where.
 fn for_postmaster(
     tx: &Connection,
     config: &Config,
-    raw: &[u8],
-    via: &str,
+    (raw, via, source): (&[u8], &str, &str),
     now: UnixTime,
     forget_after: UnixTime,
     outcome: &mut Outcome,
 ) -> Result<(), StoreError> {
     let reason = "for the postmaster";
-    let aside =
-        NewAside { reason, place: "the mail", raw, author: None, id: None, received: now, via, forget_after };
+    let aside = NewAside {
+        reason,
+        place: "the mail",
+        raw,
+        author: None,
+        id: None,
+        received: now,
+        via,
+        forget_after,
+        source,
+    };
     let Some(id) = asides::put(tx, &aside, ASIDES_MAX)? else {
         return Err(StoreError::Full(
             "a mail for the postmaster is larger than all that may be kept aside".to_owned(),
@@ -543,6 +513,22 @@ pub(super) fn notice(
     };
     queue::enqueue(tx, &delivery, now)?;
     Ok(())
+}
+
+/// Where an arrival came from, as far as nobody can make it up: the network of the original client
+/// (/24, /48), else the transport.
+fn source(arrival: &Arrival, via: &str) -> String {
+    match arrival.peer.map(|ip| ip.to_canonical()) {
+        Some(IpAddr::V4(ip)) => {
+            let [a, b, c, _] = ip.octets();
+            format!("{a}.{b}.{c}.0/24")
+        }
+        Some(IpAddr::V6(ip)) => {
+            let [a, b, c, ..] = ip.segments();
+            format!("{a:x}:{b:x}:{c:x}::/48")
+        }
+        None => via.to_owned(),
+    }
 }
 
 /// What shares a limit of parallel deliveries: the domain.

@@ -6,10 +6,12 @@
 //! and leaves through the queue.
 
 mod admit;
+mod answers;
 pub mod api;
 mod ask;
 mod bounce;
 pub mod clock;
+mod commands;
 mod commit;
 mod contacts;
 pub mod control;
@@ -18,9 +20,13 @@ pub mod origin;
 mod outgoing;
 mod pace;
 pub mod people;
+mod reply;
 mod route;
+mod say;
 pub mod sender;
+mod tags;
 mod view;
+mod words;
 pub mod worth;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -255,6 +261,15 @@ impl Gateway {
         } else {
             admit::plan(&config, &self.0.own, &blocks, arrival, finding, now)
         };
+        let plan = match self.looked_up(plan).await {
+            Ok(plan) => plan,
+            Err(failure) => {
+                warn!(%failure, "a search failed");
+                let reply =
+                    Reply::trouble("nothing can be looked for here at present; please try again later");
+                return (reply.into(), Vec::new());
+            }
+        };
         let in_dialogue = plan.is_in_dialogue();
         let (size, client) = (plan.arrival.raw.len(), plan.arrival.peer);
         let author = plan.header.from.as_ref().map(|from| from.address.escape_debug().to_string());
@@ -298,6 +313,24 @@ impl Gateway {
                 (reply.into(), Vec::new())
             }
         }
+    }
+}
+
+impl Gateway {
+    /// Asks the pool what an arrival wants to know of it: on a thread for long work, and before the
+    /// transaction, because all wait for that.
+    async fn looked_up(&self, mut plan: admit::Plan) -> Result<admit::Plan, String> {
+        if plan.search().is_none() {
+            return Ok(plan);
+        }
+        let inner = Arc::clone(&self.0);
+        let search = move || {
+            if let Some((author, query, hits)) = plan.search() {
+                *hits = inner.search_for(author, query).map_err(|failure| failure.to_string())?;
+            }
+            Ok(plan)
+        };
+        tokio::task::spawn_blocking(search).await.map_err(|failed| failed.to_string())?
     }
 }
 

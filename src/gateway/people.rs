@@ -15,20 +15,6 @@ pub(crate) const CONFIRM_TAG: &str = "yes-";
 /// that nobody can authenticate, too.
 pub(crate) const STOP_TAG: &str = "stop";
 
-/// Tags that are commands, or begin like one. They are no posting addresses: who writes to one
-/// of them wants an effect and not to publish something.
-const COMMANDS: [&str; 9] =
-    ["help", "search", "status", "stop", "subscribe", "unsubscribe", "good-", "bad-", "yes-"];
-
-/// Whether a tag is a command, known to this version or not.
-pub(crate) fn is_command(tag: &str) -> bool {
-    let tag = tag.to_ascii_lowercase();
-    COMMANDS.iter().any(|command| {
-        tag.strip_prefix(command)
-            .is_some_and(|rest| rest.is_empty() || command.ends_with('-') || rest.starts_with('-'))
-    })
-}
-
 /// What begins the tag of the envelope sender of our mails: nothing that comes to such an
 /// address is ever answered (RFC 3834, section 3.3).
 pub(crate) const BOUNCE_TAG: &str = "bounce-";

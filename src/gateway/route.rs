@@ -12,19 +12,22 @@ use std::time::Instant;
 use rusqlite::Connection;
 use tracing::{error, info, warn};
 
-use super::{Inner, clock, commit::destination, lock, outgoing::suppressed, people as names, read, worth};
+use super::{
+    Inner, answers, clock, commit::destination, lock, outgoing::suppressed, people as names, read, worth,
+};
 use crate::config::Config;
 use crate::mail;
 use crate::message::{Address, MessageId, UnixTime};
 use crate::policy::reputation::BAD;
-use crate::policy::{self, Block, LaterMatch, Scope, Standing};
+use crate::policy::{self, Block, Scope, Standing};
 use crate::pool::{Entry, Texts};
 use crate::router::{self, Contact, Decision, Forward, Subject, Surroundings, What};
+use crate::store::counters::{self, Counter};
 use crate::store::decisions::{self, NewDecision, NewMatch};
-use crate::store::limits::{self, Counted};
+use crate::store::limits;
 use crate::store::messages::{self, Kind, Stored, Waiting};
 use crate::store::peers::{self, Peer};
-use crate::store::people::{self, Thread};
+use crate::store::people;
 use crate::store::queue::{self, DeliveryKind, Enqueued, NewDelivery};
 use crate::store::{StoreError, bounces, keys, meta, reputation};
 
@@ -406,13 +409,14 @@ fn record(
     let mut queued = 0;
     if queue::bytes(tx)? > QUEUE_MAX {
         warn!(id = %stored.id, "the queue is full: nothing is sent because of this message");
+        counters::note(tx, Counter::NoRoom)?;
         return Ok(Recorded::Routed(0));
     }
     // `max_forwards` holds over all of it: the answer to its author first, then what the router
     // wants, then the people who asked about it before.
     let most = config.routing.policy.max_forwards;
     if most > 0 {
-        queued += usize::from(enqueue_answer(tx, config, stored, now)?);
+        queued += usize::from(answers::to_author(tx, config, stored, decision, now)?);
     }
     for forward in &decision.forwards {
         if queued < most {
@@ -423,7 +427,7 @@ fn record(
         // Whose question it is says its thread: its origin may be a person's own address.
         for found in &decision.matches {
             if queued < most {
-                queued += usize::from(enqueue_later(tx, config, stored, found.seq, now)?);
+                queued += usize::from(answers::later(tx, config, stored, found.seq, now)?);
             }
         }
     }
@@ -466,94 +470,4 @@ fn enqueue_forward(
         next_try: now,
     };
     Ok(matches!(queue::enqueue(tx, &delivery, now)?, Enqueued::New(_)))
-}
-
-/// The answer to a person whose post this is, once: in the thread of the question, to the very
-/// address that was authenticated.
-fn enqueue_answer(
-    tx: &Connection,
-    config: &Config,
-    stored: &Stored,
-    now: UnixTime,
-) -> Result<bool, StoreError> {
-    let Some(thread) = people::thread_of_message(tx, stored.seq)? else { return Ok(false) };
-    if !thread.authenticated {
-        return Ok(false);
-    }
-    enqueue_mail(tx, config, stored, &thread, DeliveryKind::Answer, "the answer to its author", now)
-}
-
-/// A later match: X came, and is close to what a person asked before.
-fn enqueue_later(
-    tx: &Connection,
-    config: &Config,
-    stored: &Stored,
-    question: i64,
-    now: UnixTime,
-) -> Result<bool, StoreError> {
-    let Some(thread) = people::thread_of_message(tx, question)? else { return Ok(false) };
-    if !thread.authenticated || thread.until <= now || stored.person == Some(thread.person) {
-        return Ok(false);
-    }
-    let Some(person) = people::get(tx, thread.person)? else { return Ok(false) };
-    let day = now.saturating_sub(std::time::Duration::from_secs(86_400));
-    let who = person.address.to_ascii_lowercase();
-    let who = who.as_bytes();
-    let pair = [stored.author.as_bytes(), b"\n", who].concat();
-    let later = LaterMatch {
-        age: now.since(thread.opened),
-        window: config.people.later_matches,
-        sent_today: limits::number_since(tx, Counted::LaterMatch, who, day)?,
-        of_author_today: limits::number_since(tx, Counted::LaterMatchBy, &pair, day)?,
-        stopped: person.stopped_at.is_some(),
-    };
-    if policy::may_send_later(&later).is_err() {
-        return Ok(false);
-    }
-    let why = "it is close to what this person asked before";
-    let queued = enqueue_mail(tx, config, stored, &thread, DeliveryKind::LaterMatch, why, now)?;
-    if queued {
-        limits::note(tx, Counted::LaterMatch, who, now)?;
-        limits::note(tx, Counted::LaterMatchBy, &pair, now)?;
-    }
-    Ok(queued)
-}
-
-fn enqueue_mail(
-    tx: &Connection,
-    config: &Config,
-    stored: &Stored,
-    thread: &Thread,
-    kind: DeliveryKind,
-    why: &str,
-    now: UnixTime,
-) -> Result<bool, StoreError> {
-    let Some(person) = people::get(tx, thread.person)? else { return Ok(false) };
-    let rate = config.policy.answer_at_most;
-    let since = rate.window_start(now);
-    let who = person.address.to_ascii_lowercase();
-    let who = who.as_bytes();
-    if !rate.allows(limits::number_since(tx, Counted::Answer, who, since)?) {
-        return Ok(false);
-    }
-    let Ok(to) = Address::new(format!("mailto:{}", person.address)) else { return Ok(false) };
-    let unique = format!("{}-{}-{}", kind.as_str(), stored.id, thread.id);
-    let delivery = NewDelivery {
-        kind,
-        seq: Some(stored.seq),
-        thread: Some(thread.id),
-        to,
-        transport: "mailto".to_owned(),
-        destination: destination(&person.address),
-        stamp: None,
-        message_id: mail::message_id(&unique, &config.gateway.hostname),
-        detail: None,
-        why: why.to_owned(),
-        next_try: now,
-    };
-    let queued = matches!(queue::enqueue(tx, &delivery, now)?, Enqueued::New(_));
-    if queued {
-        limits::note(tx, Counted::Answer, who, now)?;
-    }
-    Ok(queued)
 }

@@ -6,6 +6,7 @@
 //! clock, the database, who is believed, or where a message is routed: dates, Message-IDs and
 //! addresses are passed in.
 
+mod command;
 pub mod compose;
 mod extract;
 mod header;
@@ -21,6 +22,7 @@ mod text;
 mod transfer;
 mod whole;
 
+pub use command::{Command, command};
 pub use extract::extract;
 pub use header::{Header, Mailbox};
 pub use post::{NoPost, Post};

@@ -9,7 +9,7 @@ use mail_parser::{Message, PartType};
 use std::fmt;
 
 /// What a person posts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Post {
     /// The subject without `Re:` and its like; empty if there is none.
     pub subject: String,

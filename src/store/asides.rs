@@ -26,6 +26,8 @@ pub struct NewAside<'a> {
     pub via: &'a str,
     /// Until when it is kept.
     pub forget_after: UnixTime,
+    /// Where it came from, as far as that can't be made up: a client's network, or the transport.
+    pub source: &'a str,
 }
 
 /// Something kept aside.
@@ -53,8 +55,9 @@ pub struct Aside {
     pub raw: Option<Vec<u8>>,
 }
 
-/// Puts something aside; the oldest go until all of them are at most `most_bytes` long together.
-/// Returns its number; `None` if it alone is longer than that, and so was not kept.
+/// Puts something aside. Until all of them are at most `most_bytes` long together, the oldest of the
+/// source that holds most go: nobody pushes out what others sent.
+/// Returns its number; `None` if it was not kept: it alone is longer than that.
 ///
 /// What is here already, from the same place and for the same reason, keeps its number: a sender
 /// that never heard our 250 repeats the mail, and a peer that repeats it for days fills nothing.
@@ -75,8 +78,8 @@ pub fn put(tx: &Connection, new: &NewAside<'_>, most_bytes: u64) -> Result<Optio
         return Ok(known);
     }
     tx.prepare_cached(
-        "INSERT INTO aside (reason, place, raw, author, public_id, received, via, forget_after)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO aside (reason, place, raw, author, public_id, received, via, forget_after, source)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?
     .execute((
         new.reason,
@@ -87,13 +90,21 @@ pub fn put(tx: &Connection, new: &NewAside<'_>, most_bytes: u64) -> Result<Optio
         new.received,
         new.via,
         new.forget_after,
+        new.source,
     ))?;
     let id = tx.last_insert_rowid();
-    // The new one is the youngest and fits alone, so it is never the one that goes.
+    // The new one is the youngest of its source and fits alone. It goes only if another source, all
+    // in one piece, holds as much.
     while meta::total(tx, "aside")?.1 > most_bytes {
-        tx.prepare_cached("DELETE FROM aside WHERE id = (SELECT min(id) FROM aside)")?.execute([])?;
+        tx.prepare_cached(
+            "DELETE FROM aside WHERE id = (
+                 SELECT min(id) FROM aside
+                  WHERE source = (SELECT source FROM aside_share ORDER BY bytes DESC, source LIMIT 1))",
+        )?
+        .execute([])?;
     }
-    Ok(Some(id))
+    let kept = tx.prepare_cached("SELECT 1 FROM aside WHERE id = ?1")?.exists([id])?;
+    Ok(kept.then_some(id))
 }
 
 const SELECT: &str =

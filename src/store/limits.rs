@@ -17,6 +17,10 @@ words! {
         Post => "post",
         /// An automatic mail to a person.
         Answer => "answer",
+        /// An answer within one conversation.
+        AnswerInThread => "answer_in_thread",
+        /// An answer to a mail that answers one of ours.
+        AnswerToAnswer => "answer_to_answer",
         /// A later match to a person.
         LaterMatch => "later_match",
         /// A later match that an author caused.

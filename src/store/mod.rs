@@ -23,6 +23,7 @@ mod writer;
 pub mod asides;
 pub mod blocks;
 pub mod bounces;
+pub mod counters;
 pub mod decisions;
 pub mod keys;
 pub mod limits;

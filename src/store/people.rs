@@ -309,6 +309,15 @@ pub fn close_thread(tx: &Connection, id: i64, now: UnixTime) -> Result<(), Store
     Ok(())
 }
 
+/// Forgets one thread, in which nothing was sent.
+///
+/// # Errors
+/// Those of any write.
+pub fn drop_thread(tx: &Connection, id: i64) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM thread WHERE id = ?1")?.execute([id])?;
+    Ok(())
+}
+
 /// Forgets threads that were closed before `before`. Returns how many.
 ///
 /// # Errors

@@ -116,6 +116,14 @@ impl Mail {
     }
 }
 
+/// The lines of the first part of a mail as they travelled.
+pub(crate) fn quoted_printable_lines(raw: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(raw.to_vec()).unwrap();
+    let after = text.split_once("quoted-printable\r\n").unwrap().1;
+    let body = after.split_once("\r\n\r\n").unwrap().1;
+    body.lines().take_while(|line| !line.starts_with("--=_")).map(str::to_owned).collect()
+}
+
 /// What stands in a Date field.
 pub(crate) fn rfc2822(time: UnixTime) -> String {
     mail_parser::DateTime::from_timestamp(time.as_secs()).to_rfc822()

@@ -19,7 +19,9 @@ pub(crate) mod daemon;
 pub(crate) mod dns;
 pub(crate) mod messages;
 pub(crate) mod programs;
+pub(crate) mod scene;
 pub(crate) mod sink;
+pub(crate) mod threading;
 pub(crate) mod wal;
 
 /// SplitMix64: the same sequence on every machine.

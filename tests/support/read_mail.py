@@ -20,6 +20,7 @@ def part(found):
         "disposition": found.get_content_disposition(),
         "filename": found.get_filename(),
         "encoding": found["Content-Transfer-Encoding"],
+        "charset": found.get_content_charset(),
         "base64": base64.b64encode(payload).decode(),
         "text": found.get_content() if found.get_content_type() == "text/plain" else None,
         "defects": [repr(defect) for defect in found.defects],

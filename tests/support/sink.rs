@@ -49,6 +49,18 @@ impl Mail {
     pub(crate) fn text(&self) -> String {
         self.parsed().body_text(0).unwrap_or_default().into_owned()
     }
+
+    /// That text in one line, as words.
+    pub(crate) fn flat(&self) -> String {
+        self.text().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// The first address in the text that begins so.
+    pub(crate) fn address(&self, beginning: &str) -> String {
+        let text = self.text();
+        let at = text.find(beginning).unwrap_or_else(|| panic!("no {beginning} in {text}"));
+        text[at..].split_whitespace().next().unwrap().to_owned()
+    }
 }
 
 #[derive(Default)]
@@ -102,6 +114,11 @@ impl Sink {
     /// Everything so far.
     pub(crate) fn mails(&self) -> Vec<Mail> {
         self.state.0.lock().unwrap().mails.clone()
+    }
+
+    /// Forgets what has come so far.
+    pub(crate) fn forget(&self) {
+        self.state.0.lock().unwrap().mails.clear();
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -1,18 +1,12 @@
 //! An answer to a person.
 
-use super::layout::{block, short, wrap};
-use super::{
-    ComposeError, Robot, begin, boundary, build_error, octets, plain, raw, robot_mailbox, to_mailbox,
-};
-use crate::mail::header::is_message_id;
-use crate::mail::post::base_subject;
+use super::layout::{address, block, short, wrap};
+use super::thread::{Threaded, begin_threaded};
+use super::{ComposeError, Robot, boundary, build_error, octets, plain, raw};
 use crate::mail::{Fault, Ignored, Mailbox};
 use crate::message::{MessageId, UnixTime};
 use lettre::message::header::ContentDisposition;
 use lettre::message::{MultiPart, SinglePart};
-
-/// How many References an answer has at most: the first and the last ones.
-const MAX_REFERENCES: usize = 20;
 
 /// What an answer answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +21,10 @@ pub enum Occasion<'a> {
     Searched,
     /// Something similar to an earlier post has arrived.
     Later,
+    /// So many posts became public, because their author agreed.
+    Published(usize),
+    /// One message, which was asked for.
+    Whole,
 }
 
 /// Who can read what was posted.
@@ -60,8 +58,23 @@ pub struct Match<'a> {
     pub excerpt: &'a str,
     /// The wording that both share, most telling first.
     pub shared: &'a [String],
+    /// The length of the whole message.
+    pub bytes: usize,
     /// The whole message, to be attached; none for a summary.
     pub message: Option<&'a [u8]>,
+    /// The addresses that say that it is good, and bad.
+    pub votes: Option<(&'a str, &'a str)>,
+    /// The address that sends the whole message, if it is not attached.
+    pub whole: &'a str,
+}
+
+/// What makes a mail one that was subscribed to.
+#[derive(Clone, Copy, Debug)]
+pub struct List<'a> {
+    /// RFC 2919: the identifier, without angle brackets.
+    pub id: &'a str,
+    /// RFC 2369: the address that explains it.
+    pub help: &'a str,
 }
 
 /// An answer to a person.
@@ -85,6 +98,8 @@ pub struct AnswerMail<'a> {
     pub occasion: Occasion<'a>,
     /// What the pool holds, closest first.
     pub matches: &'a [Match<'a>],
+    /// The pool holds nothing else at all.
+    pub alone: bool,
     /// What was not taken from the person's mail.
     pub ignored: &'a [Ignored],
     /// What should have been a CMR message and was none.
@@ -95,6 +110,8 @@ pub struct AnswerMail<'a> {
     pub later_days: u32,
     /// The address that stops all mail to the person.
     pub stop: &'a str,
+    /// The person did not ask for this mail, but for mails of its kind.
+    pub list: Option<List<'a>>,
 }
 
 /// An answer in the thread of the person's mail: a text, then the CMR messages as attachments.
@@ -102,22 +119,24 @@ pub struct AnswerMail<'a> {
 /// # Errors
 /// An address or the Message-ID has no proper form.
 pub fn answer(mail: &AnswerMail<'_>) -> Result<Vec<u8>, ComposeError> {
-    let (base, _) = base_subject(mail.subject.unwrap_or_default());
-    let base = short(base, 200);
-    let subject = if base.is_empty() { "Re: (no subject)".to_owned() } else { format!("Re: {base}") };
     // RFC 3834, sections 3.1.7 and 5.2.
     let automatic = if mail.occasion == Occasion::Later { "auto-generated" } else { "auto-replied" };
-    let mut builder = begin(
-        robot_mailbox(&mail.robot)?,
-        to_mailbox(mail.to)?,
-        mail.message_id,
-        mail.date,
-        mail.robot.loop_marker,
-    )?
-    .subject(subject)
+    let mut builder = begin_threaded(&Threaded {
+        robot: mail.robot,
+        to: mail.to,
+        message_id: mail.message_id,
+        date: mail.date,
+        subject: mail.subject,
+        in_reply_to: mail.in_reply_to,
+        references: mail.references,
+    })?
     .raw_header(raw("Auto-Submitted", automatic.to_owned()));
-    if let Some(id) = mail.in_reply_to.filter(|id| is_message_id(id)) {
-        builder = builder.in_reply_to(format!("<{id}>")).references(references(mail.references, id));
+    if let Some(list) = mail.list {
+        // No List-Unsubscribe-Post (RFC 8058): it needs an https address, and there is none here.
+        builder = builder
+            .raw_header(raw("List-Id", format!("Later matches <{}>", list.id)))
+            .raw_header(raw("List-Help", format!("<mailto:{}>", list.help)))
+            .raw_header(raw("List-Unsubscribe", format!("<mailto:{}>", mail.stop)));
     }
     let text = plain(&answer_text(mail))?;
     let mut attached = mail.matches.iter().filter_map(|found| Some((found.id, found.message?))).peekable();
@@ -132,26 +151,28 @@ pub fn answer(mail: &AnswerMail<'_>) -> Result<Vec<u8>, ComposeError> {
     Ok(builder.multipart(parts).map_err(build_error)?.formatted())
 }
 
-/// RFC 5322, section 3.6.4: the References of the mail that is answered, then its Message-ID.
-/// Of a long thread the first ones and the last ones are kept, which is enough to find it.
-fn references(theirs: &[String], id: &str) -> String {
-    let known: Vec<&str> =
-        theirs.iter().map(String::as_str).filter(|other| is_message_id(other) && *other != id).collect();
-    let first = known.len().min(3);
-    let last = known.len().saturating_sub(MAX_REFERENCES - 1 - first).max(first);
-    let kept = known.iter().take(first).chain(known.iter().skip(last)).copied().chain([id]);
-    kept.map(|id| format!("<{id}>")).collect::<Vec<_>>().join(" ")
-}
-
-/// The text of an answer: LF line ends, at most 78 columns.
+/// The text of an answer: LF line ends, lines that need no soft break.
 #[must_use]
 pub fn answer_text(mail: &AnswerMail<'_>) -> String {
     let mut paragraphs = vec![wrap(&opening(mail), "", "")];
     for (number, found) in mail.matches.iter().enumerate() {
         paragraphs.push(result(number + 1, found));
     }
-    if mail.matches.iter().any(|found| found.message.is_some()) {
-        paragraphs.push(wrap("The complete CMR messages are attached.", "", ""));
+    let attached = mail.matches.iter().filter(|found| found.message.is_some()).count();
+    match (attached, mail.matches.len()) {
+        (0, _) => {}
+        (1, 1) => paragraphs.push("The complete CMR message is attached.".to_owned()),
+        (some, all) if some == all => {
+            paragraphs.push("The complete CMR messages are attached.".to_owned());
+        }
+        (some, all) => paragraphs.push(wrap(
+            &format!(
+                "{some} of the {all} CMR messages are attached; the others are too large, and are sent \
+                 to who asks for them."
+            ),
+            "",
+            "",
+        )),
     }
     if !mail.faults.is_empty() {
         let lines = mail.faults.iter().map(|fault| {
@@ -185,26 +206,45 @@ pub fn answer_text(mail: &AnswerMail<'_>) -> String {
             "",
         ));
     }
-    format!("{}\n\n-- \n{}\n", paragraphs.join("\n\n"), footer(mail))
+    format!("{}\n\n-- \n{}\n", paragraphs.join("\n\n"), footer(&mail.robot, mail.stop))
 }
 
 fn opening(mail: &AnswerMail<'_>) -> String {
     let some = !mail.matches.is_empty();
-    let closest = if some { "Closest to it is:" } else { "Nothing similar to it is known here yet." };
+    let closest = match (some, mail.alone) {
+        (true, _) => "Closest to it is:",
+        (false, true) => "Nothing else is known here yet.",
+        (false, false) => "Nothing that is known here is close enough to it.",
+    };
     match mail.occasion {
         Occasion::Posted => format!("Your message is stored. {closest}"),
         Occasion::Searched => {
             format!("Your question was compared with what is known here and not stored. {closest}")
         }
         Occasion::Taken(1) => format!("The CMR message in your mail is stored. {closest}"),
-        Occasion::Taken(count) => format!(
-            "The {count} CMR messages in your mail are stored. {}",
-            if some { "Closest to them is:" } else { "Nothing similar to them is known here yet." }
-        ),
+        Occasion::Taken(count) => format!("The {count} CMR messages in your mail are stored. {closest}"),
         Occasion::NotPosted(reason) => {
-            format!("Nothing was stored, because {}.", short(reason, 400))
+            format!("Nothing was stored: {}.", short(reason, 400))
+        }
+        Occasion::Later if mail.matches.len() > 1 => {
+            format!("{} texts similar to your message have arrived:", mail.matches.len())
         }
         Occasion::Later => "Something similar to your message has arrived:".to_owned(),
+        Occasion::Published(posts) => {
+            let what = match posts {
+                0 => "You agreed before, and nothing was left to be published.".to_owned(),
+                1 => {
+                    "Your message is public now, and what you post from now on is public at once.".to_owned()
+                }
+                posts => format!(
+                    "Your {posts} messages are public now, and what you post from now on is public at once."
+                ),
+            };
+            let new =
+                if some { "Since the first answer this has become known, and is close to it:" } else { "" };
+            format!("{what} {new}")
+        }
+        Occasion::Whole => "Here is the whole message that you asked for:".to_owned(),
     }
 }
 
@@ -216,13 +256,14 @@ fn result(number: usize, found: &Match<'_>) -> String {
     let bits = found.gain_bits.max(0.0).round();
     let first = format!("{number}. ");
     let indent = " ".repeat(first.len());
+    let closeness = if bits > 0.0 || percent > 0.0 {
+        format!("{percent} % of your text is known from it ({bits} bits), id {}", found.id)
+    } else {
+        format!("id {}", found.id)
+    };
     let mut lines = vec![
         wrap(&format!("{}, {minute} UTC", short(found.author, 120)), &first, &indent),
-        wrap(
-            &format!("{percent} % of your text is known from it ({bits} bits), id {}", found.id),
-            &indent,
-            &indent,
-        ),
+        wrap(&closeness, &indent, &indent),
     ];
     let excerpt = block(found.excerpt, &" ".repeat(first.len() + 3));
     if !excerpt.is_empty() {
@@ -232,40 +273,56 @@ fn result(number: usize, found: &Match<'_>) -> String {
         let shared: Vec<String> = found.shared.iter().take(20).map(|words| short(words, 60)).collect();
         lines.extend([String::new(), wrap(&format!("In common: {}", shared.join(", ")), &indent, &indent)]);
     }
+    if found.message.is_none() {
+        let kilobytes = found.bytes.div_ceil(1000);
+        lines.push(String::new());
+        lines.push(wrap(
+            &format!("Not attached ({kilobytes} kB); to get it whole, write to"),
+            &indent,
+            &indent,
+        ));
+        lines.push(address(found.whole, &indent));
+    }
+    if let Some((good, bad)) = found.votes {
+        lines.push(String::new());
+        for (word, to) in [("Good? ", good), ("Bad?  ", bad)] {
+            lines.push(address(to, &format!("{indent}{word}")));
+        }
+    }
     lines.join("\n")
 }
 
 fn publication(publication: Publication<'_>) -> Option<String> {
+    const PUBLIC: &str = "other gateways get copies, show them to people who write something similar, and keep them; \
+         nobody can take them all back.";
     match publication {
         Publication::Silent => None,
-        Publication::Public => Some(wrap("Your message is public.", "", "")),
+        Publication::Public => Some(wrap(&format!("Your message is public: {PUBLIC}"), "", "")),
         Publication::Local { confirm } => Some(
             [
                 wrap(
-                    "Your message is not public yet: until you confirm, only this gateway's operator can read it. \
-                     Once it is public, other gateways get copies, show them to people who write something similar, \
-                     and keep them; nobody can take them all back. It names an alias made by this gateway, not your \
-                     address.",
+                    &format!(
+                        "Your message is not public yet: until you agree, only this gateway's operator can read it. \
+                         Once it is public, {PUBLIC} It names an alias made by this gateway, not your address."
+                    ),
                     "",
                     "",
                 ),
-                wrap("To publish it and what you post from now on, send a mail, with any text, to", "", ""),
-                wrap(confirm, "   ", "   "),
+                wrap("To publish it and what you post from now on, send a mail with any text to", "", ""),
+                address(confirm, "   "),
             ]
             .join("\n"),
         ),
     }
 }
 
-fn footer(mail: &AnswerMail<'_>) -> String {
+/// Who wrote the mail, who runs that, and how to end it.
+pub(super) fn footer(robot: &Robot<'_>, stop: &str) -> String {
     [
-        wrap(
-            &format!("Written by a program: the CMR gateway at {}.", short(mail.robot.hostname, 120)),
-            "",
-            "",
-        ),
-        wrap(&format!("It is run by {}.", short(mail.robot.operator, 200)), "", ""),
-        wrap(&format!("To get no more mail from it, write to {}", short(mail.stop, 200)), "", ""),
+        wrap(&format!("Written by a program: the CMR gateway at {}.", short(robot.hostname, 120)), "", ""),
+        wrap(&format!("It is run by {}.", short(robot.operator, 200)), "", ""),
+        wrap("To get no more mail from it, write to", "", ""),
+        address(stop, ""),
     ]
     .join("\n")
 }

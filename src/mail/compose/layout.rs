@@ -2,8 +2,9 @@
 
 use crate::mail::text::{clean, printable};
 
-/// The widest line of a text that we write, in characters (RFC 5322, section 2.1.1).
-pub(super) const WIDTH: usize = 78;
+/// The widest line of a text that we write, in characters. RFC 5322, section 2.1.1, allows 78; in
+/// quoted-printable a line has 76 (RFC 2045, section 6.7), and what fits needs no soft break.
+pub(super) const WIDTH: usize = 72;
 
 /// Words, wrapped to [`WIDTH`]: the first line begins with `first`, the others with `other`, both
 /// ASCII. A word that fills more than a line is broken between characters.
@@ -40,6 +41,11 @@ pub(super) fn wrap(text: &str, first: &str, other: &str) -> String {
         lines.push(line);
     }
     lines.join("\n")
+}
+
+/// An address on a line of its own, never broken: who copies half of it writes to nobody.
+pub(super) fn address(address: &str, indent: &str) -> String {
+    format!("{indent}{}", short(address, 320))
 }
 
 /// Foreign text, every line wrapped on its own and indented, without control characters and
@@ -112,7 +118,7 @@ mod tests {
             line.len() <= WIDTH && line.trim().split(' ').all(|word| word == "aaaa" || word == "1.")
         }));
         let wrapped = wrap(&"x".repeat(200), "", "  ");
-        assert_eq!(wrapped.lines().map(str::len).collect::<Vec<_>>(), [78, 78, 48]);
+        assert_eq!(wrapped.lines().map(str::len).collect::<Vec<_>>(), [72, 72, 60]);
         assert_eq!(wrap("", "- ", "  "), "- ");
     }
 

@@ -5,8 +5,11 @@
 
 mod answer;
 mod layout;
+mod thread;
+mod word;
 
-pub use answer::{AnswerMail, Match, Occasion, Publication, answer, answer_text};
+pub use answer::{AnswerMail, List, Match, Occasion, Publication, answer, answer_text};
+pub use word::{WordMail, word, word_text};
 
 use super::{LOOP_HEADER, Mailbox, text};
 use crate::message::UnixTime;

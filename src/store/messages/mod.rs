@@ -203,6 +203,14 @@ pub fn head(conn: &Connection, seq: i64) -> Result<Option<Stored>, StoreError> {
     Ok(select.query_row([seq], stored).optional()?)
 }
 
+/// How many messages are cached.
+///
+/// # Errors
+/// Those of any read.
+pub fn number(conn: &Connection) -> Result<u64, StoreError> {
+    Ok(super::meta::total(conn, "text")?.0)
+}
+
 /// Message `seq`, with its text if that is cached.
 ///
 /// # Errors

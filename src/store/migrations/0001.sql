@@ -262,11 +262,21 @@ CREATE TABLE aside (
     public_id    BLOB CHECK (public_id IS NULL OR length(public_id) = 8),
     received     INTEGER NOT NULL,
     via          TEXT NOT NULL,
-    forget_after INTEGER NOT NULL
+    forget_after INTEGER NOT NULL,
+    source       TEXT NOT NULL
 ) STRICT;
+CREATE INDEX aside_source ON aside (source, id);
 CREATE INDEX aside_forget ON aside (forget_after);
 -- Finds what is here already when a mail comes again.
 CREATE INDEX aside_length ON aside (length(raw));
+
+-- How many bytes of the asides came from where: the largest share gives way first, so that nobody
+-- can push out what others sent.
+CREATE TABLE aside_share (
+    source TEXT NOT NULL PRIMARY KEY,
+    bytes  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX aside_share_bytes ON aside_share (bytes);
 
 -- Whom the operator refuses.
 CREATE TABLE block (
@@ -333,9 +343,14 @@ CREATE TRIGGER raw_mail_gone AFTER DELETE ON raw_mail BEGIN
     UPDATE total SET items = items - 1, bytes = bytes - length(OLD.raw) WHERE what = 'raw_mail';
 END;
 CREATE TRIGGER aside_added AFTER INSERT ON aside BEGIN
+    INSERT INTO aside_share (source, bytes) VALUES (NEW.source, length(NEW.raw))
+        ON CONFLICT (source) DO UPDATE SET bytes = bytes + excluded.bytes;
     UPDATE total SET items = items + 1, bytes = bytes + length(NEW.raw) WHERE what = 'aside';
 END;
 CREATE TRIGGER aside_gone AFTER DELETE ON aside BEGIN
+    UPDATE aside_share SET bytes = bytes - length(OLD.raw) WHERE source = OLD.source;
+    DELETE FROM aside_share WHERE source = OLD.source AND bytes <= 0
+        AND NOT EXISTS (SELECT 1 FROM aside WHERE source = OLD.source);
     UPDATE total SET items = items - 1, bytes = bytes - length(OLD.raw) WHERE what = 'aside';
 END;
 CREATE TRIGGER delivery_added AFTER INSERT ON delivery BEGIN
@@ -345,6 +360,9 @@ END;
 CREATE TRIGGER delivery_gone AFTER DELETE ON delivery BEGIN
     UPDATE total SET items = items - 1, bytes = bytes - 256 - length(OLD.to_address) - length(OLD.why) - ifnull(length(OLD.detail), 0)
      WHERE what = 'delivery';
+END;
+CREATE TRIGGER delivery_detail AFTER UPDATE OF detail ON delivery BEGIN
+    UPDATE total SET bytes = bytes + ifnull(length(NEW.detail), 0) - ifnull(length(OLD.detail), 0) WHERE what = 'delivery';
 END;
 CREATE TRIGGER hop_added AFTER INSERT ON hop BEGIN
     UPDATE total SET items = items + 1, bytes = bytes + 256 + length(NEW.address) WHERE what = 'hop';

@@ -5,6 +5,7 @@
 //! Message-ID, which makes the repeat harmless. Nothing is lost: every state but `sent` and
 //! `failed` leads back to `ready`.
 
+mod later;
 mod lease;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use super::sql::{Json, count, whole, words};
 use super::{StoreError, messages, meta};
 use crate::message::{Address, Timestamp, UnixTime};
 
+pub use later::{hasten, join_later, last_later, waiting_later};
 pub use lease::{lease, next_due, recover};
 
 words! {
@@ -199,6 +201,7 @@ pub fn enqueue(tx: &Connection, new: &NewDelivery, now: UnixTime) -> Result<Enqu
 }
 
 /// The next hop took it. For a forward, the recipient is remembered as a holder of the message.
+/// Of an answer that is about no message the detail is dropped: a person's search is not kept.
 /// `false` if the row is gone or was sent before. A delivery that was held or given up while it
 /// was under way is sent all the same: that is the truth.
 ///
@@ -207,7 +210,8 @@ pub fn enqueue(tx: &Connection, new: &NewDelivery, now: UnixTime) -> Result<Enqu
 pub fn succeed(tx: &Connection, id: i64, now: UnixTime) -> Result<bool, StoreError> {
     let changed = tx
         .prepare_cached(
-            "UPDATE delivery SET state = 'sent', lease_until = NULL, finished = ?2, last_error = NULL
+            "UPDATE delivery SET state = 'sent', lease_until = NULL, finished = ?2, last_error = NULL,
+                    detail = CASE WHEN kind = 'answer' AND seq IS NULL THEN NULL ELSE detail END
               WHERE id = ?1 AND state <> 'sent'",
         )?
         .execute((id, now))?;

@@ -294,6 +294,7 @@ const STEPS: &[Step] = &[
                 received: NOON,
                 via: "smtp",
                 forget_after: at(9999),
+                source: "192.0.2.0/24",
             };
             asides::put(tx, &aside, 1 << 20).map(|_| ())
         },

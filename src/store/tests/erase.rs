@@ -56,6 +56,7 @@ fn furnished(temp: &Temp) -> (i64, i64) {
                 received: NOON,
                 via: "smtp",
                 forget_after: at(100),
+                source: "192.0.2.0/24",
             };
             asides::put(tx, &aside, 1 << 20)?.unwrap();
             let author = post.author.clone();

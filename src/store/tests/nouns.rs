@@ -258,6 +258,7 @@ fn asides_and_raw_mails_have_a_byte_limit_and_an_end() {
             received: at(1),
             via: "smtp",
             forget_after: until,
+            source: "192.0.2.0/24",
         };
         let put = |raw, until| asides::put(tx, &aside(raw, until), 100).unwrap();
         assert_eq!(put(&[b'x'; 101], at(50)), None, "one alone is too long");
@@ -282,6 +283,23 @@ fn asides_and_raw_mails_have_a_byte_limit_and_an_end() {
         let id = asides::put(tx, &marked, 100)?.unwrap();
         let found = asides::get(tx, id)?.unwrap();
         assert_eq!((found.author, found.public_id), (Some(author.clone()), Some(nth(1).id())));
+        // The source that holds most gives way, and nobody's small share.
+        for id in asides::list(tx, 100)?.iter().map(|it| it.id) {
+            asides::drop_aside(tx, id)?;
+        }
+        let from = |source, raw| {
+            let aside = NewAside { source, ..aside(raw, at(99)) };
+            asides::put(tx, &aside, 100).unwrap()
+        };
+        let small = from("the relay", &[b'r'; 20]).unwrap();
+        const FLOOD: [[u8; 30]; 6] = [[1; 30], [2; 30], [3; 30], [4; 30], [5; 30], [6; 30]];
+        let flood: Vec<_> = FLOOD.iter().map(|raw| from("a stranger", raw)).collect();
+        assert!(flood.iter().all(Option::is_some));
+        let left: Vec<_> = asides::list(tx, 100)?.iter().map(|it| it.id).collect();
+        assert_eq!(left, [flood[5].unwrap(), flood[4].unwrap(), small]);
+        for id in left {
+            asides::drop_aside(tx, id)?;
+        }
         // Raw mails.
         let mut seqs = Vec::new();
         for n in 0..3 {

@@ -181,8 +181,13 @@ CREATE TABLE aside (
     public_id    BLOB CHECK (public_id IS NULL OR length(public_id) = 8),
     received     INTEGER NOT NULL,
     via          TEXT NOT NULL,
-    forget_after INTEGER NOT NULL
+    forget_after INTEGER NOT NULL,
+    source       TEXT NOT NULL
 ) STRICT;
+CREATE TABLE aside_share (
+    source TEXT NOT NULL PRIMARY KEY,
+    bytes  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE block (
     kind    TEXT NOT NULL CHECK (kind IN ('author', 'peer', 'host')),
     value   BLOB NOT NULL,
@@ -218,7 +223,7 @@ CREATE TABLE tally (
     number INTEGER NOT NULL
 ) STRICT;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'8193576ab828a083ca32990122e59b8517b88cbe73822b8313a40ba3a318e4b6');
+INSERT INTO "meta" VALUES ('salt', x'03af07c5bcae40bcb405bfd4a1a6ac9bdbdb8f66cc56c1613b6ee0ede2f15100');
 INSERT INTO "total" VALUES ('aside', 1, 1);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
@@ -245,7 +250,8 @@ INSERT INTO "thread" VALUES (1, 1, 1, NULL, '[]', 'Re: it''s', NULL, '[]', 1, 1,
 INSERT INTO "delivery" VALUES (1, 'answer', 1, 1, x'63', 'mailto', 'b', '2023/11/14 00:00:00.5', '<1@b>', NULL, 'why', 'ready', 0, 1, NULL, NULL, 1, NULL, NULL);
 INSERT INTO "decision" VALUES (1, 1, 'routed', '{}');
 INSERT INTO "match" VALUES (1, 2, 0, 1.5, 2.5, 3.0);
-INSERT INTO "aside" VALUES (1, 'r', 'p', x'64', NULL, NULL, 1, 'smtp', 2);
+INSERT INTO "aside" VALUES (1, 'r', 'p', x'64', NULL, NULL, 1, 'smtp', 2, 'smtp');
+INSERT INTO "aside_share" VALUES ('smtp', 1);
 INSERT INTO "block" VALUES ('host', x'65', 'r', 1);
 INSERT INTO "bounce" VALUES (x'66', 1, 2, '5.1.1', NULL);
 INSERT INTO "reputation" VALUES (1, 1, 1, 'gain', 1, 0.5, 0.5);
@@ -280,8 +286,10 @@ CREATE INDEX delivery_leased ON delivery (destination, lease_until) WHERE state 
 CREATE INDEX delivery_finished ON delivery (finished) WHERE finished IS NOT NULL;
 CREATE INDEX delivery_thread ON delivery (thread) WHERE thread IS NOT NULL;
 CREATE INDEX match_other ON match (other);
+CREATE INDEX aside_source ON aside (source, id);
 CREATE INDEX aside_forget ON aside (forget_after);
 CREATE INDEX aside_length ON aside (length(raw));
+CREATE INDEX aside_share_bytes ON aside_share (bytes);
 CREATE INDEX reputation_peer ON reputation (peer, id);
 CREATE INDEX mail_seen_age ON mail_seen (seen);
 CREATE INDEX tally_window ON tally (kind, who, at, number);
@@ -299,9 +307,14 @@ CREATE TRIGGER raw_mail_gone AFTER DELETE ON raw_mail BEGIN
     UPDATE total SET items = items - 1, bytes = bytes - length(OLD.raw) WHERE what = 'raw_mail';
 END;
 CREATE TRIGGER aside_added AFTER INSERT ON aside BEGIN
+    INSERT INTO aside_share (source, bytes) VALUES (NEW.source, length(NEW.raw))
+        ON CONFLICT (source) DO UPDATE SET bytes = bytes + excluded.bytes;
     UPDATE total SET items = items + 1, bytes = bytes + length(NEW.raw) WHERE what = 'aside';
 END;
 CREATE TRIGGER aside_gone AFTER DELETE ON aside BEGIN
+    UPDATE aside_share SET bytes = bytes - length(OLD.raw) WHERE source = OLD.source;
+    DELETE FROM aside_share WHERE source = OLD.source AND bytes <= 0
+        AND NOT EXISTS (SELECT 1 FROM aside WHERE source = OLD.source);
     UPDATE total SET items = items - 1, bytes = bytes - length(OLD.raw) WHERE what = 'aside';
 END;
 CREATE TRIGGER delivery_added AFTER INSERT ON delivery BEGIN
@@ -311,6 +324,9 @@ END;
 CREATE TRIGGER delivery_gone AFTER DELETE ON delivery BEGIN
     UPDATE total SET items = items - 1, bytes = bytes - 256 - length(OLD.to_address) - length(OLD.why) - ifnull(length(OLD.detail), 0)
      WHERE what = 'delivery';
+END;
+CREATE TRIGGER delivery_detail AFTER UPDATE OF detail ON delivery BEGIN
+    UPDATE total SET bytes = bytes + ifnull(length(NEW.detail), 0) - ifnull(length(OLD.detail), 0) WHERE what = 'delivery';
 END;
 CREATE TRIGGER hop_added AFTER INSERT ON hop BEGIN
     UPDATE total SET items = items + 1, bytes = bytes + 256 + length(NEW.address) WHERE what = 'hop';
