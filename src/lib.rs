@@ -5,10 +5,12 @@
 //! `docs/architecture.md` has the picture; `tests/architecture.rs` holds the arrows.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod authenticate;
 pub mod cli;
 pub mod config;
 pub mod distance;
+pub mod evaluate;
 pub mod gateway;
 pub mod keys;
 pub mod mail;

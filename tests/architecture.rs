@@ -60,6 +60,20 @@ const PURE_BUT_BUILDS_MAIL: &[&str] = &[
 
 const ROOMS: &[Room] = &[
     Room { name: "message", imports: &[], never: PURE },
+    Room {
+        name: "archive",
+        imports: &[],
+        never: &[
+            "tokio",
+            "rusqlite",
+            "mail_parser",
+            "lettre",
+            "TcpStream",
+            "UnixStream",
+            "File::create",
+            "fs::write",
+        ],
+    },
     Room { name: "distance", imports: &[], never: PURE },
     Room { name: "smtp", imports: &[], never: PURE },
     Room { name: "keys", imports: &["message"], never: PURE },
@@ -72,6 +86,20 @@ const ROOMS: &[Room] = &[
     },
     Room { name: "pool", imports: &["message", "distance", "policy"], never: PURE },
     Room { name: "router", imports: &["message", "distance", "pool", "policy"], never: PURE },
+    Room {
+        name: "evaluate",
+        imports: &["message", "archive", "distance", "mail", "policy", "pool"],
+        never: &[
+            "tokio",
+            "rusqlite",
+            "mail_parser",
+            "lettre",
+            "TcpStream",
+            "UnixStream",
+            "std::process",
+            "fs::write",
+        ],
+    },
     Room {
         name: "store",
         imports: &["message", "keys", "policy", "mail"],
@@ -136,6 +164,8 @@ const ROOMS: &[Room] = &[
             "send",
             "gateway",
             "authenticate",
+            "archive",
+            "evaluate",
         ],
         never: &[],
     },

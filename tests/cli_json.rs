@@ -7,6 +7,7 @@
     reason = "in tests a panic is the report"
 )]
 
+use cmr_mail::evaluate::{Report, Row};
 use cmr_mail::gateway::api::{
     AsideView, Changed, Delivered, DeliveryView, Explained, ExplainedForward, ExplainedPeer, Failure, Found,
     HopView, KeyView, MatchView, PeerView, Posted, RawMessage, Response, Shown, Status,
@@ -167,6 +168,17 @@ fn peers_keys_queue_status() {
     };
     let before = "version messages bytes peers queued oldest_queued_seconds uptime_seconds";
     names(&status, &format!("{before} unrouted failed asides silenced came_back unsent daemon"));
+}
+
+#[test]
+fn what_is_evaluated() {
+    let mut report = Report { rows: vec![Row::default()], ..Report::default() };
+    names(&report, "train test labels skipped as_they_lie deflate_scan_micros deflate_scan_pairs rows");
+    let row = "method metric default questions sampled accuracy top10 top32 micros_mean micros_p50 micros_p99 \
+               insert_micros_per_kb bytes_per_message ratio_to_deflate_scan";
+    names(&report.rows[0], row);
+    (report.rows[0].attracted, report.rows[0].attracted_top10) = (Some(0.0), Some(0.0));
+    names(&report.rows[0], &format!("{row} attracted attracted_top10"));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::process::Stdio;
 use cli_support::{House, ended, limits};
 use serde_json::json;
 
-const VERBS: [&str; 35] = [
+const VERBS: [&str; 36] = [
     "demo",
     "init",
     "check",
@@ -23,6 +23,7 @@ const VERBS: [&str; 35] = [
     "search",
     "show",
     "explain",
+    "evaluate",
     "status",
     "block",
     "remove",
@@ -92,6 +93,8 @@ fn wrong_usage_is_64_and_speaks_to_standard_error() {
         "show 0123456789abcdef --raw --json",
         "show 0123456789abcdef --aside",
         "explain",
+        "evaluate",
+        "evaluate --train x --pool 3",
         "remove",
         "remove 0123456789abcdef --author a@b",
         "block",
@@ -120,8 +123,18 @@ fn wrong_usage_is_64_and_speaks_to_standard_error() {
 fn a_wrong_configuration_is_78_for_every_verb_that_needs_one() {
     let house = House::new();
     house.configure("[smtp]\nlisten = 5\n");
-    for verb in ["serve", "check", "post x", "search x", "status", "queue", "peers", "keys show", "block a@b"]
-    {
+    for verb in [
+        "serve",
+        "check",
+        "post x",
+        "search x",
+        "status",
+        "queue",
+        "peers",
+        "keys show",
+        "block a@b",
+        "evaluate --threads x --pool 3",
+    ] {
         let ended = house.run(verb, b"").code(78);
         let said = format!("{}{}", ended.out, ended.err);
         assert!(said.contains("listen"), "{verb}: {said}");

@@ -15,6 +15,7 @@ mod deliver;
 pub mod demo;
 mod demo_verb;
 mod escape;
+mod evaluate;
 mod exit;
 mod explain;
 mod init;
@@ -89,6 +90,7 @@ enum Verb {
     Search(search::Args),
     Show(show::Args),
     Explain(explain::Args),
+    Evaluate(evaluate::Args),
     Status(status::Args),
     Queue(queue::Args),
     Peers(peers::Args),
@@ -159,6 +161,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Verb::Search(args) => search::run(&context, args),
         Verb::Show(args) => show::run(&context, args),
         Verb::Explain(args) => explain::run(&context, args),
+        Verb::Evaluate(args) => evaluate::run(&context, &args),
         Verb::Status(args) => status::run(&context, args),
         Verb::Queue(args) => queue::run(&context, args),
         Verb::Peers(args) => peers::run(&context, args),

@@ -165,12 +165,14 @@ impl Gateway {
             })?
         };
         self.0.wake_router();
-        let query = Query { except: Some(id), ..Query::new(text.as_bytes(), Audience::Operator) };
-        let found = self.0.pool().search(&query, config.routing.policy.matches);
+        let query =
+            Query { except: Some(id), matches: true, ..Query::new(text.as_bytes(), Audience::Operator) };
         let matches = self.store().read(|conn| {
+            let texts = |seq| messages::body(conn, seq).ok().flatten();
+            let found = self.0.pool().search(&query, config.routing.policy.matches, &texts);
             found
                 .iter()
-                .filter(|it| it.is_match && it.seq != seq)
+                .filter(|it| it.seq != seq)
                 .filter_map(|it| {
                     let numbers = (it.gain_bits, it.one_sided_bits, it.distance_raw);
                     view::matched(conn, text.as_bytes(), it.seq, numbers).transpose()
@@ -184,20 +186,22 @@ impl Gateway {
     }
 
     fn search(&self, text: &str, limit: usize) -> Outcome<Found> {
-        let start = Instant::now();
-        let (found, candidates) = {
-            let pool = self.0.pool();
-            (pool.nearest(text.as_bytes(), Audience::Operator, limit.min(ROWS)), pool.len())
-        };
-        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let matches = self.store().read(|conn| {
-            found
+        let (matches, candidates, micros) = self.store().read(|conn| {
+            let start = Instant::now();
+            let texts = |seq| messages::body(conn, seq).ok().flatten();
+            let (found, candidates) = {
+                let pool = self.0.pool();
+                (pool.nearest(text.as_bytes(), Audience::Operator, limit.min(ROWS), &texts), pool.len())
+            };
+            let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let matches: Vec<_> = found
                 .iter()
                 .filter_map(|it| {
                     let numbers = (it.gain_bits, it.one_sided_bits, it.distance_raw);
                     view::matched(conn, text.as_bytes(), it.seq, numbers).transpose()
                 })
-                .collect::<Result<Vec<_>, _>>()
+                .collect::<Result<_, _>>()?;
+            Ok((matches, candidates, micros))
         })?;
         Ok(Found { query_bytes: text.len(), candidates, micros, matches })
     }
@@ -272,8 +276,11 @@ impl Gateway {
     fn forget(&self, seqs: &[i64]) {
         let mut pool = self.0.pool_mut();
         for seq in seqs {
-            pool.erase(*seq);
+            pool.remove(*seq);
         }
+        drop(pool);
+        // What is left of their words, a little at a time: others want the pool as well.
+        while self.0.pool_mut().sweep() {}
     }
 
     fn block(&self, value: &str, undo: bool) -> Response {

@@ -40,8 +40,11 @@ impl Inner {
         if !rate.allows(sent) {
             return Ok(Vec::new());
         }
-        let query = Query::new(beginning(text), Audience::Public);
-        let found = self.pool().search(&query, config.routing.policy.matches);
+        let query = Query { matches: true, ..Query::new(beginning(text), Audience::Public) };
+        let found = self.store.read(|conn| {
+            let texts = |seq| messages::body(conn, seq).ok().flatten();
+            Ok(self.pool().search(&query, config.routing.policy.matches, &texts))
+        })?;
         let near = found.iter().filter(|it| it.is_match);
         Ok(near.map(|it| Hit { seq: it.seq, gain: it.gain_bits, one_sided: it.one_sided_bits }).collect())
     }

@@ -433,14 +433,26 @@ impl Inner {
 /// Fills the pool with what the router has decided on. What waits for it comes in when it does.
 fn load(store: &Store, config: &Config, pool: &mut Pool) -> Result<(), StoreError> {
     let mut evicted = Vec::new();
+    let (started, mut told) = (Instant::now(), Instant::now());
     store.read(|conn| {
-        messages::each_cached(conn, |cached| {
+        messages::each_cached(conn, |mut cached| {
+            if told.elapsed() > Duration::from_secs(1) {
+                told = Instant::now();
+                info!(messages = pool.len(), "filling the pool from the database");
+            }
             if matches!(cached.state, State::Routed) {
-                evicted.extend(pool.restore(entry(cached)));
+                let body = std::mem::take(&mut cached.body);
+                evicted.extend(pool.restore(&entry(cached), &body));
             }
             Ok(())
         })
     })?;
+    info!(
+        messages = pool.len(),
+        memory_bytes = pool.memory_bytes(),
+        milliseconds = started.elapsed().as_millis(),
+        "the pool is filled"
+    );
     if !evicted.is_empty() {
         let (now, keep) = (clock::now(), config.pool.remember_ids);
         store.write(move |tx| {
@@ -457,13 +469,10 @@ fn entry(cached: Cached) -> Entry {
     Entry {
         seq: cached.seq,
         id: cached.id,
-        body: cached.body.into(),
         sender: cached.neighbour,
         hops: cached.hops,
         author: cached.author,
-        origin_time: cached.origin_time,
         scope: cached.scope,
-        received: cached.received,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::mail;
 use crate::message::{Address, MessageId, UnixTime};
 use crate::policy::reputation::BAD;
 use crate::policy::{self, Block, Scope, Standing};
-use crate::pool::Entry;
+use crate::pool::{Entry, Texts};
 use crate::router::{self, Contact, Decision, Forward, Subject, Surroundings, What};
 use crate::store::counters::{self, Counter};
 use crate::store::decisions::{self, NewDecision, NewMatch};
@@ -147,7 +147,7 @@ impl Inner {
                     Recorded::Routed(n) => queued = queued.saturating_add(n),
                     // The pool must not know what the database does not know, or no longer.
                     Recorded::Overtaken => {
-                        self.pool_mut().erase(one.stored.seq);
+                        self.pool_mut().remove(one.stored.seq);
                     }
                 }
             }
@@ -163,7 +163,7 @@ impl Inner {
                         Ok(n) => queued += n,
                         Err(failure) if failure.is_transient() => return Err(failure),
                         Err(failure) => {
-                            self.pool_mut().erase(one.stored.seq);
+                            self.pool_mut().remove(one.stored.seq);
                             self.failed(one.stored.seq, &failure.to_string())?;
                         }
                     }
@@ -215,21 +215,15 @@ impl Inner {
             let entry = Entry {
                 seq: stored.seq,
                 id: stored.id,
-                body: message.body.clone().into(),
                 sender: stored.neighbour.clone(),
                 hops: message.hops.addresses().cloned().collect(),
                 author: stored.author.clone(),
-                origin_time: stored.origin_time,
                 scope: stored.scope,
-                received: stored.received,
             };
             // Decided first, credited to its sender afterwards: else the sender would always know
             // most about it. A message that is routed again (published, or after a failed commit)
             // takes the place of itself.
-            let mut pool = self.pool_mut();
-            pool.remove(stored.seq);
-            let evicted = pool.insert(entry);
-            drop(pool);
+            let evicted = self.pool_mut().insert(&entry, &message.body);
             let mut unevicted = lock(&self.unevicted);
             unevicted.retain(|seq| *seq != stored.seq);
             unevicted.extend(evicted);
@@ -312,6 +306,15 @@ impl Around<'_> {
                 }
             })
             .collect()
+    }
+}
+
+impl Texts for Around<'_> {
+    fn body(&self, seq: i64) -> Option<Vec<u8>> {
+        messages::body(self.conn, seq).unwrap_or_else(|error| {
+            self.failure.borrow_mut().get_or_insert(error);
+            None
+        })
     }
 }
 

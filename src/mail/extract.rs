@@ -36,7 +36,7 @@ pub fn extract(raw: &[u8], reading: &Reading<'_>) -> Submission {
     submission
 }
 
-fn as_it_travelled(raw: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn as_it_travelled(raw: &[u8]) -> Cow<'_, [u8]> {
     let first = raw.iter().position(|byte| *byte == b'\n');
     let stored_with_lf = first.is_some_and(|at| raw.get(..at).is_none_or(|line| !line.ends_with(b"\r")));
     if stored_with_lf { Cow::Owned(lf_to_crlf(raw)) } else { Cow::Borrowed(raw) }

@@ -20,6 +20,7 @@ mod robot;
 mod structure;
 mod text;
 mod transfer;
+mod whole;
 
 pub use command::{Command, command};
 pub use extract::extract;
@@ -31,6 +32,7 @@ pub use results::{AuthResults, MethodResult, header_fields};
 pub(crate) use robot::is_own_message_id;
 pub use robot::{is_ours, may_autoreply, message_id, posting_tag};
 pub use structure::Caps;
+pub use whole::{Whole, whole};
 
 use crate::message::Limits;
 

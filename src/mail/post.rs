@@ -156,16 +156,16 @@ pub(crate) fn find(
 }
 
 /// A text part, decoded.
-struct Text {
+pub(super) struct Text {
     leaf: usize,
-    content: String,
-    flowed: Option<bool>,
+    pub(super) content: String,
+    pub(super) flowed: Option<bool>,
     language: Option<String>,
 }
 
 /// The parts that are the text of a mail: text/plain, or HTML if there is none or a blank one;
 /// and whether there is HTML that can't be read.
-fn texts(structure: &Structure, mail: &Message<'_>) -> (Vec<Text>, bool) {
+pub(super) fn texts(structure: &Structure, mail: &Message<'_>) -> (Vec<Text>, bool) {
     let leaf_of = |id: &u32| -> Option<usize> {
         let part = mail.part(*id)?;
         leaf_parts(mail).position(|other| std::ptr::eq(other, part))

@@ -1,6 +1,6 @@
 //! Who holds how much of the pool.
 
-use crate::message::Address;
+use super::names::Name;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
@@ -24,7 +24,7 @@ type Key = (u64, Reverse<u32>, u32);
 #[derive(Debug)]
 struct Row {
     part: Part,
-    address: Address,
+    name: Name,
     bytes: u64,
     /// Ordinals of the messages.
     held: BTreeSet<u32>,
@@ -42,7 +42,7 @@ impl Row {
 /// larger.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
-    ids: HashMap<(Part, Address), u32>,
+    ids: HashMap<(Part, Name), u32>,
     rows: HashMap<u32, Row>,
     next: u32,
     by_messages: BTreeSet<Key>,
@@ -60,7 +60,7 @@ impl Holders {
         change(row);
         if row.held.is_empty() {
             if let Some(row) = self.rows.remove(&id) {
-                self.ids.remove(&(row.part, row.address));
+                self.ids.remove(&(row.part, row.name));
             }
         } else {
             let (messages, bytes) = row.keys(id);
@@ -69,29 +69,21 @@ impl Holders {
         }
     }
 
-    /// `address` holds one more message. The answer is a number for this holder that stays while
-    /// it holds anything.
-    pub(super) fn add(&mut self, part: Part, address: &Address, ordinal: u32, bytes: u64) -> u32 {
-        let key = (part, address.clone());
-        let id = *self.ids.entry(key).or_insert_with(|| {
+    /// `name` holds one more message.
+    pub(super) fn add(&mut self, part: Part, name: Name, ordinal: u32, bytes: u64) {
+        let id = *self.ids.entry((part, name)).or_insert_with(|| {
             self.next = self.next.wrapping_add(1);
             self.next
         });
-        self.rows.entry(id).or_insert_with(|| Row {
-            part,
-            address: address.clone(),
-            bytes: 0,
-            held: BTreeSet::new(),
-        });
+        self.rows.entry(id).or_insert_with(|| Row { part, name, bytes: 0, held: BTreeSet::new() });
         self.change(id, |row| {
             row.held.insert(ordinal);
             row.bytes += bytes;
         });
-        id
     }
 
-    pub(super) fn remove(&mut self, part: Part, address: &Address, ordinal: u32, bytes: u64) {
-        if let Some(id) = self.ids.get(&(part, address.clone())).copied() {
+    pub(super) fn remove(&mut self, part: Part, name: Name, ordinal: u32, bytes: u64) {
+        if let Some(id) = self.ids.get(&(part, name)).copied() {
             self.change(id, |row| {
                 row.held.remove(&ordinal);
                 row.bytes = row.bytes.saturating_sub(bytes);
@@ -116,14 +108,8 @@ impl Holders {
     }
 
     /// The oldest message of this holder, if it holds more than `share` and more than one message.
-    pub(super) fn oldest_if_over(
-        &self,
-        part: Part,
-        address: &Address,
-        measure: Measure,
-        share: u64,
-    ) -> Option<u32> {
-        let row = self.rows.get(self.ids.get(&(part, address.clone()))?)?;
+    pub(super) fn oldest_if_over(&self, part: Part, name: Name, measure: Measure, share: u64) -> Option<u32> {
+        let row = self.rows.get(self.ids.get(&(part, name))?)?;
         let amount = match measure {
             Measure::Messages => row.held.len() as u64,
             Measure::Bytes => row.bytes,
@@ -132,9 +118,9 @@ impl Holders {
     }
 
     /// The messages of one holder, oldest first.
-    pub(super) fn held(&self, part: Part, address: &Address) -> Vec<u32> {
+    pub(super) fn held(&self, part: Part, name: Name) -> Vec<u32> {
         self.ids
-            .get(&(part, address.clone()))
+            .get(&(part, name))
             .and_then(|id| self.rows.get(id))
             .map(|row| row.held.iter().copied().collect())
             .unwrap_or_default()
@@ -149,5 +135,11 @@ impl Holders {
             self.by_messages.insert(messages);
             self.by_bytes.insert(bytes);
         }
+    }
+    /// Bytes in memory, about: the trees hold what they hold in nodes two thirds full.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let held: usize = self.rows.values().map(|row| row.held.len() * 6).sum();
+        let each = size_of::<Row>() + 2 * size_of::<Key>() * 3 / 2 + 48;
+        self.rows.len() * each + held
     }
 }

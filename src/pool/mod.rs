@@ -1,7 +1,10 @@
 //! The cached messages, searchable: which are nearest to a text, and which peer knows it best.
 //!
-//! This room knows messages as bodies with an author, a neighbour and a scope, in memory. It must
+//! This room knows messages as words with an author, a neighbour and a scope, in memory. It must
 //! never know the database, the transports, the clock or why somebody asks.
+//!
+//! **Postings.** A message is kept as an entry in the lists of its words, about 2 bytes each; its
+//! text stays with the caller, who lends it ([`Texts`]) where a text itself is needed.
 //!
 //! **Order.** A message is decided about first and inserted afterwards: its sender is credited by
 //! [`Pool::insert`], and whoever has just sent X would otherwise always know X best.
@@ -11,29 +14,35 @@
 //!
 //! **Bounds.** See [`Limits`].
 
+mod clues;
 mod holders;
 mod index;
+mod names;
 mod nearest;
-mod profile;
+mod postings;
+mod prior;
+mod profiles;
 mod slots;
+mod sums;
+mod tally;
 #[cfg(test)]
 mod tests;
+mod texts;
 
-pub use nearest::{
-    MIN_GAIN_BITS, MIN_GAIN_SHARE, NOMINEES, PEER_MIN_GAIN_BITS, PEER_MIN_GAIN_SHARE, PEER_NOMINEES,
-    PeerCost, Query, Scored, VIEW,
-};
+pub use nearest::{MIN_GAIN_BITS, MIN_GAIN_SHARE, MUCH_GAIN_BITS, NOMINEES, ONE_WORD_BITS, Query, Scored};
+pub use profiles::{PEER_MIN_GAIN_BITS, PEER_MIN_GAIN_SHARE, PeerCost};
+pub use texts::Texts;
 
-use crate::distance::{Coder, Deflate, oldest, words};
-use crate::message::{Address, MessageId, UnixTime};
+use crate::distance::{COUNTED_BYTES, WordCounts, oldest, word_counts};
+use crate::message::{Address, MessageId};
 use crate::policy::{Scope, is_key_exchange};
 use holders::{Holders, Measure, Part};
-use index::Index;
-use profile::Profiles;
-use slots::{Slots, Stored};
+use index::{Index, Model};
+use names::{Name, Names};
+use profiles::Profiles;
+use slots::{Slot, Slots};
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
 
 /// What the pool may hold.
 ///
@@ -62,35 +71,28 @@ impl Default for Limits {
     }
 }
 
-/// A cached message.
+/// A cached message, without its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its number in the store; one message per number.
     pub seq: i64,
     /// Its public id.
     pub id: MessageId,
-    /// Its body.
-    pub body: Arc<[u8]>,
     /// The neighbour that sent it, or its author if it was posted here.
     pub sender: Address,
     /// All addresses of its header, newest first.
     pub hops: Vec<Address>,
     /// Who wrote it: the origin line's address.
     pub author: Address,
-    /// The time of the origin line.
-    pub origin_time: UnixTime,
     /// Who may see it.
     pub scope: Scope,
-    /// When it came.
-    pub received: UnixTime,
 }
 
 impl Entry {
-    /// What it counts for [`Limits::max_bytes`].
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
+    /// What it counts for [`Limits::max_bytes`] with this body.
+    fn bytes(&self, body: &[u8]) -> u64 {
         let hops: usize = self.hops.iter().map(|a| a.as_bytes().len()).sum();
-        (self.body.len() + hops) as u64
+        (body.len() + hops) as u64
     }
 
     /// The router that took it from its author: the second oldest address, else the origin's.
@@ -112,10 +114,12 @@ pub enum Audience<'a> {
 }
 
 /// The cached messages. Deterministic: the same calls in the same order give the same answers.
+#[derive(Default)]
 pub struct Pool {
-    coder: Arc<dyn Coder>,
     limits: Limits,
     slots: Slots,
+    addresses: Names<Address>,
+    headers: Names<Box<[Name]>>,
     public: Index,
     local: Index,
     holders: Holders,
@@ -134,31 +138,10 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// An empty pool, measured by deflate.
+    /// An empty pool.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Pool::with_coder(limits, Arc::new(Deflate::default()))
-    }
-
-    /// An empty pool, measured by this coder.
-    #[must_use]
-    pub fn with_coder(limits: Limits, coder: Arc<dyn Coder>) -> Self {
-        Pool {
-            coder,
-            limits,
-            slots: Slots::default(),
-            public: Index::default(),
-            local: Index::default(),
-            holders: Holders::default(),
-            profiles: Profiles::new(limits.max_profiles),
-            bytes: 0,
-        }
-    }
-
-    /// The coder.
-    #[must_use]
-    pub fn coder(&self) -> &dyn Coder {
-        self.coder.as_ref()
+        Pool { limits, profiles: Profiles::new(limits.max_profiles), ..Pool::default() }
     }
 
     /// How many messages there are.
@@ -179,15 +162,39 @@ impl Pool {
         self.bytes
     }
 
+    /// Bytes in memory, computed from what the parts hold.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.slots.memory_bytes()
+            + self.public.memory_bytes()
+            + self.local.memory_bytes()
+            + self.holders.memory_bytes()
+            + self.profiles.memory_bytes()
+            + self.addresses.memory_bytes(|address| address.as_bytes().len() + 16)
+            + self.headers.memory_bytes(|header| header.len() * 2 * size_of::<Name>() + 32)
+    }
+
     /// A message by its number.
     #[must_use]
-    pub fn get(&self, seq: i64) -> Option<&Entry> {
-        Some(&self.slots.get(self.slots.ordinal(seq)?)?.entry)
+    pub fn get(&self, seq: i64) -> Option<Entry> {
+        self.entry(self.slots.get(self.slots.ordinal(seq)?)?)
+    }
+
+    fn entry(&self, slot: &Slot) -> Option<Entry> {
+        let address = |name: &Name| self.addresses.value(*name).cloned();
+        Some(Entry {
+            seq: slot.seq,
+            id: slot.id,
+            sender: address(&slot.sender)?,
+            hops: self.headers.value(slot.header)?.iter().filter_map(address).collect(),
+            author: address(&slot.author)?,
+            scope: slot.scope,
+        })
     }
 
     /// All messages, in the order in which they were inserted.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Entry> {
-        self.slots.iter().map(|stored| &stored.entry)
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Entry> {
+        self.slots.iter().filter_map(|slot| self.entry(slot))
     }
 
     /// Adds a message as the newest one and credits its sender; also the router that took it from
@@ -197,12 +204,11 @@ impl Pool {
     /// The answer are the numbers of the messages that had to go: its own among them if it can't
     /// be kept (a body of a key exchange, or larger than the whole pool). A number that is here
     /// already is replaced.
-    pub fn insert(&mut self, entry: Entry) -> Vec<i64> {
-        let (author, sender) = (entry.author.clone(), entry.sender.clone());
-        if let Some(refused) = self.add(entry) {
-            return vec![refused];
+    pub fn insert(&mut self, entry: &Entry, body: &[u8]) -> Vec<i64> {
+        if !self.add(entry, body) {
+            return vec![entry.seq];
         }
-        let mut evicted: Vec<i64> = self.payment(&author, &sender).into_iter().collect();
+        let mut evicted: Vec<i64> = self.payment(&entry.author, &entry.sender).into_iter().collect();
         evicted.extend(self.make_room());
         evicted
     }
@@ -210,61 +216,90 @@ impl Pool {
     /// As [`Pool::insert`], for a message that was here before the program was started: nobody
     /// pays for it again, else every start would cost the loudest ones some of theirs. The answer
     /// is empty unless the limits have become narrower.
-    pub fn restore(&mut self, entry: Entry) -> Vec<i64> {
-        match self.add(entry) {
-            Some(refused) => vec![refused],
-            None => self.make_room(),
-        }
+    pub fn restore(&mut self, entry: &Entry, body: &[u8]) -> Vec<i64> {
+        if self.add(entry, body) { self.make_room() } else { vec![entry.seq] }
     }
 
-    /// Adds a message, if it can be kept; else the answer is its number.
-    fn add(&mut self, entry: Entry) -> Option<i64> {
-        let (seq, size) = (entry.seq, entry.bytes());
-        self.remove(seq);
-        if is_key_exchange(&entry.body) || size > self.limits.max_bytes || self.limits.max_messages == 0 {
-            return Some(seq);
+    /// Adds a message. Whether it can be kept.
+    fn add(&mut self, entry: &Entry, body: &[u8]) -> bool {
+        let size = entry.bytes(body);
+        let again = self.remove(entry.seq).is_some_and(|old| old.sender == entry.sender);
+        if is_key_exchange(body) || size > self.limits.max_bytes || self.limits.max_messages == 0 {
+            return false;
         }
         if self.slots.is_sparse() {
             let to = self.slots.renumber();
             self.public.renumber(&to);
             self.local.renumber(&to);
-            self.holders.renumber(&to);
+            self.holders.renumber(|ordinal| to(ordinal).map(|(ordinal, _)| ordinal));
         }
-        if entry.scope == Scope::Public {
-            self.profiles.credit(&entry.sender, seq, &entry.author, &entry.body);
-            let home = entry.home_router();
-            if *home != entry.sender && self.profiles.get(home).is_some() {
-                self.profiles.credit(home, seq, &entry.author, &entry.body);
-            }
-        }
-        let distinct = distinct_words(&entry.body);
+        let sections = sections(body);
+        let lengths: Vec<u64> = sections.iter().map(|section| section.total).collect();
+        let profile_weight = lengths.iter().map(|words| profiles::weight(*words)).sum();
+        let profiles = match entry.scope {
+            Scope::Public => self.profiles.credit(&entry.sender, entry.home_router(), profile_weight, again),
+            Scope::Local => [0; 2],
+        };
         let ordinal = self.slots.next();
-        let author = self.holders.add(Part::Author, &entry.author, ordinal, size);
-        self.holders.add(Part::Neighbour, &entry.sender, ordinal, size);
-        self.index(entry.scope).add(ordinal, author, &distinct);
-        let stored = Stored { entry, words: distinct.len(), bits: OnceLock::new() };
-        self.slots.push(stored, author);
+        let author = self.addresses.hold(&entry.author);
+        let sender = self.addresses.hold(&entry.sender);
+        let hops: Box<[Name]> = entry.hops.iter().map(|hop| self.addresses.hold(hop)).collect();
+        let header = self.headers.hold(&hops);
+        self.holders.add(Part::Author, author, ordinal, size);
+        self.holders.add(Part::Neighbour, sender, ordinal, size);
+        let mut many: Vec<(u64, f32, bool)> = Vec::new();
+        let index = self.index(entry.scope);
+        let weight = index.admit(author);
+        let mut bits = 0.0;
+        for (at, section) in (ordinal..).zip(&sections) {
+            let length = (section.total.max(1) as f32).sqrt();
+            bits += index.add(at, weight, &section.words, |word, count, since_now| {
+                many.push((word, f32::from(count) / length, since_now));
+            });
+        }
+        let slot = Slot {
+            seq: entry.seq,
+            id: entry.id,
+            author,
+            sender,
+            header,
+            bytes: u32::try_from(size).unwrap_or(u32::MAX),
+            words: u32::try_from(lengths.iter().sum::<u64>()).unwrap_or(u32::MAX),
+            profile_weight,
+            profiles,
+            bits: tally::single(bits),
+            weight,
+            scope: entry.scope,
+        };
+        self.slots.push(slot, &lengths);
+        if profiles != [0; 2] {
+            self.sum_up(profiles, &many, body);
+        }
         self.bytes += size;
-        None
+        self.public.tidy(|ordinal| self.slots.weight(ordinal));
+        self.local.tidy(|ordinal| self.slots.weight(ordinal));
+        true
     }
 
-    /// Forgets a message. What its sender is known for stays: that ages by itself.
+    /// Forgets a message, and what its sender is known for by it.
     pub fn remove(&mut self, seq: i64) -> Option<Entry> {
         self.take(self.slots.ordinal(seq)?)
     }
 
-    /// Erases a message for good: from what its sender is known for as well, even if the message
-    /// itself was evicted before.
-    pub fn erase(&mut self, seq: i64) -> Option<Entry> {
-        self.profiles.erase_message(seq);
-        self.remove(seq)
+    /// Erases everything by an author for good, and what it is known for as a peer. The numbers of
+    /// the messages that were here.
+    pub fn erase_author(&mut self, author: &Address) -> Vec<i64> {
+        self.profiles.remove(author);
+        let held = self.addresses.number(author).map(|name| self.holders.held(Part::Author, name));
+        let held = held.unwrap_or_default();
+        held.into_iter().filter_map(|ordinal| self.take(ordinal)).map(|entry| entry.seq).collect()
     }
 
-    /// Erases everything by an author for good. The numbers of the messages that were here.
-    pub fn erase_author(&mut self, author: &Address) -> Vec<i64> {
-        self.profiles.erase_author(author);
-        let held = self.holders.held(Part::Author, author);
-        held.into_iter().filter_map(|ordinal| self.take(ordinal)).map(|entry| entry.seq).collect()
+    /// Removes some of what is left in memory of messages that are gone. Whether there is more.
+    /// [`Pool::insert`] does this by and by; who erases something calls it until all is done.
+    pub fn sweep(&mut self) -> bool {
+        let still = |ordinal| self.slots.weight(ordinal);
+        self.public.sweep(still) | self.local.sweep(still)
     }
 
     /// These peers' profiles are never given up for others'.
@@ -276,8 +311,16 @@ impl Pool {
     /// (0 for never).
     #[must_use]
     pub fn credited(&self, peer: &Address) -> (u64, u64) {
-        let messages = self.profiles.get(peer).map_or(0, |p| p.messages);
-        (messages, self.profiles.last_credit(peer))
+        self.profiles.credited(peer)
+    }
+
+    /// The numbers of the newest public messages that a neighbour has sent, newest first.
+    #[must_use]
+    pub fn sent_by(&self, peer: &Address, most: usize) -> Vec<i64> {
+        let held = self.addresses.number(peer).map(|name| self.holders.held(Part::Neighbour, name));
+        let held = held.unwrap_or_default();
+        let slots = held.into_iter().rev().filter_map(|ordinal| self.slots.get(ordinal));
+        slots.filter(|slot| slot.scope == Scope::Public).take(most).map(|slot| slot.seq).collect()
     }
 
     fn index(&mut self, scope: Scope) -> &mut Index {
@@ -287,20 +330,29 @@ impl Pool {
         }
     }
 
+    /// The word model for this audience.
+    fn model(&self, audience: Audience<'_>) -> Model<'_> {
+        match audience {
+            Audience::Public | Audience::Author(_) => Model::new(&self.public, None),
+            Audience::Operator => Model::new(&self.public, Some(&self.local)),
+        }
+    }
+
     fn take(&mut self, ordinal: u32) -> Option<Entry> {
-        let (stored, author) = self.slots.take(ordinal)?;
-        let entry = stored.entry;
-        let distinct = distinct_words(&entry.body);
-        let index = match entry.scope {
-            Scope::Public => &mut self.public,
-            Scope::Local => &mut self.local,
-        };
-        index.remove(author, &distinct, &self.slots);
-        let size = entry.bytes();
-        self.holders.remove(Part::Author, &entry.author, ordinal, size);
-        self.holders.remove(Part::Neighbour, &entry.sender, ordinal, size);
+        let entry = self.entry(self.slots.get(ordinal)?);
+        let slot = self.slots.take(ordinal)?;
+        self.index(slot.scope).remove(slot.author, slot.weight);
+        let size = u64::from(slot.bytes);
+        self.holders.remove(Part::Author, slot.author, ordinal, size);
+        self.holders.remove(Part::Neighbour, slot.sender, ordinal, size);
+        self.profiles.forget(slot.profiles, slot.profile_weight);
+        let hops = self.headers.value(slot.header).cloned().unwrap_or_default();
+        self.headers.release(slot.header);
+        for name in hops.iter().copied().chain([slot.author, slot.sender]) {
+            self.addresses.release(name);
+        }
         self.bytes = self.bytes.saturating_sub(size);
-        Some(entry)
+        entry
     }
 
     /// What more than its share is, of messages and of bytes.
@@ -320,7 +372,10 @@ impl Pool {
         }
         let parts = [(Part::Author, author), (Part::Neighbour, sender)];
         let pays = self.measures().iter().find_map(|(measure, share)| {
-            parts.iter().find_map(|(part, who)| self.holders.oldest_if_over(*part, who, *measure, *share))
+            parts.iter().find_map(|(part, who)| {
+                let name = self.addresses.number(who)?;
+                self.holders.oldest_if_over(*part, name, *measure, *share)
+            })
         })?;
         Some(self.take(pays)?.seq)
     }
@@ -352,21 +407,35 @@ impl Pool {
     }
 }
 
-/// How many bytes of a body are read for its words, its beginning.
-const INDEXED: usize = 256 * 1024;
+/// A message with more words is indexed in sections.
+const LONG: u64 = 1024;
+/// Words of a section, about.
+const SECTION: u64 = 512;
+/// Sections of a message, at most; those of a longer one are longer.
+const SECTIONS: u64 = 128;
 
-/// The distinct words of a body, in the order of their first appearance, as far as they are
-/// indexed.
-fn distinct_words(body: &[u8]) -> Vec<u64> {
-    let mut seen = HashSet::new();
-    let mut out = Vec::new();
-    for word in words(oldest(body, INDEXED)) {
-        if seen.insert(word.hash) {
-            out.push(word.hash);
-            if out.len() == index::MAX_WORDS {
-                break;
-            }
+/// The words of a body, as far as they count, in sections: a short question is not lost in a long
+/// mail.
+fn sections(body: &[u8]) -> Vec<WordCounts> {
+    let body = oldest(body, COUNTED_BYTES);
+    let whole = word_counts(body);
+    if whole.total <= LONG {
+        return vec![whole];
+    }
+    let wanted = usize::try_from((whole.total / SECTION).min(SECTIONS)).unwrap_or(1);
+    let length = body.len().div_ceil(wanted);
+    let mut out = Vec::with_capacity(wanted);
+    let mut rest = body;
+    while !rest.is_empty() {
+        let tail = rest.get(length..).unwrap_or_default();
+        // To the end of a word, unless that is far away.
+        let end = tail.iter().take(64).position(u8::is_ascii_whitespace).unwrap_or(0);
+        let (section, after) = rest.split_at_checked(length.saturating_add(end)).unwrap_or((rest, &[]));
+        let counts = word_counts(section);
+        if counts.total > 0 {
+            out.push(counts);
         }
+        rest = after;
     }
     out
 }

@@ -1,26 +1,54 @@
-//! Where the cached messages are: numbered in the order in which they came.
+//! Where the cached messages are: numbered in the order in which they came. A long message has
+//! several numbers, one for each of its sections; it is known by the first of them.
 
-use super::Entry;
+use super::names::Name;
+use crate::message::MessageId;
+use crate::policy::Scope;
 use std::collections::{HashMap, VecDeque};
-use std::sync::OnceLock;
 
-/// A cached message and what is computed once for it.
-#[derive(Debug)]
-pub(super) struct Stored {
-    pub(super) entry: Entry,
-    /// Number of distinct indexed words.
-    pub(super) words: usize,
-    /// C(Y), computed when first needed.
-    pub(super) bits: OnceLock<f64>,
+/// What is kept of a message, its words aside.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    pub(super) seq: i64,
+    pub(super) id: MessageId,
+    pub(super) author: Name,
+    pub(super) sender: Name,
+    /// The addresses of its header, by number.
+    pub(super) header: Name,
+    /// What it counts for the limits.
+    pub(super) bytes: u32,
+    /// How many words it has.
+    pub(super) words: u32,
+    /// What it weighs in profiles.
+    pub(super) profile_weight: u32,
+    /// The profiles that it counts in: its sender's, and that of the router that took it.
+    pub(super) profiles: [u32; 2],
+    /// C(Y), by what was known when it came.
+    pub(super) bits: f32,
+    /// Its weight in the word model.
+    pub(super) weight: u8,
+    pub(super) scope: Scope,
+}
+
+/// Bit of a brief profile: there is a second one.
+const TWO: u32 = 1 << 31;
+
+/// What scoring looks at of a section: its words, 0 if it is gone, which one it is of its message,
+/// and the profile of its sender.
+#[derive(Clone, Copy, Debug, Default)]
+struct Brief {
+    words: u16,
+    section: u16,
+    profile: u32,
 }
 
 /// The messages by ordinal and by sequence number. An ordinal is given once, ascending.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     base: u32,
-    slots: VecDeque<Option<Box<Stored>>>,
-    /// Author numbers beside the slots: counting authors must not touch the messages.
-    authors: VecDeque<u32>,
+    slots: VecDeque<Option<Slot>>,
+    /// What scoring looks at, side by side.
+    brief: VecDeque<Brief>,
     by_seq: HashMap<i64, u32>,
     live: usize,
 }
@@ -40,49 +68,89 @@ impl Slots {
         self.slots.len() > 4 * self.live + 4096 || self.next() >= u32::MAX - 1
     }
 
-    pub(super) fn push(&mut self, stored: Stored, author: u32) -> u32 {
-        let ordinal = self.next();
-        self.by_seq.insert(stored.entry.seq, ordinal);
-        self.slots.push_back(Some(Box::new(stored)));
-        self.authors.push_back(author);
+    /// A message, with the number of words of its sections.
+    pub(super) fn push(&mut self, slot: Slot, sections: &[u64]) {
+        self.by_seq.insert(slot.seq, self.next());
+        let [profile, other] = slot.profiles;
+        let two = if other > 0 { TWO } else { 0 };
+        for (section, words) in (0..).zip(sections) {
+            let words = u16::try_from(*words).unwrap_or(u16::MAX).max(1);
+            self.brief.push_back(Brief { words, section, profile: profile | two });
+            self.slots.push_back((section == 0).then_some(slot));
+        }
         self.live += 1;
-        ordinal
     }
 
     fn at(&self, ordinal: u32) -> Option<usize> {
         usize::try_from(ordinal.checked_sub(self.base)?).ok()
     }
 
-    pub(super) fn get(&self, ordinal: u32) -> Option<&Stored> {
-        self.slots.get(self.at(ordinal)?)?.as_deref()
+    pub(super) fn get(&self, ordinal: u32) -> Option<&Slot> {
+        self.slots.get(self.at(ordinal)?)?.as_ref()
     }
 
-    pub(super) fn is_live(&self, ordinal: u32) -> bool {
-        self.get(ordinal).is_some()
+    fn brief(&self, ordinal: u32) -> Brief {
+        self.at(ordinal).and_then(|at| self.brief.get(at)).copied().unwrap_or_default()
     }
 
-    pub(super) fn author(&self, ordinal: u32) -> Option<u32> {
-        let at = self.at(ordinal)?;
-        self.slots.get(at)?.as_ref()?;
-        self.authors.get(at).copied()
+    /// How many words a section has, at least 1; 0 if it is gone.
+    pub(super) fn words(&self, ordinal: u32) -> u16 {
+        self.brief(ordinal).words
+    }
+
+    /// The first section of the message of a section.
+    pub(super) fn first(&self, ordinal: u32) -> u32 {
+        ordinal.saturating_sub(u32::from(self.brief(ordinal).section))
+    }
+
+    /// The sections of a message.
+    pub(super) fn sections(&self, first: u32) -> impl Iterator<Item = u32> {
+        let next = |ordinal: &u32| Some(ordinal.saturating_add(1));
+        let mut sections = std::iter::successors(Some(first), next);
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let ordinal = sections.next()?;
+            let brief = self.brief(ordinal);
+            let same = brief.words > 0 && brief.section == at;
+            at += 1;
+            same.then_some(ordinal)
+        })
+    }
+
+    /// The words of a section, and the profiles that it counts in.
+    pub(super) fn profiles(&self, ordinal: u32) -> (u16, [u32; 2]) {
+        let brief = self.brief(ordinal);
+        if brief.profile & TWO == 0 {
+            return (brief.words, [brief.profile, 0]);
+        }
+        (brief.words, self.get(self.first(ordinal)).map_or([0; 2], |slot| slot.profiles))
+    }
+
+    /// The weight of the message of a section in the word model, `None` if it is gone.
+    pub(super) fn weight(&self, ordinal: u32) -> Option<u8> {
+        let brief = self.brief(ordinal);
+        (brief.words > 0).then(|| self.get(self.first(ordinal)).map(|slot| slot.weight)).flatten()
     }
 
     pub(super) fn ordinal(&self, seq: i64) -> Option<u32> {
         self.by_seq.get(&seq).copied()
     }
 
-    pub(super) fn take(&mut self, ordinal: u32) -> Option<(Stored, u32)> {
+    pub(super) fn take(&mut self, ordinal: u32) -> Option<Slot> {
         let at = self.at(ordinal)?;
-        let stored = self.slots.get_mut(at)?.take()?;
-        let author = self.authors.get(at).copied()?;
-        self.by_seq.remove(&stored.entry.seq);
+        let sections = self.sections(ordinal).count();
+        let slot = self.slots.get_mut(at)?.take()?;
+        for brief in self.brief.iter_mut().skip(at).take(sections) {
+            *brief = Brief::default();
+        }
+        self.by_seq.remove(&slot.seq);
         self.live -= 1;
-        while matches!(self.slots.front(), Some(None)) {
+        while self.brief.front().is_some_and(|brief| brief.words == 0) {
             self.slots.pop_front();
-            self.authors.pop_front();
+            self.brief.pop_front();
             self.base = self.base.saturating_add(1);
         }
-        Some((*stored, author))
+        Some(slot)
     }
 
     /// The oldest message.
@@ -92,34 +160,44 @@ impl Slots {
     }
 
     /// All messages, oldest first.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Stored> {
-        self.slots.iter().filter_map(|slot| slot.as_deref())
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Slot> {
+        self.slots.iter().filter_map(Option::as_ref)
     }
 
-    /// Closes the gaps. The answer tells the new ordinal of an old one.
-    pub(super) fn renumber(&mut self) -> impl Fn(u32) -> Option<u32> + use<> {
+    /// Closes the gaps. The answer tells the new ordinal of an old one, and its weight.
+    pub(super) fn renumber(&mut self) -> impl Fn(u32) -> Option<(u32, u8)> + use<> {
         let old_base = self.base;
         let mut next = 0_u32;
-        let map: Vec<Option<u32>> = self
-            .slots
+        let mut weight = 0;
+        let map: Vec<Option<(u32, u8)>> = self
+            .brief
             .iter()
-            .map(|slot| {
-                slot.as_ref()?;
-                next += 1;
-                Some(next - 1)
+            .zip(&self.slots)
+            .map(|(brief, slot)| {
+                weight = slot.as_ref().map_or(weight, |slot| slot.weight);
+                next += u32::from(brief.words > 0);
+                (brief.words > 0).then(|| (next - 1, weight))
             })
             .collect();
-        let mut live = map.iter().map(Option::is_some);
-        self.authors.retain(|_| live.next().unwrap_or(false));
-        self.slots.retain(Option::is_some);
+        let mut live = self.brief.iter().map(|brief| brief.words > 0);
+        self.slots.retain(|_| live.next().unwrap_or(false));
+        drop(live);
+        self.brief.retain(|brief| brief.words > 0);
         self.base = 0;
         let to = move |ordinal: u32| {
             let at = usize::try_from(ordinal.checked_sub(old_base)?).ok()?;
             map.get(at).copied().flatten()
         };
         for ordinal in self.by_seq.values_mut() {
-            *ordinal = to(*ordinal).unwrap_or(0);
+            *ordinal = to(*ordinal).map_or(0, |(ordinal, _)| ordinal);
         }
         to
+    }
+
+    /// Bytes in memory.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Option<Slot>>()
+            + self.brief.capacity() * size_of::<Brief>()
+            + self.by_seq.capacity() * 8 / 7 * (size_of::<(i64, u32)>() + 1)
     }
 }

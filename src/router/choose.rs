@@ -223,14 +223,14 @@ fn compensate(plan: &mut Plan<'_>, pool: &Pool, ranked: &[Candidate], policy: &R
         return;
     }
     let to = &best.cost.address;
-    let chosen = compensate::choose(pool, plan.subject(), to, policy, &|y| {
+    let chosen = compensate::choose(pool, plan.around(), plan.subject(), to, policy, &|y| {
         // That Bob is in the header of X says nothing about Y.
         plan.check_cached(to, y).is_ok()
     });
     match chosen {
         Some(y) => {
             let why = format!("compensation: {to} knows the message best and has sent it");
-            if let Err(no) = plan.send_cached(to, y, why) {
+            if let Err(no) = plan.send_cached(to, &y, why) {
                 plan.say(format!("{} does not go to {to} for compensation: {no}", y.id));
             }
         }
@@ -240,7 +240,7 @@ fn compensate(plan: &mut Plan<'_>, pool: &Pool, ranked: &[Candidate], policy: &R
 
 fn knows(cost: &PeerCost) -> String {
     format!(
-        "what it has sent saves {} of {} bits ({})",
+        "what it has sent saves {:.1} of {:.1} bits ({})",
         cost.gain_bits,
         cost.gain_bits + cost.bits,
         percent(cost.gain_share)
@@ -253,9 +253,6 @@ fn why(candidate: &Candidate) -> String {
         (Some(chosen), _) => chosen.clone(),
         (None, Some(no)) => no.to_string(),
         (None, None) if cost.signal => format!("not needed: {}", knows(cost)),
-        (None, None) if cost.shared > 0 && !cost.measured => {
-            format!("not measured: it shares {} words with it, others share more", cost.shared)
-        }
         (None, None) if cost.messages == 0 => "it has sent nothing yet".to_owned(),
         (None, None) => "nothing it has sent is about this".to_owned(),
     }

@@ -27,7 +27,7 @@ pub use policy::{NoSignal, RoutingPolicy, Strategy};
 
 use crate::message::{Address, Message, MessageId, UnixTime};
 use crate::policy::{Scope, is_key_exchange};
-use crate::pool::{Audience, Pool, Query, Scored};
+use crate::pool::{Audience, Pool, Query, Scored, Texts};
 use plan::{No, Plan};
 use serde::{Deserialize, Serialize};
 
@@ -59,8 +59,9 @@ pub struct Contact {
     pub has: bool,
 }
 
-/// What the decision has to know about addresses that nobody could list in advance.
-pub trait Surroundings {
+/// What the decision has to know about addresses that nobody could list in advance, and the texts
+/// of cached messages.
+pub trait Surroundings: Texts {
     /// Whether an address is one of ours, aliases of people included.
     fn is_own(&self, address: &Address) -> bool;
 
@@ -162,11 +163,11 @@ pub fn decide(
         let verdict = "a key exchange: neither matched nor forwarded".to_owned();
         return Decision { verdict, ..Decision::default() };
     }
-    let found = matches(subject, pool, policy);
+    let found = matches(subject, pool, policy, around);
     let mut plan = Plan::new(subject, peers, around, policy.max_forwards);
     plan.say(match found.first() {
         Some(best) => format!(
-            "{} of {} cached messages match; the nearest, {}, saves {} of {} bits ({})",
+            "{} of {} cached messages match; the nearest, {}, saves {:.1} of {:.1} bits ({})",
             found.len(),
             pool.len(),
             best.id,
@@ -203,17 +204,20 @@ pub fn decide(
 
 /// The messages that are near enough, nearest first. Public ones only, whoever asks: a decision
 /// is about what may leave the house.
-fn matches(subject: &Subject<'_>, pool: &Pool, policy: &RoutingPolicy) -> Vec<Scored> {
+fn matches(
+    subject: &Subject<'_>,
+    pool: &Pool,
+    policy: &RoutingPolicy,
+    around: &dyn Surroundings,
+) -> Vec<Scored> {
     let query = Query {
         except: Some(subject.id),
         metric: policy.metric,
         age: policy.age,
+        matches: true,
         ..Query::new(&subject.message.body, Audience::Public)
     };
-    let mut found = pool.search(&query, crate::pool::NOMINEES);
-    found.retain(|scored| scored.is_match);
-    found.truncate(policy.matches);
-    found
+    pool.search(&query, policy.matches, around)
 }
 
 /// A3: Y to the addresses in the header of X, of which one is enough.
@@ -236,8 +240,8 @@ fn exchange_matches(plan: &mut Plan<'_>, pool: &Pool, found: &[Scored], subject:
             targets.push((neighbour, "which this neighbour sent"));
         }
         for (to, who) in targets {
-            let why = format!("{} saves {} bits of {}, {who}", y.id, scored.gain_bits, subject.id);
-            match plan.send_cached(to, y, why) {
+            let why = format!("{} saves {:.1} bits of {}, {who}", y.id, scored.gain_bits, subject.id);
+            match plan.send_cached(to, &y, why) {
                 Ok(()) => break,
                 Err(no) => {
                     plan.say(format!("{} does not go to {to}: {no}", y.id));
@@ -258,7 +262,7 @@ fn exchange_subject(plan: &mut Plan<'_>, pool: &Pool, found: &[Scored]) {
             continue;
         };
         let home = y.home_router();
-        let why = format!("it matches {}, which was written there ({} bits)", y.id, scored.gain_bits);
+        let why = format!("it matches {}, which was written there ({:.1} bits)", y.id, scored.gain_bits);
         if plan.is_own(home) {
             plan.say(format!("{} was posted here: its author may want to know", y.id));
         } else if let Err(no) = plan.send_subject(home, why)

@@ -86,6 +86,10 @@ impl<'a> Plan<'a> {
         self.contacts.values().copied().collect()
     }
 
+    pub(super) fn around(&self) -> &'a dyn Surroundings {
+        self.around
+    }
+
     pub(super) fn is_own(&self, address: &Address) -> bool {
         self.around.is_own(address)
     }

@@ -1,13 +1,12 @@
 //! What goes when there is too much.
 
 use super::*;
-use std::collections::HashMap;
 
 fn limits(max_messages: usize) -> Limits {
     Limits { max_messages, ..Limits::default() }
 }
 
-fn shares(pool: &Pool) -> HashMap<String, usize> {
+fn shares(pool: &Kept) -> HashMap<String, usize> {
     let mut count = HashMap::new();
     for e in pool.iter() {
         *count.entry(e.author.to_string()).or_default() += 1;
@@ -17,7 +16,7 @@ fn shares(pool: &Pool) -> HashMap<String, usize> {
 
 #[test]
 fn among_equals_the_oldest_goes_first() {
-    let mut pool = Pool::new(limits(100));
+    let mut pool = Kept::new(limits(100));
     let mut evicted = Vec::new();
     for seq in 1..=250 {
         let author = format!("http://a{}.example/", seq % 50);
@@ -30,7 +29,7 @@ fn among_equals_the_oldest_goes_first() {
 
 #[test]
 fn the_loudest_goes_first() {
-    let mut pool = Pool::new(limits(100));
+    let mut pool = Kept::new(limits(100));
     // A flood fills the pool while nobody else is there.
     for seq in 1..=100 {
         pool.insert(entry(seq, "http://loud.example/", "http://loud.example/", &format!("buy {seq}")));
@@ -57,29 +56,30 @@ fn the_loudest_goes_first() {
 
 #[test]
 fn a_start_finds_what_the_last_run_held() {
-    let mut pool = Pool::new(limits(100));
+    let mut pool = Kept::new(limits(100));
     for seq in 1..=98 {
         // A loud one between others: over its share when the pool is nearly full.
         let author = if seq % 2 == 0 { "loud".to_owned() } else { format!("a{seq}") };
         let author = format!("http://{author}.example/");
         pool.insert(entry(seq, &author, &author, &format!("text {seq}")));
     }
-    let held: Vec<Entry> = pool.iter().cloned().collect();
+    let held: Vec<Entry> = pool.iter().collect();
+    let mail = |e: &Entry| Mail { entry: e.clone(), body: pool.bodies[&e.seq].clone() };
     assert!(held.len() > 90 && shares(&pool)["http://loud.example/"] > 5);
-    let mut again = Pool::new(limits(100));
+    let mut again = Kept::new(limits(100));
     for entry in &held {
-        assert_eq!(again.restore(entry.clone()), [0; 0], "{}", entry.seq);
+        assert_eq!(again.restore(mail(entry)), [0; 0], "{}", entry.seq);
     }
-    assert_eq!(again.iter().cloned().collect::<Vec<_>>(), held);
+    assert_eq!(again.iter().collect::<Vec<_>>(), held);
     // Limits that have become narrower hold at once.
-    let mut narrower = Pool::new(limits(50));
-    let gone: Vec<i64> = held.iter().flat_map(|entry| narrower.restore(entry.clone())).collect();
+    let mut narrower = Kept::new(limits(50));
+    let gone: Vec<i64> = held.iter().flat_map(|entry| narrower.restore(mail(entry))).collect();
     assert_eq!((narrower.len(), gone.len()), (50, held.len() - 50));
 }
 
 #[test]
 fn a_neighbour_is_held_to_its_share_whoever_the_authors_are() {
-    let mut pool = Pool::new(limits(100));
+    let mut pool = Kept::new(limits(100));
     for seq in 1..=60 {
         let author = format!("http://a{seq}.example/");
         pool.insert(entry(seq, &author, &author, &format!("text {seq}")));
@@ -96,7 +96,7 @@ fn a_neighbour_is_held_to_its_share_whoever_the_authors_are() {
 
 #[test]
 fn a_single_neighbour_may_fill_the_pool() {
-    let mut pool = Pool::new(limits(100));
+    let mut pool = Kept::new(limits(100));
     for seq in 1..=500 {
         let author = format!("http://a{seq}.example/");
         pool.insert(entry(seq, &author, "http://only.example/", &format!("text {seq}")));
@@ -107,7 +107,7 @@ fn a_single_neighbour_may_fill_the_pool() {
 
 #[test]
 fn bytes_are_bounded_too() {
-    let mut pool = Pool::new(Limits { max_bytes: 10_000, ..Limits::default() });
+    let mut pool = Kept::new(Limits { max_bytes: 10_000, ..Limits::default() });
     let mut evicted = Vec::new();
     for seq in 1..=60 {
         let author = format!("http://a{seq}.example/");
@@ -133,7 +133,7 @@ fn bytes_are_bounded_too() {
 
 #[test]
 fn the_same_number_again_replaces() {
-    let mut pool = Pool::new(Limits::default());
+    let mut pool = Kept::new(Limits::default());
     pool.insert(entry(1, "http://a.example/", "http://a.example/", "rhubarb pie"));
     assert!(pool.insert(entry(1, "http://a.example/", "http://a.example/", "walnut bread")).is_empty());
     assert_eq!(pool.len(), 1);
@@ -143,9 +143,9 @@ fn the_same_number_again_replaces() {
 
 #[test]
 fn an_empty_pool_and_key_exchanges_keep_nothing() {
-    let mut pool = Pool::new(limits(0));
+    let mut pool = Kept::new(limits(0));
     assert_eq!(pool.insert(entry(1, "http://a.example/", "http://a.example/", "text")), [1]);
-    let mut pool = Pool::new(Limits::default());
+    let mut pool = Kept::new(Limits::default());
     let body = "DH key exchange request=b,17,f.";
     assert_eq!(pool.insert(entry(1, "http://a.example/", "http://a.example/", body)), [1]);
     assert!(pool.is_empty());
@@ -154,7 +154,7 @@ fn an_empty_pool_and_key_exchanges_keep_nothing() {
 
 #[test]
 fn removing_counts_back_to_nothing() {
-    let mut pool = Pool::new(Limits::default());
+    let mut pool = Kept::new(Limits::default());
     for seq in 1..=20 {
         pool.insert(entry(seq, "http://a.example/", "http://b.example/", &format!("word{seq} again")));
     }
@@ -168,7 +168,7 @@ fn removing_counts_back_to_nothing() {
 
 #[test]
 fn numbers_are_closed_up_while_one_old_message_stays() {
-    let mut pool = Pool::new(limits(10));
+    let mut pool = Kept::new(limits(10));
     // One holder with a single old message, and a stream of two others who push out each other.
     pool.insert(entry(0, "http://old.example/", "http://old.example/", "the old oak stands"));
     for seq in 1..20_000 {

@@ -11,8 +11,8 @@ const UNRELATED: &str = "Dear all, the bakery on the corner will be closed durin
 const DAVE: &str = "http://dave.example/";
 const CHARLIE: &str = "http://charlie.example/";
 
-fn planets() -> Pool {
-    let mut pool = Pool::new(Limits::default());
+fn planets() -> Kept {
+    let mut pool = Kept::new(Limits::default());
     let texts = [
         "Hello\n",
         "Mercury is the innermost planet\n",
@@ -45,15 +45,19 @@ fn the_question_finds_its_answer() {
         assert!(!matching(&found).contains(&other), "{other}: {found:#?}");
     }
     for s in &found {
-        assert_eq!(s.gain_bits + s.one_sided_bits, pool.coder().bits(QUESTION));
-        let m = pool.coder().measure(QUESTION, &pool.get(s.seq).unwrap().body);
-        assert_eq!((s.distance_raw, s.normalised), (m.raw(), m.normalised()));
+        assert!((s.gain_share - s.gain_bits / (s.gain_bits + s.one_sided_bits)).abs() < 0.001, "{s:?}");
+        assert!(s.distance_raw > s.one_sided_bits && (0.0..1.0).contains(&s.normalised), "{s:?}");
     }
 }
 
 #[test]
 fn every_metric_finds_the_answer_among_equals() {
-    let pool = planets();
+    let mut pool = Kept::new(Limits::default());
+    let texts =
+        ["Jupiter is the largest planet.\n", "Saturn has the finest rings.\n", "Where is the tram depot?\n"];
+    for (seq, text) in (3..).zip(texts) {
+        pool.insert(entry(seq, DAVE, CHARLIE, text));
+    }
     for metric in Metric::ALL {
         let query = Query { metric, ..Query::new(QUESTION, Audience::Public) };
         let found = pool.search(&query, 3);
@@ -79,7 +83,7 @@ fn real_looking_mails_find_their_answers() {
         ("Looking for a recipe for lentil soup without meat",
          "My grandmother's lentil soup: lentils, carrots, celery, a bay leaf, vinegar at the end. No meat needed."),
     ];
-    let mut pool = Pool::new(Limits::default());
+    let mut pool = Kept::new(Limits::default());
     for (seq, (_, answer)) in (1..).zip(pairs) {
         pool.insert(entry(seq, &format!("mailto:a{seq}@x.example"), CHARLIE, answer));
     }
@@ -97,13 +101,13 @@ fn what_says_nothing_finds_nothing() {
         let found = pool.nearest(body.as_bytes(), Audience::Public, 5);
         assert_eq!(matching(&found), Vec::<i64>::new(), "{body:?}: {found:#?}");
     }
-    assert!(Pool::new(Limits::default()).nearest(QUESTION, Audience::Public, 5).is_empty());
+    assert!(Kept::new(Limits::default()).nearest(QUESTION, Audience::Public, 5).is_empty());
     assert!(pool.nearest(QUESTION, Audience::Public, 0).is_empty());
 }
 
 #[test]
 fn of_equals_the_newer_is_nearer_by_the_cost_of_pointing_back() {
-    let mut pool = Pool::new(Limits::default());
+    let mut pool = Kept::new(Limits::default());
     let answer = "Jupiter is the largest planet.\n";
     pool.insert(entry(1, DAVE, CHARLIE, answer));
     let mut dice = Dice(5);
@@ -192,6 +196,7 @@ fn a_word_that_everybody_uses_tells_nothing() {
 fn a_passage_deep_in_a_long_message_is_found() {
     let mut pool = planets();
     pool.remove(3);
+    pool.remove(2);
     let mut dice = Dice(11);
     for at in [0, 40_000, 100_000, 250_000] {
         let mut body = dice.prose(80_000);
@@ -219,14 +224,12 @@ fn huge_and_hostile_bodies_cost_a_bounded_time() {
     pool.insert(entry(10, DAVE, CHARLIE, &many_words));
     pool.insert(entry(11, DAVE, CHARLIE, &one_word));
     let mut noise = entry(12, DAVE, CHARLIE, "");
-    noise.body = bytes.clone().into();
+    noise.body = bytes.clone();
     pool.insert(noise);
-    for body in [many_words.as_bytes(), one_word.as_bytes(), &bytes] {
+    for (seq, body) in [(10, many_words.as_bytes()), (11, one_word.as_bytes()), (12, &bytes)] {
         let found = pool.nearest(body, Audience::Public, 5);
-        assert!(found.first().is_some_and(|s| s.is_match), "it finds itself: {found:#?}");
+        assert_eq!(found.first().map(|s| s.seq), Some(seq), "it finds itself: {found:#?}");
     }
-    let size = index::MAX_WORDS;
-    assert!(distinct_words(many_words.as_bytes()).len() <= size);
     assert_eq!(matching(&pool.nearest(QUESTION, Audience::Public, 1)), [3]);
 }
 
@@ -238,25 +241,30 @@ proptest! {
     fn removing_leaves_no_trace(seed in 1..u64::MAX, keep in proptest::collection::vec(any::<bool>(), 40)) {
         let mut dice = Dice(seed);
         let texts: Vec<String> = (0..40).map(|_| dice.text(12)).collect();
-        let authors: Vec<String> = (0..40).map(|_| format!("http://a{}.example/", dice.roll(6))).collect();
-        let mut all = Pool::new(Limits::default());
-        let mut some = Pool::new(Limits::default());
-        for (i, (text, author)) in texts.iter().zip(&authors).enumerate() {
-            let e = entry(i64::try_from(i).unwrap(), author, author, text);
+        let mut all = Kept::new(Limits::default());
+        let mut some = Kept::new(Limits::default());
+        for (i, text) in (0..).zip(&texts) {
+            let author = format!("http://a{i}.example/");
+            let e = entry(i, &author, &author, text);
             all.insert(e.clone());
-            if keep[i] {
+            if keep[usize::try_from(i).unwrap()] {
                 some.insert(e);
             }
         }
-        for (i, keep) in keep.iter().enumerate() {
+        for (i, keep) in (0..).zip(&keep) {
             if !keep {
-                prop_assert!(all.remove(i64::try_from(i).unwrap()).is_some());
+                prop_assert!(all.remove(i).is_some());
             }
         }
+        all.sweep_all();
         prop_assert_eq!((all.len(), all.bytes()), (some.len(), some.bytes()));
-        for text in &texts {
+        // C(Y) is remembered as it was.
+        let found = |pool: &Kept, text: &str| -> Vec<(i64, f64, f64)> {
             let query = Query { age: 0.0, ..Query::new(text.as_bytes(), Audience::Public) };
-            prop_assert_eq!(all.search(&query, 20), some.search(&query, 20));
+            pool.search(&query, 20).iter().map(|s| (s.seq, s.gain_bits, s.one_sided_bits)).collect()
+        };
+        for text in &texts {
+            prop_assert_eq!(found(&all, text), found(&some, text));
         }
     }
 }

@@ -39,13 +39,10 @@ pub(super) fn entry(seq: i64, message: &Message, scope: Scope) -> Entry {
     Entry {
         seq,
         id: message.id(),
-        body: message.body.clone().into(),
         sender: message.sender().address.clone(),
         hops: message.hops.addresses().cloned().collect(),
         author: message.origin().address.clone(),
-        origin_time: message.origin().time.to_unix(),
         scope,
-        received: NOW,
     }
 }
 
@@ -56,9 +53,16 @@ pub(super) fn contact(text: &str) -> Contact {
 /// Surroundings out of lists.
 #[derive(Default)]
 pub(super) struct Around {
+    pub(super) bodies: BTreeMap<i64, Vec<u8>>,
     pub(super) own: BTreeSet<Address>,
     pub(super) has: BTreeSet<(Address, MessageId)>,
     pub(super) refused: BTreeMap<Address, String>,
+}
+
+impl Texts for Around {
+    fn body(&self, seq: i64) -> Option<Vec<u8>> {
+        self.bodies.get(&seq).cloned()
+    }
 }
 
 impl Surroundings for Around {
@@ -79,7 +83,7 @@ impl Surroundings for Around {
 pub(super) fn pool(messages: &[Message]) -> Pool {
     let mut pool = Pool::new(Limits::default());
     for (seq, message) in (1..).zip(messages) {
-        assert!(pool.insert(entry(seq, message, Scope::Public)).is_empty());
+        assert!(pool.insert(&entry(seq, message, Scope::Public), &message.body).is_empty());
     }
     pool
 }

@@ -98,7 +98,7 @@ impl Case {
         let mut pool = Pool::new(Limits::default());
         for (seq, (message, public)) in (1..).zip(&self.cache) {
             let scope = if *public { Scope::Public } else { Scope::Local };
-            pool.insert(entry(seq, message, scope));
+            pool.insert(&entry(seq, message, scope), &message.body);
         }
         pool
     }
@@ -106,6 +106,7 @@ impl Case {
     fn around(&self) -> Around {
         let ids: Vec<MessageId> = self.cache.iter().map(|(m, _)| m.id()).collect();
         Around {
+            bodies: (1..).zip(&self.cache).map(|(seq, (m, _))| (seq, m.body.clone())).collect(),
             own: self.own.iter().map(|a| address(a)).collect(),
             has: self
                 .has
@@ -191,7 +192,8 @@ proptest! {
         // And those in the pool change nothing, not even a number.
         let mut without = Pool::new(Limits::default());
         for entry in pool.iter().filter(|e| e.scope == Scope::Public) {
-            without.insert(entry.clone());
+            let (message, _) = &case.cache[usize::try_from(entry.seq).unwrap() - 1];
+            without.insert(&entry, &message.body);
         }
         let policy = RoutingPolicy { age: 0.0, ..case.policy.clone() };
         let case = Case { policy, ..case };

@@ -120,7 +120,7 @@ fn local_messages_go_nowhere_and_match_for_nobody() {
     assert_eq!(d.matches.len(), 1, "it is answered from the pool at once");
     // And a local message is no match for anybody.
     cache.remove(1);
-    cache.insert(entry(3, &library()[0], Scope::Local));
+    cache.insert(&entry(3, &library()[0], Scope::Local), &library()[0].body);
     let d = decide_on(&x, &cache, &contacts(), &Around::default(), &policy);
     assert_eq!(d.matches, []);
     assert_eq!(cached_to(&d), []);
@@ -297,16 +297,18 @@ fn the_literal_rule_keeps_what_the_best_peer_has_sent_and_compensates() {
     texts.push(message(&["http://other.example/"], DAY, saturn));
     texts.push(message(&["http://other.example/"], DAY + SECOND, "Tram lines are closed for repair.\n"));
     let cache = pool(&texts);
+    let bodies = (1..).zip(&texts).map(|(seq, m)| (seq, m.body.clone())).collect();
+    let around = Around { bodies, ..Around::default() };
     let x = message(&[WISE, CLIENT], SECOND, QUESTION);
-    let d = decide_on(&x, &cache, &contacts(), &Around::default(), &literal);
+    let d = decide_on(&x, &cache, &contacts(), &around, &literal);
     assert_eq!(goes_to(&d), Vec::<String>::new(), "{d:#?}");
     assert_eq!(cached_to(&d), [(WISE.to_owned(), 3)], "{d:#?}");
     assert!(d.reasons.iter().any(|r| r.starts_with("it is kept")), "{d:#?}");
     // Selectable, in both directions.
     let without = RoutingPolicy { compensation: Some(false), ..literal };
-    assert_eq!(decide_on(&x, &cache, &contacts(), &Around::default(), &without).forwards, []);
+    assert_eq!(decide_on(&x, &cache, &contacts(), &around, &without).forwards, []);
     let walk = RoutingPolicy { compensation: Some(true), matches: 0, ..walking() };
-    let d = decide_on(&x, &cache, &contacts(), &Around::default(), &walk);
+    let d = decide_on(&x, &cache, &contacts(), &around, &walk);
     assert_eq!(cached_to(&d), [(WISE.to_owned(), 3)]);
     assert_eq!(goes_to(&d).len(), 1, "the walk goes on to somebody else");
 }

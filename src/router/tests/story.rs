@@ -1,6 +1,7 @@
 //! The conversation of specification section 3.1, played by four peers without any I/O.
 
 use super::*;
+use crate::pool::Texts;
 use std::collections::VecDeque;
 
 struct Node {
@@ -12,6 +13,20 @@ struct Node {
     /// Clients only collect.
     is_router: bool,
     got: Vec<Message>,
+    cached: BTreeMap<i64, Message>,
+}
+
+impl Texts for Node {
+    fn body(&self, seq: i64) -> Option<Vec<u8>> {
+        self.cached.get(&seq).map(|message| message.body.clone())
+    }
+}
+
+impl Node {
+    fn insert(&mut self, seq: i64, message: Message) {
+        self.pool.insert(&entry(seq, &message, Scope::Public), &message.body);
+        self.cached.insert(seq, message);
+    }
 }
 
 impl Surroundings for Node {
@@ -51,6 +66,7 @@ impl World {
             has: BTreeSet::new(),
             is_router,
             got: Vec::new(),
+            cached: BTreeMap::new(),
         };
         self.nodes.insert(address(own), node);
     }
@@ -65,7 +81,7 @@ impl World {
         self.seq += 1;
         let message = message(&[from], (1000 - self.seq) * SECOND, body);
         let node = self.nodes.get_mut(&address(at)).unwrap();
-        node.pool.insert(entry(self.seq, &message, Scope::Public));
+        node.insert(self.seq, message);
     }
 
     fn post(&mut self, at: &str, alias: &str, body: &str) {
@@ -91,29 +107,11 @@ impl World {
             let contacts = node.contacts.clone();
             let policy = RoutingPolicy::default();
             let decision = decide(&subject, &node.pool, &contacts, node, &policy, now, 1);
-            node.pool.insert(entry(seq, &message, Scope::Public));
+            node.insert(seq, message.clone());
             for forward in &decision.forwards {
                 let what = match forward.what {
                     What::This => message.clone(),
-                    What::Match(seq) => {
-                        let y = node.pool.get(seq).unwrap();
-                        // The header's times do not matter here, only who stands in it.
-                        let hops: Vec<String> = y.hops.iter().map(ToString::to_string).collect();
-                        let hops: Vec<&str> = hops.iter().map(String::as_str).collect();
-                        let body = String::from_utf8(y.body.to_vec()).unwrap();
-                        let back = NOW.0 - y.origin_time.0;
-                        let mut copy = super::message(&hops, back, &body);
-                        if let Some(first) = hops.first() {
-                            assert_eq!(copy.sender().address, address(first));
-                        }
-                        // The origin line is what the id is made of.
-                        let origin = Hop::new(Timestamp::from_unix(y.origin_time, ""), y.author.clone());
-                        let mut lines: Vec<Hop> = copy.hops.iter().cloned().collect();
-                        lines.pop();
-                        lines.push(origin);
-                        copy.hops = Hops::new(lines).unwrap();
-                        copy
-                    }
+                    What::Match(seq) => node.cached[&seq].clone(),
                 };
                 node.has.insert((forward.to.clone(), what.id()));
                 let out = what.stamped(Hop::new(Timestamp::from_unix(now, ""), at.clone()));
@@ -156,7 +154,7 @@ fn what_is_the_largest_planet() {
 
     // Alice now knows about Jupiter, and that it answers what was posted at her.
     let alice = &world.nodes[&address(ALICE)];
-    assert!(alice.pool.iter().any(|e| e.body.starts_with(b"Jupiter")));
+    assert!(alice.cached.values().any(|m| m.body.starts_with(b"Jupiter")));
     let (_, got) =
         world.decisions.iter().filter(|(at, _)| at == ALICE).nth(1).expect("Alice decided about the answer");
     assert!(got.matches.iter().any(|m| m.ours), "{got:#?}");

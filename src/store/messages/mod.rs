@@ -269,6 +269,15 @@ pub fn holders(conn: &Connection, seq: i64) -> Result<Vec<Address>, StoreError> 
     Ok(select.query_map([seq], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
+/// The body of a cached message, `None` if it is gone.
+///
+/// # Errors
+/// Those of any read.
+pub fn body(conn: &Connection, seq: i64) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut select = conn.prepare_cached("SELECT body FROM text WHERE seq = ?1")?;
+    Ok(select.query_row([seq], |row| row.get(0)).optional()?)
+}
+
 /// Whether `address` is known to have the message `id` by something else than its header: it sent
 /// it once more, or we sent it there.
 ///

@@ -1,0 +1,118 @@
+//! The words of X, and how much each of them says.
+
+use super::index::{Index, Model, Term, word_bits};
+use super::{Audience, Pool, prior};
+use crate::distance::{LAMBDA, WordCounts};
+use std::collections::HashSet;
+
+/// How many distinct words of X count, the rarest.
+const MOST: usize = 4096;
+
+/// A word that more than one in so many messages has says nothing …
+const FREQUENT: usize = 5;
+/// … unless only so many authors use it, among the newest ones of a sample.
+const FEW: usize = 4;
+const SAMPLE: usize = 128;
+
+/// A word is looked at unless it occurs more often than once in so many messages, the messages of
+/// one author counting less the more there are …
+const TOO_FREQUENT: f64 = 50.0;
+/// … or so rarely, in a small pool.
+const RARE: f64 = 100.0;
+
+/// A word of X that some message has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clue {
+    pub(super) word: u64,
+    /// How often X has it.
+    pub(super) times: f64,
+    /// λ / ((1 − λ)·p_pool): a message with n of its N words being this one saves
+    /// log2(1 + factor·n/N) bits.
+    pub(super) factor: f64,
+    /// How many sections of messages have it.
+    pub(super) sections: usize,
+    /// How often it occurs, an author with many messages counting less.
+    pub(super) occurrences: f64,
+    /// Two texts that share it share something.
+    pub(super) telling: bool,
+    /// In the public index, and in the local one.
+    pub(super) terms: [Option<Term>; 2],
+}
+
+impl Clue {
+    /// The bits saved by a message of `total` words of which `count` are this one.
+    pub(super) fn bits(&self, count: f64, total: f64) -> f64 {
+        (self.factor * count / total).ln_1p() * std::f64::consts::LOG2_E
+    }
+}
+
+/// λ / (1 − λ): what a word's probability in Y weighs against that in the pool.
+pub(super) const ODDS: f64 = LAMBDA / (1.0 - LAMBDA);
+
+/// X, and what the pool knows about its words.
+pub(super) struct Asked<'p> {
+    pub(super) model: Model<'p>,
+    /// Its distinct words, rarest first.
+    pub(super) clues: Vec<Clue>,
+    /// How many words it has.
+    pub(super) words: f64,
+    /// C(X)
+    pub(super) bits: f64,
+}
+
+impl Asked<'_> {
+    /// The words that are not too frequent to be looked at. The others save hardly anything, and
+    /// would cost most of the time.
+    pub(super) fn rare(&self) -> impl Iterator<Item = &Clue> {
+        let all: f64 = self.model.indexes().map(Index::weight).sum();
+        let most = (all / TOO_FREQUENT).max(RARE);
+        self.clues.iter().filter(move |clue| clue.occurrences <= most || clue.sections as f64 <= most)
+    }
+}
+
+impl Pool {
+    /// Looks up the words of X for this audience.
+    pub(super) fn ask(&self, x: &WordCounts, audience: Audience<'_>) -> Asked<'_> {
+        let model = self.model(audience);
+        let all: usize = model.indexes().map(Index::messages).sum();
+        // An author's own local messages are in no index of his, so every word may be in them.
+        let unknown_too = matches!(audience, Audience::Author(_));
+        let mut bits = 0.0;
+        let mut clues: Vec<Clue> = Vec::with_capacity(x.words.len());
+        for (word, count) in &x.words {
+            let mut terms = [None; 2];
+            for (to, index) in terms.iter_mut().zip(model.indexes()) {
+                *to = index.term(*word).copied();
+            }
+            let sections: usize = terms.iter().flatten().map(|term| term.sections as usize).sum();
+            let occurrences = terms.iter().flatten().map(Term::occurrences).sum();
+            let p = model.of_terms(*word, &terms);
+            let common = prior::is_common(*word);
+            let times = f64::from(*count);
+            bits += word_bits((sections > 0 || common).then_some(p), times);
+            if sections == 0 && !unknown_too {
+                continue;
+            }
+            let mut telling = !common;
+            if telling && sections > FEW && sections > all / FREQUENT {
+                let lists =
+                    model.indexes().zip(&terms).filter_map(|(index, term)| Some((index, term.as_ref()?)));
+                telling = lists.map(|(index, term)| self.users(index, term)).sum::<usize>() <= FEW;
+            }
+            clues.push(Clue { word: *word, times, factor: ODDS / p, sections, occurrences, telling, terms });
+        }
+        clues.sort_unstable_by_key(|clue| (clue.sections, clue.word));
+        clues.truncate(MOST);
+        Asked { model, clues, words: x.total as f64, bits }
+    }
+
+    /// How many authors a word has among the newest messages with it. Messages are not counted:
+    /// nobody can make the words of others worthless by repeating them.
+    fn users(&self, index: &Index, term: &Term) -> usize {
+        let mut authors = HashSet::new();
+        index.newest(term, SAMPLE, |ordinal, _| {
+            authors.extend(self.slots.get(ordinal).map(|slot| slot.author));
+        });
+        authors.len()
+    }
+}
