@@ -139,15 +139,21 @@ fn every_address_with_a_token_on_the_page_does_what_it_says() {
     for row in tickets {
         let beginning = row[0].split(['I', 'T']).next().unwrap().to_owned();
         let scene = scene();
+        let mut asked = question();
         if beginning == "cmr+get-" {
-            let long: String = std::iter::once("The largest planet of the solar system. ".to_owned())
-                .chain((0..60_000).map(|n| format!("{n} ")))
-                .collect();
+            // Something too large to be attached is the closest.
+            let mut random = support::Random(7);
+            let mut long = "Four comets were seen near Ganymede with the telescope of Arcetri.\n".to_owned();
+            while long.len() < 300_000 {
+                long.push_str(&format!("{:x} ", random.next()));
+            }
             let wire = message(&[(in_seconds(-30), "mailto:eve@there.example")], long).write();
             let mail = Mail::from("cmr@there.example").attachments(&[("m.cmr", "base64", &wire)]);
             scene.takes("cmr@there.example", "cmr@example.org", &mail);
+            let text = "Who saw four comets near Ganymede with the telescope of Arcetri?";
+            asked = Mail::from("ann@people.example").field("Message-ID", "<c@people.example>").text(text);
         }
-        scene.takes("ann@people.example", "cmr@example.org", &question());
+        scene.takes("ann@people.example", "cmr@example.org", &asked);
         let answer = scene.left().pop().unwrap();
         let address = answer.address(&beginning);
         let reply = scene.takes("ann@people.example", &address, &Mail::from("ann@people.example").text(""));

@@ -392,15 +392,20 @@ mod tests {
     fn the_sum_over_shared_words_is_what_the_coder_saves() {
         let texts = texts();
         let model = super::super::Vocabulary::of(texts.iter().map(Vec::as_slice));
+        let (mut positive, mut pairs) = (0, 0);
         for lambda in [0.01, LAMBDA, 0.5] {
             let coder = WordCoder::with_lambda(&model, lambda);
             for (x, y) in texts.iter().zip(texts.iter().skip(3)) {
                 let saved = coder.bits(x) - coder.bits_given(x, y);
                 let sum = word_gain_bits(&word_counts(x), &word_counts(y), &model, lambda);
                 assert!((saved - sum).abs() < 1e-6 * (1.0 + sum), "{saved} {sum}");
-                assert!(sum > 0.0);
+                // Two files may have no word in common; few do.
+                assert!(sum >= 0.0);
+                positive += usize::from(sum > 0.0);
+                pairs += 1;
             }
         }
+        assert!(positive * 10 >= pairs * 9, "{positive} of {pairs}");
     }
 
     #[test]
