@@ -335,6 +335,35 @@ fn files_stay_readable() {
     assert!(long.is_empty(), "over {LONGEST} lines: {long:?}");
 }
 
+/// A file that no module names is not compiled, and nobody notices that it is dead.
+#[test]
+fn every_file_is_part_of_the_crate() {
+    let mut orphans = Vec::new();
+    for source in sources() {
+        let Some(name) = source.path.file_stem().and_then(|name| name.to_str()) else { continue };
+        let folder = src().join(source.path.parent().unwrap());
+        let (name, folder) = match name {
+            "lib" | "main" => continue,
+            "mod" => (
+                folder.file_name().unwrap().to_str().unwrap().to_owned(),
+                folder.parent().unwrap().to_owned(),
+            ),
+            name => (name.to_owned(), folder),
+        };
+        let parents = [folder.join("mod.rs"), folder.with_extension("rs"), folder.join("lib.rs")];
+        let declared = parents.iter().filter_map(|parent| std::fs::read_to_string(parent).ok()).any(|text| {
+            text.lines().any(|line| {
+                line.trim().trim_start_matches("pub ").trim_start_matches("pub(crate) ")
+                    == format!("mod {name};")
+            })
+        });
+        if !declared {
+            orphans.push(source.path.display().to_string());
+        }
+    }
+    assert!(orphans.is_empty(), "no module names {orphans:?}");
+}
+
 #[test]
 fn every_room_says_what_it_knows_and_what_it_must_never_know() {
     for room in ROOMS {

@@ -17,26 +17,13 @@
     clippy::print_stdout
 )]
 
-use cmr_mail::mail::{Caps, Reading, Submission, extract};
-use cmr_mail::message::Limits;
+mod mail_reading;
+
+use mail_reading::read;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-fn read(raw: &[u8]) -> Submission {
-    let posting = ["cmr@example.org".to_owned()];
-    let reading = Reading {
-        posting: &posting,
-        envelope_recipients: &[],
-        hostname: "mx.example.org",
-        loop_marker: "mx.example.org",
-        limits: Limits::default(),
-        caps: Caps::default(),
-        forwarded: true,
-    };
-    extract(raw, &reading)
-}
 
 fn mails(folder: &Path) -> Vec<PathBuf> {
     let mut mails: Vec<_> = fs::read_dir(folder)

@@ -13,8 +13,9 @@
     clippy::print_stdout
 )]
 
-use cmr_mail::mail::{Caps, Reading, extract};
-use cmr_mail::message::Limits;
+mod mail_reading;
+
+use mail_reading::read;
 use std::path::Path;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,16 +52,6 @@ fn quotes_and_signatures_are_cut_and_no_text_is_lost() {
         .expect("CMR_MAIL_MIME_FIXTURES is not set: give it the path of the folder of fixtures");
     let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/replies/lines.tsv");
     let table = std::fs::read_to_string(table).unwrap();
-    let posting = ["cmr@example.org".to_owned()];
-    let reading = Reading {
-        posting: &posting,
-        envelope_recipients: &[],
-        hostname: "mx.example.org",
-        loop_marker: "mx.example.org",
-        limits: Limits::default(),
-        caps: Caps::default(),
-        forwarded: true,
-    };
     let (mut mails, mut exact, mut left_mails, mut lost_mails) = (0, 0, 0, 0);
     let (mut own, mut lost, mut quoted, mut quoted_left, mut signature, mut signature_left) =
         (0, 0, 0, 0, 0, 0);
@@ -72,7 +63,7 @@ fn quotes_and_signatures_are_cut_and_no_text_is_lost() {
              Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{}",
             text.replace("\r\n", "\n").replace('\n', "\r\n")
         );
-        let found = extract(mail.as_bytes(), &reading).post.map(|post| post.text).unwrap_or_default();
+        let found = read(mail.as_bytes()).post.map(|post| post.text).unwrap_or_default();
         let mut kept: Vec<String> = found.lines().map(words).filter(|line| !line.is_empty()).collect();
         let lines: Vec<(Is, String)> = text
             .lines()

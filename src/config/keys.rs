@@ -200,7 +200,7 @@ keys! {
 
     POLICY_WHO_MAY_POST: "policy" "who_may_post" Choice(&[
             ("anyone", "every From is taken, forged or not"),
-            ("authenticated", "only authors whose mail proves who wrote it, in this version by coming from trusted_networks"),
+            ("authenticated", "only authors whose mail proves who wrote it: by SPF, DKIM, DMARC or ARC, by a relay that is believed, or by coming from trusted_networks"),
             ("listed", "only the addresses in `listed`, and they too have to prove it"),
         ]), Default(r#""authenticated""#), "", true,
         "Who may post. Automatic answers go to authenticated authors only, whatever stands here.";

@@ -5,9 +5,11 @@
 //!
 //! A [`Coder`] gives C(X), the length of X in bits, and C(X|Y), its length when Y has been coded
 //! before it. Everything the rest of the program calls "close" is one of the four [`Metric`]s
-//! made of those two (specification section 3.2). [`Deflate`] is the coder in use; the words of
-//! [`words()`] only nominate what is worth compressing, and find the passage that people are
-//! shown ([`excerpt()`]).
+//! made of those two (specification section 3.2). The measure in use is the word coder's: the bits
+//! that the words of Y save on X ([`word_gain_of`]), summed from counts ([`word_counts`]); that it
+//! is a coder, [`WordCoder`] shows by writing and reading it. The other coders are for comparison;
+//! [`Deflate`] also tells what no text is ([`density()`]). The older [`words()`] find the passage
+//! that people are shown ([`excerpt()`]) and serve as the words of what we compare ourselves with.
 
 mod bytes;
 mod codebook;

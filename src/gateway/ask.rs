@@ -13,6 +13,7 @@ use tokio::runtime;
 use super::api::{
     Changed, Delivered, Failure, Found, Posted, QueueAction, RawMessage, Request, Response, Status,
 };
+use super::texts::StoredTexts;
 use super::{Gateway, clock, commit, people as names, read_blocks, view, write};
 use crate::mail;
 use crate::message::{Address, Hop, Message, MessageId};
@@ -168,8 +169,9 @@ impl Gateway {
         let query =
             Query { except: Some(id), matches: true, ..Query::new(text.as_bytes(), Audience::Operator) };
         let matches = self.store().read(|conn| {
-            let texts = |seq| messages::body(conn, seq).ok().flatten();
+            let texts = StoredTexts::new(conn);
             let found = self.0.pool().search(&query, config.routing.policy.matches, &texts);
+            texts.answered()?;
             found
                 .iter()
                 .filter(|it| it.seq != seq)
@@ -188,12 +190,13 @@ impl Gateway {
     fn search(&self, text: &str, limit: usize) -> Outcome<Found> {
         let (matches, candidates, micros) = self.store().read(|conn| {
             let start = Instant::now();
-            let texts = |seq| messages::body(conn, seq).ok().flatten();
+            let texts = StoredTexts::new(conn);
             let (found, candidates) = {
                 let pool = self.0.pool();
                 (pool.nearest(text.as_bytes(), Audience::Operator, limit.min(ROWS), &texts), pool.len())
             };
             let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+            texts.answered()?;
             let matches: Vec<_> = found
                 .iter()
                 .filter_map(|it| {

@@ -10,6 +10,7 @@ use super::answers::{self, Mail};
 use super::commit::{self, Outcome, Part};
 use super::say::{Hit, Say};
 use super::tags::{Act, Ticket};
+use super::texts::StoredTexts;
 use super::{Inner, clock, people as names, worth};
 use crate::config::Config;
 use crate::mail::{Header, Ignored};
@@ -42,8 +43,9 @@ impl Inner {
         }
         let query = Query { matches: true, ..Query::new(beginning(text), Audience::Public) };
         let found = self.store.read(|conn| {
-            let texts = |seq| messages::body(conn, seq).ok().flatten();
-            Ok(self.pool().search(&query, config.routing.policy.matches, &texts))
+            let texts = StoredTexts::new(conn);
+            let found = self.pool().search(&query, config.routing.policy.matches, &texts);
+            texts.answered().map(|()| found)
         })?;
         Ok(found
             .iter()

@@ -25,6 +25,7 @@ mod route;
 mod say;
 pub mod sender;
 mod tags;
+mod texts;
 mod view;
 mod words;
 pub mod worth;

@@ -13,8 +13,8 @@ const LONGEST_REST: Duration = Duration::from_millis(500);
 
 /// How long routing rests after a batch that took `worked`, in which `accepted` messages came in
 /// and `decided` were decided. Zero as soon as routing keeps up, so that what waits is worked off
-/// at full speed once the rush is over. It never stops altogether: under any load it gets a tenth
-/// of one processor, or a batch in [`LONGEST_REST`], whichever is more.
+/// at full speed once the rush is over. It never stops altogether: under any load it works a tenth
+/// of the time, or begins a batch each [`LONGEST_REST`], whichever is more.
 pub(super) fn rest_after(worked: Duration, accepted: u64, decided: u64) -> Duration {
     if accepted > decided { worked.saturating_mul(RESTS).min(LONGEST_REST) } else { Duration::ZERO }
 }

@@ -12,6 +12,7 @@ use std::time::Instant;
 use rusqlite::Connection;
 use tracing::{error, info, warn};
 
+use super::texts::StoredTexts;
 use super::{
     Inner, answers, clock, commit::destination, lock, outgoing::suppressed, people as names, read, worth,
 };
@@ -196,8 +197,15 @@ impl Inner {
             let Some(stored) = messages::get(conn, waiting.seq)? else { return Ok(None) };
             let Some(text) = &stored.text else { return Ok(None) };
             let message = text.message()?;
-            let around =
-                Around { inner: self, config, conn, peers: index(peers), now, failure: RefCell::new(None) };
+            let around = Around {
+                inner: self,
+                config,
+                conn,
+                peers: index(peers),
+                now,
+                failure: RefCell::new(None),
+                texts: StoredTexts::new(conn),
+            };
             let contacts = around.contacts(&message, stored.id);
             let subject = Subject {
                 message: &message,
@@ -212,6 +220,7 @@ impl Inner {
             if let Some(failure) = around.failure.take() {
                 return Err(failure);
             }
+            around.texts.answered()?;
             let entry = Entry {
                 seq: stored.seq,
                 id: stored.id,
@@ -277,6 +286,7 @@ struct Around<'a> {
     now: UnixTime,
     /// The first question that the database did not answer: the decision is void then.
     failure: RefCell<Option<StoreError>>,
+    texts: StoredTexts<'a>,
 }
 
 impl Around<'_> {
@@ -311,10 +321,7 @@ impl Around<'_> {
 
 impl Texts for Around<'_> {
     fn body(&self, seq: i64) -> Option<Vec<u8>> {
-        messages::body(self.conn, seq).unwrap_or_else(|error| {
-            self.failure.borrow_mut().get_or_insert(error);
-            None
-        })
+        self.texts.body(seq)
     }
 }
 
