@@ -127,6 +127,7 @@ fn name(request: &Request) -> &'static str {
         Request::Status => "status",
         Request::ProbeRelay { .. } => "check",
         Request::Deliver { .. } => "deliver",
+        Request::Filter { .. } => "filter",
         Request::Receive { .. } => "receive",
     }
 }

@@ -18,7 +18,7 @@ use crate::gateway::api::{Failure, Request, Response};
 use crate::gateway::control::{self, Caller, Door, Limits, Listener};
 use crate::gateway::lock::Lock;
 use crate::gateway::sender::Sender;
-use crate::receive::{self, smtp};
+use crate::receive::{self, filter, smtp};
 use crate::send::queue;
 use crate::smtp::{Mode, Recipients, SessionConfig};
 
@@ -29,6 +29,10 @@ pub(super) struct Daemon {
     listening: Vec<(&'static str, SocketAddr)>,
     /// What new SMTP sessions are told.
     smtp: watch::Sender<Arc<smtp::Options>>,
+    /// What new LMTP sessions are told.
+    lmtp: watch::Sender<Arc<smtp::Options>>,
+    /// What new connections of the filter are told.
+    filter: watch::Sender<Arc<filter::Options>>,
     /// Becomes true when no new work is to be taken.
     stopping: watch::Sender<bool>,
     /// Each part, by name; none of them ends before it is told to.
@@ -42,13 +46,20 @@ impl Daemon {
     /// What could not be started, and why; nothing is left running then.
     pub(super) async fn start(config: Arc<Config>, lock: &Lock) -> Outcome<Daemon> {
         receive::raise_descriptor_limit();
-        let options = Arc::new(smtp_options(&config)?);
-        let listeners = smtp_listeners(&config)?;
+        let options = Arc::new(smtp_options(&config, Mode::Smtp)?);
+        let lmtp_options = Arc::new(smtp_options(&config, Mode::Lmtp)?);
+        let listeners = listeners(&config.smtp.listen)?;
+        let lmtp_listeners = self::listeners(&config.smtp.lmtp)?;
+        let filter_listeners = self::listeners(config.filter.listen.as_slice())?;
         let doors = doors(&config, lock)?;
         let mut listening = Vec::new();
-        for listener in &listeners {
-            let address = listener.local_addr().or_else(|e| fail(UNAVAILABLE, e.to_string()))?;
-            listening.push(("smtp", address));
+        for (name, listeners) in
+            [("smtp", &listeners), ("lmtp", &lmtp_listeners), ("filter", &filter_listeners)]
+        {
+            for listener in listeners {
+                let address = listener.local_addr().or_else(|e| fail(UNAVAILABLE, e.to_string()))?;
+                listening.push((name, address));
+            }
         }
         let gateway = {
             let config = Arc::clone(&config);
@@ -63,20 +74,41 @@ impl Daemon {
             sender: Arc::new(sender),
             listening,
             smtp: watch::Sender::new(options),
+            lmtp: watch::Sender::new(lmtp_options),
+            filter: watch::Sender::new(Arc::new(filter_options(&config))),
             stopping: watch::Sender::new(false),
             parts: JoinSet::new(),
         };
         daemon.open_doors(doors);
         daemon.start_sending();
-        if !listeners.is_empty() {
-            let (options, stop) = (daemon.smtp.subscribe(), daemon.stopping.subscribe());
-            let handler = Arc::new(daemon.gateway.clone());
+        daemon.receive(listeners, daemon.smtp.subscribe(), "the SMTP receiver");
+        daemon.receive(lmtp_listeners, daemon.lmtp.subscribe(), "the LMTP receiver");
+        for listener in filter_listeners {
+            let (options, stop) = (daemon.filter.subscribe(), daemon.stopping.subscribe());
+            let judge = Arc::new(daemon.gateway.clone());
             daemon.parts.spawn(async move {
-                smtp::serve(listeners, options, handler, stop).await;
-                "the SMTP receiver"
+                filter::serve(listener, options, judge, stop).await;
+                "the content filter"
             });
         }
         Ok(daemon)
+    }
+
+    /// Begins to receive mail.
+    fn receive(
+        &mut self,
+        listeners: Vec<TcpListener>,
+        options: watch::Receiver<Arc<smtp::Options>>,
+        name: &'static str,
+    ) {
+        if listeners.is_empty() {
+            return;
+        }
+        let (handler, stop) = (Arc::new(self.gateway.clone()), self.stopping.subscribe());
+        self.parts.spawn(async move {
+            smtp::serve(listeners, options, handler, stop).await;
+            name
+        });
     }
 
     /// Begins to work off the queue.
@@ -127,10 +159,12 @@ impl Daemon {
     /// # Errors
     /// What is wrong with the new configuration; nothing has changed then.
     pub(super) fn reload(&mut self, config: &Config) -> Outcome {
-        let options = smtp_options(config)?;
+        let (smtp, lmtp) = (smtp_options(config, Mode::Smtp)?, smtp_options(config, Mode::Lmtp)?);
         self.gateway.reload(config).or_else(|e| fail(TRY_LATER, e.to_string()))?;
         self.sender.reload().or_else(|e| fail(CONFIG, e.to_string()))?;
-        self.smtp.send_replace(Arc::new(options));
+        self.smtp.send_replace(Arc::new(smtp));
+        self.lmtp.send_replace(Arc::new(lmtp));
+        self.filter.send_replace(Arc::new(filter_options(config)));
         Ok(())
     }
 
@@ -172,14 +206,14 @@ fn doors(config: &Config, lock: &Lock) -> Outcome<Vec<(&'static str, Listener, L
     Ok(doors)
 }
 
-fn smtp_listeners(config: &Config) -> Outcome<Vec<TcpListener>> {
+fn listeners(addresses: &[SocketAddr]) -> Outcome<Vec<TcpListener>> {
     let bind = |&address| smtp::bind(address);
-    let listeners: Result<_, _> = config.smtp.listen.iter().map(bind).collect();
+    let listeners: Result<_, _> = addresses.iter().map(bind).collect();
     listeners.or_else(|e: receive::ListenError| fail(UNAVAILABLE, e.to_string()))
 }
 
 /// What the receiver is told by the configuration.
-fn smtp_options(config: &Config) -> Outcome<smtp::Options> {
+fn smtp_options(config: &Config, mode: Mode) -> Outcome<smtp::Options> {
     let settings = &config.smtp;
     let recipients = Recipients::new(&settings.recipients, &config.gateway.hostname)
         .or_else(|e| fail(CONFIG, e.to_string()))?;
@@ -189,7 +223,7 @@ fn smtp_options(config: &Config) -> Outcome<smtp::Options> {
     };
     let session = SessionConfig {
         hostname: config.gateway.hostname.clone(),
-        mode: Mode::Smtp,
+        mode,
         recipients,
         relays: settings.relays.clone(),
         starttls: tls.is_some(),
@@ -200,6 +234,18 @@ fn smtp_options(config: &Config) -> Outcome<smtp::Options> {
         max_connections_per_ip: settings.max_connections_per_ip,
         ..smtp::Options::new(session, tls)
     })
+}
+
+/// What the filter is told by the configuration.
+fn filter_options(config: &Config) -> filter::Options {
+    let settings = &config.filter;
+    let spool = config.gateway.data_dir.clone();
+    filter::Options {
+        clients: settings.clients.clone(),
+        on_error: settings.on_error,
+        pass_refusals: settings.pass_refusals,
+        ..filter::Options::new(&config.gateway.hostname, settings.next_hop, spool)
+    }
 }
 
 /// Carries a request out and records who asked for it, but never what stands in it.

@@ -65,7 +65,7 @@ fn quoted(text: &str) -> String {
 
 fn comment(key: &Key) -> Vec<String> {
     let mut lines = wrapped(key.help);
-    if let Kind::Choice(choices) = key.kind {
+    if let Kind::Choice(choices) | Kind::WordOrList(choices, _) = key.kind {
         let width = choices.iter().map(|(word, _)| word.len() + 2).max().unwrap_or(0);
         lines.extend(choices.iter().map(|(word, help)| format!("  {:width$}  {help}", quoted(word))));
     }
@@ -123,7 +123,7 @@ pub fn reference() -> String {
 
 fn cell(key: &Key) -> String {
     let mut text = key.help.to_owned();
-    if let Kind::Choice(choices) = key.kind {
+    if let Kind::Choice(choices) | Kind::WordOrList(choices, _) = key.kind {
         let choices: Vec<_> = choices.iter().map(|(word, help)| format!("`{word}`: {help}")).collect();
         text = format!("{text} {}", choices.join("; "));
     }
@@ -135,6 +135,7 @@ fn kind(kind: &Kind) -> String {
         Kind::Text(what) => (*what).to_owned(),
         Kind::List(what) => format!("list of {what}"),
         Kind::Choice(_) => "word".to_owned(),
+        Kind::WordOrList(_, what) => format!("word, or list of {what}"),
         Kind::Integer { min, max } => format!("number, {min} to {max}"),
         Kind::Number { min, max } => format!("number, {min} to {max}"),
         Kind::Duration { min, max } => {

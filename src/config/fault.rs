@@ -228,6 +228,12 @@ pub enum Fault {
     /// Mail would be sent to ourselves.
     #[error("{0} is where [smtp] listen is: every mail would come straight back")]
     SendsToItself(String),
+    /// The filter would hand every mail to this program.
+    #[error("{0} is where this program listens itself: every mail would go round in a circle")]
+    PassesToItself(String),
+    /// Not a List-Id.
+    #[error("\"{0}\" is no List-Id: write what stands between its angle brackets")]
+    NotListId(String),
     /// A login that is not complete.
     #[error("{0}")]
     Login(&'static str),
@@ -280,6 +286,12 @@ pub enum Fault {
     /// Nobody could post.
     #[error("nobody may post: [policy] who_may_post is \"listed\" and the list is empty")]
     NobodyMayPost,
+    /// Learning in a mode that changes nothing.
+    #[error("nothing is learned with mode = \"shadow\", which changes nothing")]
+    LearnsInShadow,
+    /// Everybody could send mail through us.
+    #[error("{0} is everybody: any client could send mail to anybody through the filter")]
+    OpenFilter(String),
     /// A list that is not looked at.
     #[error("not looked at, because who_may_post is \"{0}\"")]
     ListUnused(String),

@@ -17,6 +17,10 @@ pub struct Section {
 pub static SECTIONS: &[Section] = &[
     Section { name: "gateway", help: "Who this gateway is." },
     Section { name: "smtp", help: "The SMTP receiver: how mail comes in." },
+    Section {
+        name: "filter",
+        help: "The content filter for a mail server such as Postfix: a listener of its own, only for that server.",
+    },
     Section { name: "authentication", help: "How it is found out who wrote a mail." },
     Section { name: "send", help: "How mail goes out." },
     Section { name: "policy", help: "Who may post, and how much anybody gets." },
@@ -29,7 +33,6 @@ pub static SECTIONS: &[Section] = &[
 /// Sections that later versions will read: to ask for one of them is an error, because a
 /// gateway that silently leaves out its content filter does harm.
 pub static LATER: &[Section] = &[
-    Section { name: "filter", help: "the Postfix content filter" },
     Section { name: "imap", help: "polling a mailbox by IMAP" },
     Section { name: "http", help: "CMR over HTTP" },
     Section { name: "udp", help: "CMR over UDP" },
@@ -43,6 +46,8 @@ pub enum Kind {
     Text(&'static str),
     /// A list of texts.
     List(&'static str),
+    /// One of these words, or a list of texts; the word says of which.
+    WordOrList(&'static [(&'static str, &'static str)], &'static str),
     /// One of these words, each with its meaning.
     Choice(&'static [(&'static str, &'static str)]),
     /// A whole number within this range.
@@ -128,7 +133,7 @@ macro_rules! keys {
 }
 
 use Absent::{Default, Derived, Off, Required};
-use Kind::{Choice, Duration, Integer, List, Number, Rate, Size, Text, Tls, Truth};
+use Kind::{Choice, Duration, Integer, List, Number, Rate, Size, Text, Tls, Truth, WordOrList};
 
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;
@@ -151,8 +156,8 @@ keys! {
     GATEWAY_INTAKE: "gateway" "intake_socket" Text("file"), Off, r#""/run/cmr-mail/intake.sock""#, false,
         "A Unix socket by which other users of this machine may hand mail in with `deliver` and `receive`, and do nothing else. It must lie outside of data_dir, in a directory that they may enter.";
 
-    SMTP_LISTEN: "smtp" "listen" List("IP:PORT"), Default(r#"["127.0.0.1:2525"]"#), "", true,
-        "Where the SMTP receiver listens. Port 0 takes a free one and `serve` prints it; an empty list means no receiver.";
+    SMTP_LISTEN: "smtp" "listen" List("IP:PORT or lmtp://IP:PORT"), Default(r#"["127.0.0.1:2525"]"#), "", true,
+        "Where the receiver listens: by SMTP, or by LMTP with lmtp:// in front (for the transports of Postfix and Dovecot). Port 0 takes a free one and `serve` prints it; an empty list means no receiver.";
     SMTP_RECIPIENTS: "smtp" "recipients" List("mail address"), Derived("the mail address in [gateway] address"), r#"["cmr@example.org"]"#, true,
         "The posting addresses: mail to them becomes messages. NAME+anything@ belongs to each of them. Every other recipient is refused; this is no relay.";
     SMTP_TRUSTED: "smtp" "trusted_networks" List("network"), Default("[]"), r#"["192.0.2.0/24"]"#, true,
@@ -169,6 +174,31 @@ keys! {
         "Sessions at the same time from one address. Relays are exempt.";
     SMTP_TLS: "smtp" "tls" Tls, Off, r#"{ certificate = "cert.pem", key = "key.pem" }"#, false,
         "Offers STARTTLS with this certificate (the whole chain, PEM) and key (PEM, PKCS #8, without a passphrase).";
+
+    FILTER_LISTEN: "filter" "listen" Text("IP:PORT"), Off, r#""127.0.0.1:10025""#, false,
+        "Where the content filter listens. Without it there is none.";
+    FILTER_NEXT_HOP: "filter" "next_hop" Text("IP:PORT"), Default(r#""127.0.0.1:10026""#), "", false,
+        "The mail server that gets every mail next: Postfix's second listener, which has no filter.";
+    FILTER_CLIENTS: "filter" "clients" List("network"), Default(r#"["127.0.0.0/8"]"#), "", false,
+        "Who may hand mail in at the filter. It passes everything that they send: never anybody but mail servers of the house.";
+    FILTER_MODE: "filter" "mode" Choice(&[
+            ("shadow", "only say in the log what would be done; change, store and stamp nothing"),
+            ("copy", "process them, and pass them on as well, with one header line X-CMR on top"),
+            ("take", "process them; the copies for posting addresses end here, all others are passed on"),
+        ]), Default(r#""shadow""#), "", true,
+        "What is done with mails to a posting address and mails that hold CMR messages. All other mail is passed on as it is, whatever stands here.";
+    FILTER_ON_ERROR: "filter" "on_error" Choice(&[
+            ("defer", "the mail server keeps it and tries again (4xx)"),
+            ("pass", "it is passed on without being processed"),
+        ]), Default(r#""defer""#), "", false,
+        "What happens to a mail that can't be processed because of trouble here, such as a full disk.";
+    FILTER_REFUSALS: "filter" "refusals" Choice(&[
+            ("defer", "the mail server keeps the mail and tries again: a next hop that is set up wrongly costs no mail"),
+            ("pass", "it is passed on as it is, and the mail server returns the mail to its sender"),
+        ]), Default(r#""defer""#), "", false,
+        "What becomes of a refusal for good (5xx) by the next hop. It has hardly ever a reason to refuse: the mail server in front has accepted the mail.";
+    FILTER_LEARN: "filter" "learn" WordOrList(&[("none", "nothing"), ("all", "all that passes")], "List-Id"), Default(r#""none""#), r#"["users.lists.example.org"]"#, false,
+        "Which other mail goes into the pool as well, for the operator alone: it is never shown, sent or matched for anybody else. With a list: mail of the mailing lists with these List-Ids. Needs mode copy or take.";
 
     AUTH_VERIFY: "authentication" "verify" Truth, Default("true"), "", false,
         "Whether SPF, DKIM, DMARC and ARC are looked up for mail that is not from a trusted network. Without it only trusted networks and keys show who wrote a mail.";

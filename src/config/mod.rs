@@ -21,8 +21,8 @@ pub use fault::{ConfigError, Fault, Problem};
 pub use files::FileError;
 pub use secret::{COMMAND_TIMEOUT, Password, SecretError};
 pub use sections::{
-    Authentication, Gateway, Log, LogFormat, LogLevel, Login, Operator, People, Policy, Pool, Routing,
-    Security, Send, Smarthost, Smtp, TlsFiles,
+    Authentication, Filter, Gateway, Log, LogFormat, LogLevel, Login, Operator, People, Policy, Pool,
+    Routing, Security, Send, Smarthost, Smtp, TlsFiles,
 };
 
 use reader::Reader;
@@ -38,6 +38,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// The receiver.
     pub smtp: Smtp,
+    /// The content filter.
+    pub filter: Filter,
     /// `[authentication]`.
     pub authentication: Authentication,
     /// The smarthost and its queue.
@@ -99,6 +101,7 @@ impl Config {
                 path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()),
                 gateway: s.gateway?,
                 smtp: s.smtp?,
+                filter: s.filter?,
                 authentication: s.authentication?,
                 send: s.send?,
                 policy: s.policy?,
@@ -142,7 +145,8 @@ impl Config {
             (&keys::GATEWAY_OPERATOR, self.gateway.operator != new.gateway.operator),
             (&keys::GATEWAY_DATA_DIR, self.gateway.data_dir != new.gateway.data_dir),
             (&keys::GATEWAY_INTAKE, self.gateway.intake_socket != new.gateway.intake_socket),
-            (&keys::SMTP_LISTEN, self.smtp.listen != new.smtp.listen),
+            (&keys::SMTP_LISTEN, (&self.smtp.listen, &self.smtp.lmtp) != (&new.smtp.listen, &new.smtp.lmtp)),
+            (&keys::FILTER_LISTEN, self.filter.listen != new.filter.listen),
             (&keys::AUTH_DNS, self.authentication.dns != new.authentication.dns),
             (&keys::SEND_RETRY_FIRST, self.send.retry_first != new.send.retry_first),
             (&keys::SEND_RETRY_MAX, self.send.retry_max != new.send.retry_max),

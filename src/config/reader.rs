@@ -277,6 +277,34 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// One of the words of the key, by what `choices` make of them, or a list of texts.
+    pub(super) fn word_or_list<T: Clone>(
+        &mut self,
+        key: &'static Key,
+        choices: &[(&str, T)],
+    ) -> Option<Found<Result<T, Vec<Found<String>>>>> {
+        self.read(key, |value| match value {
+            Value::Text(text) => {
+                let choice =
+                    choices.iter().find(|(word, _)| word == text).map(|(_, choice)| Ok(choice.clone()));
+                choice.ok_or_else(|| {
+                    let words: Vec<_> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+                    let choices = format!("{}, or a list like {}", words.join(", "), key.example);
+                    Fault::NoSuchChoice { value: text.clone(), choices }
+                })
+            }
+            Value::List(items) => {
+                let texts = items.iter().map(|item| match &item.value {
+                    Value::Text(text) if text.contains(char::is_control) => Err(Fault::ControlCharacter),
+                    Value::Text(text) => Ok(Found { value: text.clone(), line: Some(item.line) }),
+                    _ => Err(wrong(key, "a list of texts", value)),
+                });
+                texts.collect::<Result<Vec<_>, _>>().map(Err)
+            }
+            other => Err(wrong(key, "a word in quotes or a list", other)),
+        })
+    }
+
     pub(super) fn integer(&mut self, key: &'static Key) -> Option<Found<u64>> {
         self.read(key, |value| {
             let Value::Integer(number, text) = value else {

@@ -473,7 +473,7 @@ fn may_write(
 fn autoreply(config: &Config, arrival: &Arrival, header: &Header) -> Result<(), &'static str> {
     let sender = arrival.sender.as_deref().unwrap_or_default();
     // By a pipe the envelope may be unknown; the mail's own Return-Path counts then.
-    let envelope = (arrival.sender.is_some() || arrival.via == Via::Smtp).then_some(sender);
+    let envelope = (arrival.sender.is_some() || arrival.via.knows_the_sender()).then_some(sender);
     mail::may_autoreply(header, envelope, &config.smtp.recipients)
 }
 
@@ -504,7 +504,7 @@ fn errand(
 fn is_by_program(header: &Header, arrival: &Arrival) -> bool {
     let null_sender = match &arrival.sender {
         Some(sender) => sender.is_empty(),
-        None => arrival.via == Via::Smtp || header.return_path.as_deref() == Some(""),
+        None => arrival.via.knows_the_sender() || header.return_path.as_deref() == Some(""),
     };
     let automatic = header.auto_submitted.as_deref().is_some_and(|value| value != "no");
     null_sender || automatic || header.is_dsn || header.is_mdn

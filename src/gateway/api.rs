@@ -94,6 +94,16 @@ pub enum Request {
         /// The mail, base64.
         mail: String,
     },
+    /// A mail from `filter`, which hands it on itself by what it is told. Allowed on the intake
+    /// socket.
+    Filter {
+        /// Envelope sender; `None` is the null sender.
+        sender: Option<String>,
+        /// All envelope recipients.
+        recipients: Vec<String>,
+        /// The mail, base64; `None`: it is too long to be looked into.
+        mail: Option<String>,
+    },
     /// A bare CMR message from `receive`. Allowed on the intake socket.
     Receive {
         /// Name of the transport that it came by, for the record (for example `ssh`).
@@ -555,4 +565,18 @@ pub struct Delivered {
     pub text: String,
     /// Public ids of the messages taken.
     pub ids: Vec<String>,
+}
+
+/// Result of [`Request::Filter`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Filtered {
+    /// SMTP reply code: 2xx go on as said here, else nothing was done and the mail server keeps the
+    /// mail.
+    pub code: u16,
+    /// The reply's text, with the enhanced status code.
+    pub text: String,
+    /// A header line to put above all others.
+    pub stamp: Option<String>,
+    /// The recipients to whom the mail is handed on.
+    pub pass: Vec<String>,
 }

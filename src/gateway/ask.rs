@@ -100,6 +100,10 @@ impl Gateway {
                 let raw = mail::lf_to_crlf(&decode(&text)?);
                 self.take(Via::Pipe, None, sender, recipient, raw)
             }
+            Request::Filter { sender, recipients, mail } => {
+                let raw = mail.map(|text| decode(&text).map(|raw| mail::lf_to_crlf(&raw))).transpose()?;
+                json(&self.filtered(sender, recipients, raw)?)
+            }
             Request::Receive { transport, message } => {
                 self.take(Via::Bare, Some(transport), None, None, decode(&message)?)
             }

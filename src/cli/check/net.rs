@@ -42,11 +42,13 @@ pub(super) fn tls(config: &Config) -> Option<Line> {
 
 /// Whether each address is free, or ours already.
 pub(super) fn listen(config: &Config, running: bool) -> Vec<Line> {
-    if config.smtp.listen.is_empty() {
-        let says = "no address to listen on: mail comes in by deliver and receive only";
+    let all = config.smtp.listen.iter().chain(&config.smtp.lmtp).chain(&config.filter.listen);
+    let lines: Vec<Line> = all.map(|address| bind(*address, running)).collect();
+    if lines.is_empty() {
+        let says = "no address to listen on: mail comes in by deliver, filter and receive only";
         return vec![Line::warn("listen", says, "set [smtp] listen")];
     }
-    config.smtp.listen.iter().map(|address| bind(*address, running)).collect()
+    lines
 }
 
 fn bind(address: SocketAddr, running: bool) -> Line {
