@@ -8,6 +8,7 @@
 )]
 
 use cmr_mail::config::{Config, ConfigError, Example, LogFormat, LogLevel, Security, keys};
+use cmr_mail::filter::{Learn, Mode, OnError};
 use cmr_mail::policy::{FirstPost, Origin, WhoMayPost};
 use cmr_mail::router::RoutingPolicy;
 use proptest::prelude::*;
@@ -67,6 +68,29 @@ fn three_lines_are_enough() {
     assert_eq!(c.pool.remember_ids, Duration::from_secs(90 * 86_400));
     assert_eq!(c.pool.keep_raw, Duration::from_secs(7 * 86_400));
     assert_eq!((c.log.format, c.log.level), (LogFormat::Text, LogLevel::Info));
+}
+
+#[test]
+fn the_filter_is_off_and_would_only_watch() {
+    let filter = parse(GATEWAY).filter;
+    assert_eq!(filter.listen, None);
+    assert_eq!(filter.next_hop, "127.0.0.1:10026".parse().unwrap());
+    assert_eq!(filter.clients, ["127.0.0.0/8".parse().unwrap()]);
+    assert_eq!((filter.mode, filter.on_error, filter.learn), (Mode::Shadow, OnError::Defer, Learn::Nothing));
+    assert!(!filter.pass_refusals);
+    let c = with(concat!(
+        "[smtp]\nlisten = [\"127.0.0.1:2525\", \"lmtp://127.0.0.1:2424\", \"smtp://[::1]:25\"]\n",
+        "[filter]\nlisten = \"127.0.0.1:10025\"\nmode = \"take\"\non_error = \"pass\"\nrefusals = \"pass\"\n",
+        "learn = [\"Users.Lists.example\", \"The list <b.example>\"]\n",
+    ));
+    assert_eq!(c.smtp.listen.len(), 2);
+    assert_eq!(c.smtp.lmtp, ["127.0.0.1:2424".parse().unwrap()]);
+    assert_eq!((c.filter.mode, c.filter.on_error, c.filter.pass_refusals), (Mode::Take, OnError::Pass, true));
+    let lists = ["users.lists.example", "b.example"].map(str::to_owned).to_vec();
+    assert_eq!(c.filter.learn, Learn::Lists(lists));
+    let all = with("[filter]\nmode = \"copy\"\nlearn = \"all\"\n");
+    assert_eq!(all.filter.learn, Learn::All);
+    assert_eq!(all.warnings, []);
 }
 
 #[test]

@@ -43,7 +43,9 @@ enum By {
 /// The listener ([filter] listen) is many times faster and passes everything of the envelope.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example (lines in master.cf; docs/postfix.md has the rest):
+Examples:
+  cmr-mail filter --by smtp -f anna@example.org -- bob@example.org < mail.eml
+Lines in Postfix's master.cf; docs/postfix.md has the rest:
   cmrpipe unix - n n - 10 pipe
     flags=Rq user=cmr-mail null_sender=
     argv=/usr/bin/cmr-mail filter -f ${sender} -- ${recipient}")]

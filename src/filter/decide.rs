@@ -164,7 +164,7 @@ mod tests {
     }
 
     const PLAIN: &str = "From: a@b.test\r\nTo: bob@home.test\r\nSubject: x\r\n\r\ntext\r\n";
-    const CMR: &str = "From: cmr@peer.test\r\nTo: bob@home.test\r\n\r\n0\r\n2026.01.02_03:04:05 mailto:cmr@peer.test\r\n\r\n5\r\nhello\r\n";
+    const CMR: &str = "From: cmr@peer.test\r\nTo: bob@home.test\r\n\r\n0\r\n2026/01/02 03:04:05 mailto:cmr@peer.test\r\n\r\n5\r\nhello\r\n";
 
     #[test]
     fn a_mail_concerns_us_by_its_envelope_or_by_what_it_holds() {

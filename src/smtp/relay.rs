@@ -212,6 +212,14 @@ impl RelaySession {
         self.finish.get_or_insert(reply);
     }
 
+    /// Whether the client has said its farewell already, behind a mail that is still to be answered.
+    /// Then it may have closed its side, and still waits for the answer.
+    #[must_use]
+    pub fn says_farewell(&self) -> bool {
+        let waiting = self.input.get(self.taken..).unwrap_or_default();
+        waiting.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"QUIT"))
+    }
+
     /// Whether every recipient gets a reply of its own behind the text (LMTP).
     #[must_use]
     pub fn is_lmtp(&self) -> bool {

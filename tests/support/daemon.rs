@@ -310,8 +310,13 @@ impl Daemon {
 
     /// Where the SMTP receiver listens.
     pub(crate) fn smtp(&self) -> SocketAddr {
-        let found = self.listening.iter().find(|(name, _)| name == "smtp");
-        found.expect("the daemon names its smtp listener").1
+        self.address("smtp")
+    }
+
+    /// Where this part of it listens: `smtp`, `lmtp`, `filter`.
+    pub(crate) fn address(&self, part: &str) -> SocketAddr {
+        let found = self.listening.iter().find(|(name, _)| name == part);
+        found.unwrap_or_else(|| panic!("the daemon names no {part} listener")).1
     }
 
     pub(crate) fn pid(&self) -> u32 {

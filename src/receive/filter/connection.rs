@@ -426,7 +426,7 @@ impl<J: Judge> Connection<J> {
             at = at.saturating_add(bytes.len() as u64);
         }
         // Whoever is not there any more will hand it over again: it must not go out twice.
-        if has_gone(client) {
+        if !self.session.says_farewell() && has_gone(client) {
             let reason = "the mail server in front has gone".to_owned();
             return Err(HopError::Broken { address: self.options.next_hop, reason });
         }

@@ -44,7 +44,7 @@ fn play_bytes(said: &[u8], cut: usize, judge: impl Fn(&str) -> Reply) -> (String
 fn codes(said: &str) -> String {
     let (out, _) = play(&format!("EHLO a\r\n{said}"));
     let lines = out.lines().filter(|line| line.as_bytes()[3] == b' ').skip(2);
-    lines.map(|line| &line[..3]).collect::<Vec<_>>().join(" ")
+    lines.map(|line| line.get(..3).unwrap()).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -130,6 +130,26 @@ fn a_mail_comes_out_as_it_went_in_however_it_is_cut() {
     for cut in 1..20 {
         let (out, asked) = play_bytes(MAIL.as_bytes(), cut, judge);
         assert_eq!((&out, &asked), (&whole_out, &whole), "{cut}");
+    }
+}
+
+#[test]
+fn a_farewell_behind_a_mail_is_seen() {
+    for (behind, farewell) in [("QUIT\r\n", true), ("quit\r\n", true), ("", false), ("RSET\r\n", false)] {
+        let mut session = RelaySession::new("mx.test");
+        session.receive(
+            format!("EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<b>\r\nDATA\r\nx\r\n.\r\n{behind}").as_bytes(),
+        );
+        let mut seen = None;
+        while let Some(step) = session.poll() {
+            match step {
+                Step::Hello(_) => session.offer(&Offered::default()),
+                Step::Mail(_) | Step::Rcpt(_) => session.answer(&Reply::stored("ok")),
+                Step::Whole(_) => seen = Some(session.says_farewell()),
+                _ => {}
+            }
+        }
+        assert_eq!(seen, Some(farewell), "{behind:?}");
     }
 }
 
