@@ -44,6 +44,17 @@ pub enum Derivation {
     Raw,
 }
 
+impl Derivation {
+    /// `hkdf` or `raw`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Derivation::Hkdf => "hkdf",
+            Derivation::Raw => "raw",
+        }
+    }
+}
+
 /// The key of both sides, from the secret as bytes, big endian without leading zeros. `None` for an
 /// empty secret.
 #[must_use]
