@@ -6,6 +6,7 @@
 //! and leaves through the queue.
 
 mod admit;
+mod aliases;
 mod answers;
 pub mod api;
 mod ask;
@@ -15,6 +16,7 @@ mod commands;
 mod commit;
 mod contacts;
 pub mod control;
+mod keys_within;
 pub mod lock;
 pub mod origin;
 mod outgoing;
@@ -478,7 +480,12 @@ fn entry(cached: Cached) -> Entry {
 }
 
 fn read_blocks(store: &Store) -> Result<Vec<Block>, StoreError> {
-    let list = store.read(blocks::list)?;
+    store.read(blocks_of)
+}
+
+/// Whom the operator refuses, by the database.
+fn blocks_of(conn: &rusqlite::Connection) -> Result<Vec<Block>, StoreError> {
+    let list = blocks::list(conn)?;
     Ok(list.iter().filter_map(|blocked| Block::parse(&String::from_utf8_lossy(&blocked.value))).collect())
 }
 
