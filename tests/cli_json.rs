@@ -51,6 +51,7 @@ fn aside(raw: Option<&str>) -> AsideView {
         place: String::new(),
         reason: String::new(),
         bytes: 0,
+        kept: None,
         raw: raw.map(Into::into),
     }
 }

@@ -357,6 +357,9 @@ pub struct AsideView {
     pub reason: String,
     /// Length in bytes.
     pub bytes: usize,
+    /// Where the mail lies, if it was left there and not copied.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kept: Option<String>,
     /// The bytes, base64, when one was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub raw: Option<String>,

@@ -357,6 +357,8 @@ impl Gateway {
             via,
             peer: None,
             through_relay: false,
+            relay: None,
+            kept: None,
             helo: None,
             tls: false,
             sender,

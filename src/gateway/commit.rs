@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
-use super::{bounce, clock, commands, exchange, origin, people as names};
+use super::{aliases, bounce, clock, commands, exchange, origin, people as names};
 use crate::config::Config;
 use crate::keys::exchange::Body;
 use crate::keys::{self, SignatureError};
@@ -88,7 +88,7 @@ impl Plan {
     ) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
         let in_dialogue = self.is_in_dialogue();
-        let Plan { arrival, now, header, authenticity, once, content, may_hold_key } = self;
+        let Plan { arrival, now, header, tags, authenticity, once, content, may_hold_key } = self;
         let via = transport.unwrap_or(arrival.via.as_str());
         let forget_after = now.saturating_add(config.pool.keep_raw);
         let whole = &arrival.raw;
@@ -98,7 +98,10 @@ impl Plan {
         let mut seqs = Vec::new();
         let mut not_taken = Vec::new();
         let mut authorised = false;
-        let asking = commands::Asking { config, header: &header, raw: whole, now };
+        let known = header.from.as_ref().filter(|_| authenticity.is_authenticated() && !replayed);
+        let known = known.map(|from| from.address.as_str());
+        let asking = commands::Asking { config, header: &header, known, raw: whole, now };
+        let addressees = aliases::behind(tx, &tags)?;
         match content {
             Content::Absorbed(why) => outcome.note = Some(format!("{why}; nothing was stored")),
             Content::Own => {
@@ -109,8 +112,8 @@ impl Plan {
                 let what = bounce::reported(tx, &token, report.as_ref(), now)?;
                 outcome.note = Some(format!("{what}; nothing was stored"));
             }
-            Content::Probe(token) => {
-                let known = origin::probed(tx, config, &token, whole, now)?;
+            Content::Probe(relay, token) => {
+                let known = origin::probed(tx, config, (relay, &token), whole, now)?;
                 let what = if known { "the probe came back" } else { "nobody waits for this probe" };
                 outcome.note = Some(what.to_owned());
             }
@@ -147,8 +150,9 @@ impl Plan {
                         authenticity: &authenticity,
                         author,
                         replayed,
+                        addressees: &addressees,
                     };
-                    match admit_message(tx, candidate, &came, &mut outcome)? {
+                    match admit_message(tx, config, candidate, &came, &mut outcome)? {
                         Ok(Some(seq)) => seqs.push(seq),
                         Ok(None) => {}
                         Err(refused) => not_taken.push(refused),
@@ -164,6 +168,7 @@ impl Plan {
                     authenticity: &authenticity,
                     author: None,
                     replayed,
+                    addressees: &addressees,
                 };
                 match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
                     Ok(Some(seq)) => seqs.push(seq),
@@ -182,7 +187,7 @@ impl Plan {
         // A key in transit is never kept, and what was removed is not kept again, not even inside a
         // mail with something else.
         let keeps_whole = !may_hold_key && !not_taken.iter().any(|it| matches!(it.why, Refused::Removed(_)));
-        if !keeps_whole {
+        if !keeps_whole || arrival.kept.is_some() {
             seqs.clear();
         }
         let raw = NewRaw { raw: whole, received: arrival.received, via, forget_after };
@@ -203,6 +208,7 @@ impl Plan {
                     reason: &reason,
                     place: &it.place,
                     raw: it.bytes.as_deref().unwrap_or(whole),
+                    kept: arrival.kept.as_deref().filter(|_| it.bytes.is_none()),
                     author: author.as_ref(),
                     id: it.id,
                     received: arrival.received,
@@ -230,6 +236,8 @@ struct Came<'a> {
     /// A signature alone shows who wrote it, and it was here before: it may be a copy that somebody
     /// else sends.
     replayed: bool,
+    /// The persons whose aliases it came to.
+    addressees: &'a [i64],
 }
 
 /// A mail that is believed for its signature alone: once.
@@ -262,6 +270,7 @@ impl Signed {
 /// A CMR message: verified, and stored unless it is known. `Ok(None)`: known.
 fn admit_message(
     tx: &Connection,
+    config: &Config,
     candidate: Candidate,
     came: &Came<'_>,
     outcome: &mut Outcome,
@@ -357,12 +366,18 @@ fn admit_message(
             if verified || by_neighbour {
                 peers::authenticated(tx, &neighbour, came.now)?;
                 bounces::forgive(tx, &neighbour)?;
+                for person in came.addressees {
+                    people::address_to(tx, seq, *person)?;
+                }
             }
             outcome.taken.push(id);
             outcome.wakes_router = true;
             Ok(Ok(Some(seq)))
         }
-        Admitted::Duplicate { .. } => {
+        Admitted::Duplicate { seq } => {
+            if let Some(seq) = seq.filter(|_| verified || by_neighbour) {
+                outcome.wakes_sender |= aliases::known_again(tx, config, seq, came.addressees, came.now)?;
+            }
             if knew {
                 reputation::note(tx, &neighbour, Cause::Duplicate, 1.0, came.now)?;
             }
@@ -448,7 +463,6 @@ fn admit_post(
                 bounces::forgive(tx, &new.author)?;
                 let thread = NewThread {
                     seq: Some(seq),
-                    subject: header.subject.clone().unwrap_or_default(),
                     language: post.language,
                     ignored: ignored.iter().map(commands::kept).collect(),
                     authenticated: answerable.is_ok(),
@@ -456,6 +470,9 @@ fn admit_post(
                     ..commands::new_thread(&person, header, came.now)
                 };
                 people::open_thread(tx, &thread)?;
+                for person in came.addressees.iter().filter(|_| answerable.is_ok()) {
+                    people::address_to(tx, seq, *person)?;
+                }
             }
             outcome.taken.push(id);
             outcome.wakes_router = true;
@@ -500,6 +517,7 @@ fn for_postmaster(
         reason,
         place: "the mail",
         raw,
+        kept: None,
         author: None,
         id: None,
         received: now,

@@ -6,6 +6,7 @@
 //! and leaves through the queue.
 
 mod admit;
+mod aliases;
 mod answers;
 pub mod api;
 mod ask;
@@ -16,6 +17,7 @@ mod commit;
 mod contacts;
 pub mod control;
 mod exchange;
+mod keys_within;
 pub mod lock;
 pub mod origin;
 mod outgoing;
@@ -503,7 +505,12 @@ fn entry(cached: Cached) -> Entry {
 }
 
 fn read_blocks(store: &Store) -> Result<Vec<Block>, StoreError> {
-    let list = store.read(blocks::list)?;
+    store.read(blocks_of)
+}
+
+/// Whom the operator refuses, by the database.
+fn blocks_of(conn: &rusqlite::Connection) -> Result<Vec<Block>, StoreError> {
+    let list = blocks::list(conn)?;
     Ok(list.iter().filter_map(|blocked| Block::parse(&String::from_utf8_lossy(&blocked.value))).collect())
 }
 

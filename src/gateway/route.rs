@@ -14,7 +14,8 @@ use tracing::{error, info, warn};
 
 use super::texts::StoredTexts;
 use super::{
-    Inner, answers, clock, commit::destination, lock, outgoing::suppressed, people as names, read, worth,
+    Inner, aliases, answers, clock, commit::destination, lock, outgoing::suppressed, people as names, read,
+    worth,
 };
 use crate::config::Config;
 use crate::mail;
@@ -432,6 +433,7 @@ fn record(
         }
     }
     if stored.scope == Scope::Public && !junk {
+        queued += aliases::hand_on(tx, config, stored, Some(decision), most.saturating_sub(queued), now)?;
         // Whose question it is says its thread: its origin may be a person's own address.
         for found in &decision.matches {
             if queued < most {

@@ -276,6 +276,7 @@ pub(super) fn aside(aside: &Aside) -> AsideView {
         place: aside.place.clone(),
         reason: aside.reason.clone(),
         bytes: usize::try_from(aside.bytes).unwrap_or(usize::MAX),
+        kept: aside.kept.clone(),
         raw: aside.raw.as_ref().map(|raw| STANDARD.encode(raw)),
     }
 }

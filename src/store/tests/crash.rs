@@ -290,6 +290,7 @@ const STEPS: &[Step] = &[
                 reason: "no CMR message",
                 place: "the body",
                 raw: b"????",
+                kept: None,
                 author: None,
                 id: None,
                 received: NOON,

@@ -178,6 +178,8 @@ CREATE TABLE aside (
     reason       TEXT NOT NULL,
     place        TEXT NOT NULL,
     raw          BLOB NOT NULL,
+    kept         TEXT,
+    length       INTEGER NOT NULL,
     author       BLOB,
     public_id    BLOB CHECK (public_id IS NULL OR length(public_id) = 8),
     received     INTEGER NOT NULL,
@@ -212,6 +214,17 @@ CREATE TABLE reputation (
     change REAL NOT NULL,
     value  REAL NOT NULL
 ) STRICT;
+CREATE TABLE addressed (
+    seq    INTEGER NOT NULL REFERENCES message (seq) ON DELETE CASCADE,
+    person INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
+    handed INTEGER NOT NULL DEFAULT 0 CHECK (handed IN (0, 1)),
+    PRIMARY KEY (seq, person)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE vote (
+    seq INTEGER NOT NULL REFERENCES message (seq) ON DELETE CASCADE,
+    who BLOB NOT NULL CHECK (length(who) = 32),
+    PRIMARY KEY (seq, who)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE mail_seen (
     hash BLOB NOT NULL PRIMARY KEY CHECK (length(hash) = 32),
     seen INTEGER NOT NULL
@@ -224,8 +237,8 @@ CREATE TABLE tally (
     number INTEGER NOT NULL
 ) STRICT;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'03af07c5bcae40bcb405bfd4a1a6ac9bdbdb8f66cc56c1613b6ee0ede2f15100');
-INSERT INTO "total" VALUES ('aside', 1, 1);
+INSERT INTO "meta" VALUES ('salt', x'9a8e9ec065e8566ae4db3a1bca6e0db0b71935debc96c0d74dc5ac9f6e6c9954');
+INSERT INTO "total" VALUES ('aside', 1, 259);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
 INSERT INTO "total" VALUES ('raw_mail', 1, 2);
@@ -251,11 +264,13 @@ INSERT INTO "thread" VALUES (1, 1, 1, NULL, '[]', 'Re: it''s', NULL, '[]', 1, 1,
 INSERT INTO "delivery" VALUES (1, 'answer', 1, 1, x'63', 'mailto', 'b', '2023/11/14 00:00:00.5', '<1@b>', NULL, 'why', 'ready', 0, 1, NULL, NULL, 1, NULL, NULL);
 INSERT INTO "decision" VALUES (1, 1, 'routed', '{}');
 INSERT INTO "match" VALUES (1, 2, 0, 1.5, 2.5, 3.0);
-INSERT INTO "aside" VALUES (1, 'r', 'p', x'64', NULL, NULL, 1, 'smtp', 2, 'smtp');
-INSERT INTO "aside_share" VALUES ('smtp', 1);
+INSERT INTO "aside" VALUES (1, 'r', 'p', x'64', '/c', 1, NULL, NULL, 1, 'smtp', 2, 'smtp');
+INSERT INTO "aside_share" VALUES ('smtp', 259);
 INSERT INTO "block" VALUES ('host', x'65', 'r', 1);
 INSERT INTO "bounce" VALUES (x'66', 1, 2, '5.1.1', NULL);
 INSERT INTO "reputation" VALUES (1, 1, 1, 'gain', 1, 0.5, 0.5);
+INSERT INTO "addressed" VALUES (1, 1, 1);
+INSERT INTO "vote" VALUES (1, x'0000000000000000000000000000000000000000000000000000000000000000');
 INSERT INTO "mail_seen" VALUES (x'0000000000000000000000000000000000000000000000000000000000000000', 1);
 INSERT INTO "tally" VALUES (1, 'post', x'0000000000000000000000000000000000000000000000000000000000000000', 1, 1);
 CREATE INDEX raw_mail_forget ON raw_mail (forget_after);
@@ -292,6 +307,7 @@ CREATE INDEX aside_forget ON aside (forget_after);
 CREATE INDEX aside_length ON aside (length(raw));
 CREATE INDEX aside_share_bytes ON aside_share (bytes);
 CREATE INDEX reputation_peer ON reputation (peer, id);
+CREATE INDEX addressed_person ON addressed (person);
 CREATE INDEX mail_seen_age ON mail_seen (seen);
 CREATE INDEX tally_window ON tally (kind, who, at, number);
 CREATE INDEX tally_age ON tally (at);
@@ -308,15 +324,19 @@ CREATE TRIGGER raw_mail_gone AFTER DELETE ON raw_mail BEGIN
     UPDATE total SET items = items - 1, bytes = bytes - length(OLD.raw) WHERE what = 'raw_mail';
 END;
 CREATE TRIGGER aside_added AFTER INSERT ON aside BEGIN
-    INSERT INTO aside_share (source, bytes) VALUES (NEW.source, length(NEW.raw))
+    INSERT INTO aside_share (source, bytes)
+        VALUES (NEW.source, 256 + length(NEW.raw) + ifnull(length(NEW.kept), 0))
         ON CONFLICT (source) DO UPDATE SET bytes = bytes + excluded.bytes;
-    UPDATE total SET items = items + 1, bytes = bytes + length(NEW.raw) WHERE what = 'aside';
+    UPDATE total SET items = items + 1, bytes = bytes + 256 + length(NEW.raw) + ifnull(length(NEW.kept), 0)
+     WHERE what = 'aside';
 END;
 CREATE TRIGGER aside_gone AFTER DELETE ON aside BEGIN
-    UPDATE aside_share SET bytes = bytes - length(OLD.raw) WHERE source = OLD.source;
+    UPDATE aside_share SET bytes = bytes - 256 - length(OLD.raw) - ifnull(length(OLD.kept), 0)
+     WHERE source = OLD.source;
     DELETE FROM aside_share WHERE source = OLD.source AND bytes <= 0
         AND NOT EXISTS (SELECT 1 FROM aside WHERE source = OLD.source);
-    UPDATE total SET items = items - 1, bytes = bytes - length(OLD.raw) WHERE what = 'aside';
+    UPDATE total SET items = items - 1, bytes = bytes - 256 - length(OLD.raw) - ifnull(length(OLD.kept), 0)
+     WHERE what = 'aside';
 END;
 CREATE TRIGGER delivery_added AFTER INSERT ON delivery BEGIN
     UPDATE total SET items = items + 1, bytes = bytes + 256 + length(NEW.to_address) + length(NEW.why) + ifnull(length(NEW.detail), 0)
