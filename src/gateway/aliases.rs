@@ -13,7 +13,7 @@ use crate::policy::Scope;
 use crate::router::Decision;
 use crate::store::StoreError;
 use crate::store::messages::{self, State, Stored};
-use crate::store::people::{self, Thread};
+use crate::store::people;
 
 /// Persons that one mail is for, at most.
 const ADDRESSEES: usize = 3;
@@ -60,8 +60,7 @@ pub(super) fn hand_on(
         if handed || queued >= most || stored.person == Some(person) {
             continue;
         }
-        let open = people::open_threads_of(tx, person, now)?;
-        let Some(question) = question(&open, decision) else { continue };
+        let Some(question) = question(tx, person, decision, now)? else { continue };
         if answers::later(tx, config, stored, question, now)? {
             people::handed_on(tx, stored.seq, person)?;
             queued += 1;
@@ -96,11 +95,19 @@ pub(super) fn known_again(
 }
 
 /// Of a person's open questions the one that a message is closest to, else the newest.
-fn question(open: &[Thread], decision: Option<&Decision>) -> Option<i64> {
-    let mut questions = open.iter().filter(|thread| thread.authenticated).filter_map(|thread| thread.seq);
-    let is_one = |seq: i64| open.iter().any(|thread| thread.authenticated && thread.seq == Some(seq));
-    let matches = decision.map_or(&[][..], |decision| decision.matches.as_slice());
-    matches.iter().map(|found| found.seq).find(|seq| is_one(*seq)).or_else(|| questions.next())
+fn question(
+    conn: &Connection,
+    person: i64,
+    decision: Option<&Decision>,
+    now: UnixTime,
+) -> Result<Option<i64>, StoreError> {
+    for found in decision.map_or(&[][..], |decision| decision.matches.as_slice()) {
+        let thread = people::thread_of_message(conn, found.seq)?;
+        if thread.is_some_and(|it| it.person == person && it.authenticated && it.until > now) {
+            return Ok(Some(found.seq));
+        }
+    }
+    people::newest_question(conn, person, now)
 }
 
 #[cfg(test)]
