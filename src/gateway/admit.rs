@@ -10,10 +10,12 @@ use std::net::IpAddr;
 use crate::authenticate::Finding;
 use crate::config::Config;
 use crate::keys::SignatureError;
+use crate::keys::exchange::{Body, BodyError};
 use crate::mail::{self, Command, Header, Ignored, NoPost, Post, Reading, Submission};
 use crate::message::{
     self, Acceptance, Address, FormatError, Limits, Message, MessageId, Recipient, UnixTime,
 };
+use crate::policy::exchange::NoExchange;
 use crate::policy::{self, Authenticity, Block, Refusal};
 use crate::receive::{Arrival, Via};
 use crate::smtp::Reply;
@@ -46,11 +48,15 @@ pub(super) enum Refused {
     /// The mail has nothing to post.
     #[error("{0}")]
     NothingToPost(NoPost),
-    /// Keys travel in messages of their own, which this version does not speak.
-    #[error(
-        "key exchange is not offered here; the operators can agree on a key by other means (cmr-mail keys set)"
-    )]
-    KeyExchange,
+    /// It begins like a key exchange (A5), and is none.
+    #[error("{0}")]
+    KeyExchange(#[from] BodyError),
+    /// A person's text that begins like a key exchange.
+    #[error("a text that begins like a key exchange is never posted")]
+    KeyInPost,
+    /// A key exchange that is not wanted.
+    #[error("{0}")]
+    NoExchange(#[from] NoExchange),
     /// The same id came with other bytes, from nobody who is known for sure.
     #[error("another message has the id {0} already, with other bytes below that header line")]
     Conflict(MessageId),
@@ -84,6 +90,8 @@ impl Refused {
             Refused::Format(_)
             | Refused::Unreadable(_)
             | Refused::NothingToPost(_)
+            | Refused::KeyExchange(_)
+            | Refused::KeyInPost
             | Refused::Conflict(_) => Reply::not_well_formed(text),
             Refused::UnknownCommand(_) => Reply::no_such_address(text),
             Refused::Signature(_) | Refused::NoKey(_) => Reply::wrong_signature(text),
@@ -91,12 +99,17 @@ impl Refused {
             // RFC 7372 has no code for it; RFC 3463: 4.4.3, directory server failure.
             Refused::Policy(Refusal::NotKnownYet { .. }) => Reply::new(451, 4, 3, text),
             Refused::Policy(_)
-            | Refused::KeyExchange
+            | Refused::NoExchange(_)
             | Refused::Removed(_)
             | Refused::NoSuchToken
             | Refused::NoSuchTicket
             | Refused::NotYours => Reply::not_allowed(text),
         }
+    }
+
+    /// Whether there may be a key in what was refused: then nothing of it is kept.
+    pub(super) fn may_hold_key(&self) -> bool {
+        matches!(self, Refused::KeyExchange(_) | Refused::KeyInPost | Refused::NoExchange(_))
     }
 
     /// Whether the same mail may be taken later: then even a relay is told to keep it.
@@ -262,8 +275,9 @@ pub(super) fn plan(
     let content = content(config, own, blocks, &arrival, &authenticity, &submission, now, &limits);
     // Only what could not be read needs the search: what was read is known to be a key or none.
     let may_hold_key = match &content {
-        Content::Messages(_, not_taken) => {
-            not_taken.iter().any(|it| matches!(it.why, Refused::KeyExchange))
+        Content::Messages(candidates, not_taken) => {
+            candidates.iter().any(|it| policy::is_key_exchange(&it.new.message().body))
+                || not_taken.iter().any(|it| it.why.may_hold_key())
                 || (not_taken.iter().any(|it| it.bytes.is_none()) && may_hold_key(&arrival.raw))
         }
         _ => false,
@@ -378,7 +392,7 @@ fn content(
     let nothing = |why: String| Wanted::Nothing { why, ignored: ignored.clone() };
     let wanted = match (command, &post) {
         (Some(Command::Search), Some(post)) if policy::is_key_exchange(&post.body()) => {
-            return refuse("the mail", Refused::KeyExchange);
+            return refuse("the mail", Refused::KeyInPost);
         }
         (Some(Command::Search), Some(post)) if !post.body().is_empty() => {
             Some(Wanted::Search { query: post.body(), hits: Vec::new() })
@@ -407,7 +421,7 @@ fn content(
         };
     };
     if policy::is_key_exchange(&post.body()) {
-        return refuse("the mail", Refused::KeyExchange);
+        return refuse("the mail", Refused::KeyInPost);
     }
     let Some(from) = &header.from else {
         return refuse("the mail", no_author(header).into());
@@ -513,7 +527,7 @@ fn candidate(
 ) -> Result<(Message, Option<UnixTime>), Refused> {
     let message = message::parse(bytes, limits)?;
     if policy::is_key_exchange(&message.body) {
-        return Err(Refused::KeyExchange);
+        Body::parse(&message.body)?;
     }
     let held_until = match message.accept(recipient)? {
         Acceptance::Now => None,

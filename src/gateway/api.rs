@@ -173,6 +173,27 @@ pub enum KeyAction {
         /// The peer's CMR address.
         address: String,
     },
+    /// Ask a peer for a key, by messages (A5).
+    Exchange {
+        /// The peer's CMR address.
+        address: String,
+        /// `rsa` or `dh`.
+        method: String,
+        /// `hkdf` or `raw`.
+        derivation: String,
+    },
+    /// Let a peer with whom a key is shared ask for a new one, once.
+    Allow {
+        /// The peer's CMR address.
+        address: String,
+        /// `hkdf` or `raw`.
+        derivation: String,
+    },
+    /// The digits that both operators compare.
+    Verify {
+        /// The peer's CMR address.
+        address: String,
+    },
 }
 
 impl std::fmt::Debug for KeyAction {
@@ -181,6 +202,9 @@ impl std::fmt::Debug for KeyAction {
             KeyAction::Show => f.write_str("Show"),
             KeyAction::Set { address, .. } => write!(f, "Set({address}, ..)"),
             KeyAction::Forget { address } => write!(f, "Forget({address})"),
+            KeyAction::Exchange { address, .. } => write!(f, "Exchange({address})"),
+            KeyAction::Allow { address, .. } => write!(f, "Allow({address})"),
+            KeyAction::Verify { address } => write!(f, "Verify({address})"),
         }
     }
 }
@@ -452,18 +476,30 @@ pub struct BounceView {
 pub struct KeyView {
     /// The peer's CMR address.
     pub address: String,
-    /// `current`, `pending` or `previous`.
+    /// `current`, `pending` or `previous`; of an exchange that has made no key yet `wanted`, `sent`,
+    /// `heard` or `allowed`.
     pub state: String,
-    /// `hmac` or `sha256`.
+    /// `hmac` or `sha256`; empty if there is no key yet.
     pub scheme: String,
     /// Whether the operator pinned the scheme.
     pub scheme_pinned: bool,
     /// `manual`, `rsa`, `dh` or `clear`.
     pub origin: String,
-    /// To compare with the other operator; says nothing about the key.
+    /// To compare with the other operator; says nothing about the key. Empty if there is none yet.
     pub fingerprint: String,
     /// RFC 3339.
     pub created: String,
+}
+
+/// One element of [`KeyAction::Verify`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyPhrase {
+    /// The peer's CMR address.
+    pub address: String,
+    /// `current`, `pending` or `previous`.
+    pub state: String,
+    /// Twenty digits in groups of five, the same on both sides.
+    pub phrase: String,
 }
 
 /// One element of [`QueueAction::List`].

@@ -9,8 +9,9 @@ use std::net::IpAddr;
 use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
-use super::{aliases, bounce, clock, commands, origin, people as names};
+use super::{aliases, bounce, clock, commands, exchange, origin, people as names};
 use crate::config::Config;
+use crate::keys::exchange::Body;
 use crate::keys::{self, SignatureError};
 use crate::mail::Header;
 use crate::message::{Address, Hop, Message, MessageId, UnixTime};
@@ -19,7 +20,8 @@ use crate::policy::{self, Authenticity, Origin, Provenance, Refusal};
 use crate::receive::Arrival;
 use crate::store::asides::{self, NewAside, NewRaw};
 use crate::store::counters::{self, Counter};
-use crate::store::keys as stored_keys;
+use crate::store::exchanges;
+use crate::store::keys::{self as stored_keys, KeyState};
 use crate::store::limits::{self, Counted};
 use crate::store::messages::{self, Admitted, Kind, NewMessage};
 use crate::store::people::{self, NewPerson, NewThread, Person};
@@ -64,6 +66,8 @@ pub(super) struct Outcome {
     pub(super) wakes_router: bool,
     /// Something was put into the queue.
     pub(super) wakes_sender: bool,
+    /// A key exchange is to be worked on.
+    pub(super) wakes_exchange: bool,
 }
 
 impl Plan {
@@ -139,6 +143,7 @@ impl Plan {
                 for candidate in candidates {
                     let author = header.from.as_ref().map(|from| from.address.as_str());
                     let came = Came {
+                        config,
                         received: arrival.received,
                         now,
                         via,
@@ -156,6 +161,7 @@ impl Plan {
             }
             Content::Post(post) => {
                 let came = Came {
+                    config,
                     received: arrival.received,
                     now,
                     via,
@@ -194,7 +200,8 @@ impl Plan {
             let keep = (it.bytes.is_some() || keeps_whole)
                 && (keeps_something || !in_dialogue)
                 && !it.why.is_temporary()
-                && !matches!(it.why, Refused::KeyExchange | Refused::Removed(_));
+                && !it.why.may_hold_key()
+                && !matches!(it.why, Refused::Removed(_));
             if keep {
                 let reason = it.why.to_string();
                 let aside = NewAside {
@@ -219,6 +226,7 @@ impl Plan {
 
 /// The facts of an arrival that every message in it shares.
 struct Came<'a> {
+    config: &'a Config,
     received: UnixTime,
     now: UnixTime,
     via: &'a str,
@@ -273,8 +281,16 @@ fn admit_message(
         Ok(Err(NotTaken { place, why, bytes: Some(message.write()), id: Some(message.id()) }))
     };
     let keys = stored_keys::for_verifying(tx, &neighbour)?;
-    let (mut new, verified) = if keys.is_empty() {
-        if new.message().signature.is_signed() {
+    // A key that an exchange made counts from the first message that verifies under it. Until then
+    // what was valid stays valid.
+    let keyed = keys.iter().any(|key| key.state != KeyState::Pending);
+    let signed = new.message().signature.is_signed();
+    // The operator lets a peer that lost its key ask for a new one, and such a peer can't sign.
+    let may_be_unsigned = !keyed
+        || (policy::is_key_exchange(&new.message().body)
+            && exchanges::allowance(tx, &neighbour, came.now)?.is_some());
+    let (mut new, verified) = if keys.is_empty() || (!signed && may_be_unsigned) {
+        if signed {
             return refuse(place, Refused::NoKey(neighbour), new.message());
         }
         // Another spelling of a neighbour with a key is no way to speak unsigned in its name.
@@ -312,6 +328,24 @@ fn admit_message(
         && neighbour
             .mail_address()
             .is_some_and(|mailbox| came.author.is_some_and(|author| policy::same_mailbox(author, mailbox)));
+    if let Ok(body) = Body::parse(&new.message().body) {
+        let proven = verified || by_neighbour;
+        let heard = exchange::Heard {
+            neighbour: &neighbour,
+            bytes: &new.message().body,
+            keyed,
+            proven,
+            now: came.now,
+        };
+        return Ok(match exchange::hear(tx, came.config, &body, &heard)? {
+            Ok(said) => {
+                outcome.note = Some(said);
+                outcome.wakes_exchange = true;
+                Ok(None)
+            }
+            Err(no) => Err(NotTaken { place, why: no.into(), bytes: None, id: None }),
+        });
+    }
     new.scope = policy::scope_of(Provenance::Peer, false, policy::FirstPost::Ask);
     new.via = came.via.to_owned();
     new.verified = verified;

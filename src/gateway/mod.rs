@@ -16,6 +16,7 @@ mod commands;
 mod commit;
 mod contacts;
 pub mod control;
+mod exchange;
 mod keys_within;
 pub mod lock;
 pub mod origin;
@@ -104,6 +105,10 @@ struct Inner {
     /// Tells the sender that something was queued.
     queued: Arc<Notify>,
     worker: Mutex<Option<JoinHandle<()>>>,
+    /// Whether the thread of the key exchanges is to look for work, or to end.
+    exchange_signal: Mutex<Signal>,
+    exchange_signalled: Condvar,
+    exchanger: Mutex<Option<JoinHandle<()>>>,
     started: Option<Instant>,
 }
 
@@ -144,6 +149,12 @@ impl Gateway {
             .spawn(move || inner.route_until_stopped())
             .map_err(GatewayError::Thread)?;
         *lock(&gateway.0.worker) = Some(worker);
+        let inner = Arc::clone(&gateway.0);
+        let exchanger = thread::Builder::new()
+            .name("key exchange".to_owned())
+            .spawn(move || inner.exchange_until_stopped())
+            .map_err(GatewayError::Thread)?;
+        *lock(&gateway.0.exchanger) = Some(exchanger);
         Ok(gateway)
     }
 
@@ -178,6 +189,9 @@ impl Gateway {
             signalled: Condvar::new(),
             queued: Arc::new(Notify::new()),
             worker: Mutex::new(None),
+            exchange_signal: Mutex::new(Signal { work: true, stop: false }),
+            exchange_signalled: Condvar::new(),
+            exchanger: Mutex::new(None),
             started: daemon.then(Instant::now),
         })))
     }
@@ -221,6 +235,14 @@ impl Gateway {
             && worker.join().is_err()
         {
             error!("the routing thread ended in a panic");
+        }
+        lock(&self.0.exchange_signal).stop = true;
+        self.0.exchange_signalled.notify_all();
+        let exchanger = lock(&self.0.exchanger).take();
+        if let Some(exchanger) = exchanger
+            && exchanger.join().is_err()
+        {
+            error!("the thread of the key exchanges ended in a panic");
         }
         self.0.store.close();
     }
@@ -285,6 +307,9 @@ impl Gateway {
                 }
                 if outcome.wakes_sender {
                     self.0.queued.notify_one();
+                }
+                if outcome.wakes_exchange {
+                    self.0.wake_exchanger();
                 }
                 let reply = view::reply(&outcome, in_dialogue);
                 let ids = view::ids(&outcome);

@@ -19,6 +19,7 @@ use crate::router::{Decision, What};
 use crate::smtp::Reply;
 use crate::store::asides::Aside;
 use crate::store::bounces::Bounced;
+use crate::store::exchanges::Exchange;
 use crate::store::keys::StoredKey;
 use crate::store::messages::{self, Stored};
 use crate::store::peers::Peer;
@@ -233,6 +234,19 @@ pub(super) fn key(key: &StoredKey) -> KeyView {
         origin: key.origin.to_string(),
         fingerprint: key.key.fingerprint(),
         created: key.created.rfc3339(),
+    }
+}
+
+/// An exchange that has made no key yet, as `keys show` gives it.
+pub(super) fn exchange(exchange: &Exchange) -> KeyView {
+    KeyView {
+        address: exchange.address.to_string(),
+        state: exchange.step.to_string(),
+        scheme: String::new(),
+        scheme_pinned: false,
+        origin: exchange.method.name().to_owned(),
+        fingerprint: String::new(),
+        created: exchange.created.rfc3339(),
     }
 }
 

@@ -37,6 +37,8 @@ words! {
         VoteOfDomain => "vote_of_domain",
         /// A vote about a peer.
         VoteAbout => "vote_about",
+        /// A message with a key exchange that is worked on.
+        KeyExchange => "key_exchange",
         /// A report about a mail that we never sent.
         ForgedReport => "forged_report",
     }

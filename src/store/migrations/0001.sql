@@ -170,6 +170,7 @@ CREATE TABLE exchange (
     kind     TEXT NOT NULL CHECK (kind IN ('rsa', 'dh', 'clear')),
     role     TEXT NOT NULL CHECK (role IN ('asked', 'answered')),
     state    TEXT NOT NULL,
+    derivation TEXT NOT NULL CHECK (derivation IN ('hkdf', 'raw')),
     secret   BLOB,
     sent     BLOB,
     key      INTEGER REFERENCES key (id) ON DELETE SET NULL,
@@ -205,7 +206,7 @@ CREATE INDEX thread_until ON thread (until);
 -- and numbers, never text: text is read by seq, so that a removal reaches it).
 CREATE TABLE delivery (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind        TEXT NOT NULL CHECK (kind IN ('forward', 'answer', 'later_match', 'notice')),
+    kind        TEXT NOT NULL CHECK (kind IN ('forward', 'key_exchange', 'answer', 'later_match', 'notice')),
     seq         INTEGER REFERENCES message (seq) ON DELETE CASCADE,
     thread      INTEGER REFERENCES thread (id) ON DELETE CASCADE,
     to_address  BLOB NOT NULL,

@@ -1,9 +1,10 @@
 use super::*;
+use crate::keys::exchange::Derivation;
 use crate::keys::{Key, Scheme};
 use crate::store::asides::{self, NewAside, NewRaw};
 use crate::store::blocks::{self, BlockKind};
 use crate::store::decisions::{self, NewDecision, NewMatch};
-use crate::store::keys::{self, Derivation, KeyOrigin, KeyState, NewKey};
+use crate::store::keys::{self, KeyOrigin, KeyState, NewKey};
 use crate::store::limits::{self, Counted};
 use crate::store::people::{self, NewPerson, NewThread};
 use crate::store::queue::{self, DeliveryKind, DeliveryState, NewDelivery};

@@ -113,6 +113,7 @@ CREATE TABLE exchange (
     kind     TEXT NOT NULL CHECK (kind IN ('rsa', 'dh', 'clear')),
     role     TEXT NOT NULL CHECK (role IN ('asked', 'answered')),
     state    TEXT NOT NULL,
+    derivation TEXT NOT NULL CHECK (derivation IN ('hkdf', 'raw')),
     secret   BLOB,
     sent     BLOB,
     key      INTEGER REFERENCES key (id) ON DELETE SET NULL,
@@ -136,7 +137,7 @@ CREATE TABLE thread (
 ) STRICT;
 CREATE TABLE delivery (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind        TEXT NOT NULL CHECK (kind IN ('forward', 'answer', 'later_match', 'notice')),
+    kind        TEXT NOT NULL CHECK (kind IN ('forward', 'key_exchange', 'answer', 'later_match', 'notice')),
     seq         INTEGER REFERENCES message (seq) ON DELETE CASCADE,
     thread      INTEGER REFERENCES thread (id) ON DELETE CASCADE,
     to_address  BLOB NOT NULL,
@@ -258,7 +259,7 @@ INSERT INTO "holder" VALUES (1, x'61', 3);
 INSERT INTO "removed" VALUES (x'0000000000000000000000000000000000000000000000000000000000000000', 1);
 INSERT INTO "peer" VALUES (1, x'62', 1, NULL, 0, 0, -0.25, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL);
 INSERT INTO "key" VALUES (1, 1, 'current', 'hmac', 0, 'hkdf', x'6b', 'dh', 1, NULL);
-INSERT INTO "exchange" VALUES (1, 1, 'dh', 'asked', 'sent', NULL, NULL, 1, 0, NULL, 1, 2);
+INSERT INTO "exchange" VALUES (1, 1, 'dh', 'asked', 'sent', 'hkdf', NULL, NULL, 1, 0, NULL, 1, 2);
 INSERT INTO "thread" VALUES (1, 1, 1, NULL, '[]', 'Re: it''s', NULL, '[]', 1, 1, 2);
 INSERT INTO "delivery" VALUES (1, 'answer', 1, 1, x'63', 'mailto', 'b', '2023/11/14 00:00:00.5', '<1@b>', NULL, 'why', 'ready', 0, 1, NULL, NULL, 1, NULL, NULL);
 INSERT INTO "decision" VALUES (1, 1, 'routed', '{}');
