@@ -9,11 +9,15 @@ use rusqlite::Connection;
 use super::{answers, worth};
 use crate::config::Config;
 use crate::message::UnixTime;
-use crate::policy::Scope;
+use crate::policy::{self, Scope};
 use crate::router::Decision;
 use crate::store::StoreError;
-use crate::store::messages::{self, State, Stored};
+use crate::store::limits::{self, Counted};
+use crate::store::messages::{self, Kind, State, Stored};
 use crate::store::people;
+
+/// The time of the limits.
+const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 /// Persons that one mail is for, at most.
 const ADDRESSEES: usize = 3;
@@ -61,7 +65,15 @@ pub(super) fn hand_on(
             continue;
         }
         let Some(question) = question(tx, person, decision, now)? else { continue };
+        // A neighbour may write whatever it likes into an origin: it is the one that is known.
+        let by = if stored.kind == Kind::Cmr { &stored.neighbour } else { &stored.author };
+        let pair = [by.as_bytes(), b"\n", person.to_string().as_bytes()].concat();
+        let since = now.saturating_sub(DAY);
+        if limits::number_since(tx, Counted::Handed, &pair, since)? >= policy::LATER_PER_AUTHOR {
+            continue;
+        }
         if answers::later(tx, config, stored, question, now)? {
+            limits::note(tx, Counted::Handed, &pair, now)?;
             people::handed_on(tx, stored.seq, person)?;
             queued += 1;
         }
