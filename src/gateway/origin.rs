@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::api::RelayProbe;
-use super::{Gateway, LONG_MAIL, clock, people as names};
+use super::{Gateway, LONG_MAIL, clock, people as names, tags};
 use crate::authenticate::{Authenticator, Finding, Question};
 use crate::config::Config;
 use crate::mail::{self, AuthResults};
@@ -173,8 +173,9 @@ fn forged(config: &Config, from: &str, to: &str, token: &str) -> Vec<u8> {
 /// The relay by which a probe came back, and its token.
 pub(super) fn probe_token(config: &Config, arrival: &Arrival) -> Option<(IpAddr, String)> {
     let relay = arrival.relay?;
-    let mut tags = arrival.recipients.iter().filter_map(|to| mail::posting_tag(&config.smtp.recipients, to));
-    tags.find_map(|tag| Some((relay, tag?.strip_prefix(PROBE_TAG)?.to_owned())))
+    let tags = arrival.recipients.iter().filter_map(|to| mail::posting_tag(&config.smtp.recipients, to));
+    let tags: Vec<String> = tags.flatten().collect();
+    Some((relay, tags::behind(&tags, PROBE_TAG)?))
 }
 
 /// A probe came back by a relay: what became of its forged fields is remembered of that one, and
