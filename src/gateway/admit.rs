@@ -22,6 +22,9 @@ use crate::store::messages::NewMessage;
 use super::say::Hit;
 use super::tags::{self, Tag, Ticket};
 
+/// Why a mail that was found in a mailbox gets no answer.
+const TOO_OLD: &str = "it came too long ago to be answered";
+
 /// Why something was not taken.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
@@ -168,6 +171,8 @@ pub(super) struct NotTaken {
 /// What an arrival is, as far as it can be said without the database.
 #[derive(Debug)]
 pub(super) enum Content {
+    /// It stood in a mailbox that is read here, and is for somebody else.
+    NotOurs,
     /// Nothing is stored of it, for this reason; it is a success all the same.
     Absorbed(&'static str),
     /// A mail of our own came back: it is dropped and counted.
@@ -203,6 +208,10 @@ pub(super) struct Plan {
     /// have to be new with the author.
     pub(super) once: Vec<String>,
     pub(super) content: Content,
+    /// A posting address is among the recipients, or the sender chose us otherwise.
+    pub(super) addressed: bool,
+    /// The account in whose folder it was found.
+    pub(super) mailbox: Option<String>,
     /// The mail as it is must not be kept: in some encoding there may be a key in transit in it.
     pub(super) may_hold_key: bool,
 }
@@ -263,7 +272,18 @@ pub(super) fn plan(
         }
         _ => false,
     };
-    Plan { now, header: submission.header, authenticity, once, content, arrival, may_hold_key }
+    let addressed = submission.addressed || arrival.via != Via::Imap;
+    Plan {
+        now,
+        header: submission.header,
+        authenticity,
+        once,
+        content,
+        addressed,
+        mailbox: None,
+        arrival,
+        may_hold_key,
+    }
 }
 
 /// Whether the words of a key exchange (A5) stand in a mail, as they are, quoted-printable or in
@@ -312,10 +332,12 @@ fn content(
 ) -> Content {
     let Submission { header, tags, addressed, messages, faults, post, no_post, ignored } = submission;
     let is_ours = |from: &mail::Mailbox| mail::is_ours(&config.smtp.recipients, &from.address);
+    let polled = arrival.via == Via::Imap;
     if header.our_loop || header.from.as_ref().is_some_and(is_ours) {
-        return Content::Own;
+        // In a mailbox our own mails are where they belong.
+        return if polled { Content::NotOurs } else { Content::Own };
     }
-    if let Some(token) = super::origin::probe_token(config, arrival) {
+    if let Some(token) = super::origin::probe_token(config, arrival, tags) {
         return Content::Probe(token);
     }
     if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::CONFIRM_TAG)) {
@@ -385,6 +407,9 @@ fn content(
             }
         }
     }
+    if polled && !addressed && candidates.is_empty() {
+        return Content::NotOurs;
+    }
     if !candidates.is_empty() || !not_taken.is_empty() {
         return Content::Messages(candidates, not_taken);
     }
@@ -402,6 +427,8 @@ fn content(
         Some((command, rest)) => (Some(rest), Some(command)),
         None => (post.clone(), None),
     };
+    // A folder that is read for the first time may hold mails of many years.
+    let stale = polled && now.since(arrival.received) > config.people.later_matches;
     let nothing = |why: String| Wanted::Nothing { why, ignored: ignored.clone() };
     let wanted = match (command, &post) {
         (Some(Command::Search), Some(post)) if policy::is_key_exchange(&post.body()) => {
@@ -415,6 +442,9 @@ fn content(
         (Some(_), _) => Some(Wanted::Help),
         (None, _) => None,
     };
+    if stale && (wanted.is_some() || post.is_none()) {
+        return Content::Absorbed(TOO_OLD);
+    }
     if let Some(wanted) = wanted {
         return match errand(config, blocks, arrival, authenticity, header, wanted) {
             Ok(errand) => errand,
@@ -443,7 +473,8 @@ fn content(
     if let Err(why) = may_write(config, blocks, &from.address, authenticity) {
         return refuse("the mail", why.into());
     }
-    let answerable = autoreply(config, arrival, header).map_err(str::to_owned).and_then(|()| {
+    let recent = if stale { Err(TOO_OLD) } else { autoreply(config, arrival, header) };
+    let answerable = recent.map_err(str::to_owned).and_then(|()| {
         policy::may_be_answered(&from.address, &from.address, authenticity).map_err(|no| no.to_string())
     });
     Content::Post(Box::new(PostPlan {

@@ -3,7 +3,11 @@
 //!
 //! This file knows values only. It must never know sockets, the store or how a result is shown.
 
+mod mailboxes;
+
 use serde::{Deserialize, Serialize};
+
+pub use mailboxes::{MailboxView, PolledView};
 
 use crate::policy::reputation::Cause;
 
@@ -77,6 +81,8 @@ pub enum Request {
         /// Undo the block instead.
         undo: bool,
     },
+    /// Look into every mailbox now. Carried out by whoever reads them.
+    Poll,
     /// Figures of the whole gateway.
     Status,
     /// A probe of the relay: does it remove forged Authentication-Results? Without a token a new one
@@ -529,6 +535,9 @@ pub struct Status {
     pub unsent: u64,
     /// Whether a daemon answered.
     pub daemon: bool,
+    /// The mailboxes that are read.
+    #[serde(default)]
+    pub mailboxes: Vec<MailboxView>,
 }
 
 /// Result of [`Request::ProbeRelay`].

@@ -60,10 +60,20 @@ pub(super) struct Outcome {
     pub(super) refused: Vec<Part>,
     /// Another sentence for the reply.
     pub(super) note: Option<String>,
+    /// It was found in a mailbox and is not for us: it is to be left as it is.
+    pub(super) left: bool,
     /// Something waits for the router.
     pub(super) wakes_router: bool,
     /// Something was put into the queue.
     pub(super) wakes_sender: bool,
+}
+
+impl Outcome {
+    /// Whether nothing was taken because of something that passes.
+    pub(super) fn is_put_off(&self) -> bool {
+        let nothing = self.taken.is_empty() && self.known.is_empty() && self.note.is_none();
+        nothing && self.refused.iter().any(|part| part.why.is_temporary())
+    }
 }
 
 impl Plan {
@@ -84,18 +94,23 @@ impl Plan {
     ) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
         let in_dialogue = self.is_in_dialogue();
-        let Plan { arrival, now, header, authenticity, once, content, may_hold_key } = self;
+        let Plan { arrival, now, header, authenticity, once, content, addressed, mailbox, may_hold_key } =
+            self;
         let via = transport.unwrap_or(arrival.via.as_str());
         let forget_after = now.saturating_add(config.pool.keep_raw);
         let whole = &arrival.raw;
         let source = source(&arrival, via);
         let signed = Signed::new(tx, &header, once)?;
         let replayed = signed.as_ref().is_some_and(|it| it.seen);
+        // Nobody chose to publish what was found in a mail to somebody else.
+        let provenance =
+            if addressed { Provenance::Peer } else { Provenance::Polled { addressed, confirmed: false } };
         let mut seqs = Vec::new();
         let mut not_taken = Vec::new();
         let mut authorised = false;
         let asking = commands::Asking { config, header: &header, raw: whole, now };
         match content {
+            Content::NotOurs => outcome.left = true,
             Content::Absorbed(why) => outcome.note = Some(format!("{why}; nothing was stored")),
             Content::Own => {
                 counters::note(tx, Counter::CameBack)?;
@@ -106,7 +121,7 @@ impl Plan {
                 outcome.note = Some(format!("{what}; nothing was stored"));
             }
             Content::Probe(token) => {
-                let known = origin::probed(tx, config, &token, whole, now)?;
+                let known = origin::probed(tx, config, &token, whole, mailbox.as_deref(), now)?;
                 let what = if known { "the probe came back" } else { "nobody waits for this probe" };
                 outcome.note = Some(what.to_owned());
             }
@@ -141,6 +156,7 @@ impl Plan {
                         via,
                         authenticity: &authenticity,
                         author,
+                        provenance,
                         replayed,
                     };
                     match admit_message(tx, candidate, &came, &mut outcome)? {
@@ -157,6 +173,7 @@ impl Plan {
                     via,
                     authenticity: &authenticity,
                     author: None,
+                    provenance,
                     replayed,
                 };
                 match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
@@ -219,6 +236,8 @@ struct Came<'a> {
     authenticity: &'a Authenticity,
     /// The mail address in From.
     author: Option<&'a str>,
+    /// Where messages are from.
+    provenance: Provenance,
     /// A signature alone shows who wrote it, and it was here before: it may be a copy that somebody
     /// else sends.
     replayed: bool,
@@ -303,7 +322,7 @@ fn admit_message(
         && neighbour
             .mail_address()
             .is_some_and(|mailbox| came.author.is_some_and(|author| policy::same_mailbox(author, mailbox)));
-    new.scope = policy::scope_of(Provenance::Peer, false, policy::FirstPost::Ask);
+    new.scope = policy::scope_of(came.provenance, false, policy::FirstPost::Ask);
     new.via = came.via.to_owned();
     new.verified = verified;
     new.held_until = held_until;

@@ -4,6 +4,8 @@
 //! It knows the configuration, the arrival and what a probe has shown. It must never know what is
 //! in a mail beyond its header.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rusqlite::Connection;
@@ -13,7 +15,7 @@ use tracing::warn;
 use super::api::RelayProbe;
 use super::{Gateway, LONG_MAIL, clock, people as names};
 use crate::authenticate::{Authenticator, Finding, Question};
-use crate::config::Config;
+use crate::config::{Config, Imap};
 use crate::mail::{self, AuthResults};
 use crate::message::UnixTime;
 use crate::policy;
@@ -26,11 +28,18 @@ const PROBE_TAG: &str = "probe-";
 /// A probe is waited for this long.
 const PROBE_GOOD: std::time::Duration = std::time::Duration::from_secs(3600);
 
-/// Where the token of the present probe is kept.
+/// Where the token of the present probe is kept, and when it was made or what it has shown.
 const PROBE: &str = "relay_probe";
+
+/// What a probe has shown: the forged results were taken away, or not.
+const REMOVED: &str = "removed";
+const KEPT: &str = "kept";
 
 /// Where it is kept what the last probe has shown.
 const PROBED: &str = "relay_probed";
+
+/// Where it is kept what the last probe of a mailbox has shown, before the name of its account.
+const PROBED_MAILBOX: &str = "mailbox_probed ";
 
 /// What a probe has shown, and under which configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +66,21 @@ impl Probed {
     }
 }
 
+impl Probed {
+    /// What the last probe of this mailbox has shown, if it is the same mailbox still.
+    ///
+    /// # Errors
+    /// Those of any read.
+    pub fn last_of_mailbox(conn: &Connection, account: &Imap) -> Result<Option<Probed>, StoreError> {
+        let text: Option<String> = meta::get(conn, &format!("{PROBED_MAILBOX}{}", account.name))?;
+        let probed: Option<Probed> = text.and_then(|text| serde_json::from_str(&text).ok());
+        let same = |it: &Probed| {
+            account.authserv_id.as_ref() == Some(&it.authserv_id) && it.relays == [account.host.clone()]
+        };
+        Ok(probed.filter(same))
+    }
+}
+
 fn relays(config: &Config) -> Vec<String> {
     config.smtp.relays.iter().map(ToString::to_string).collect()
 }
@@ -74,7 +98,8 @@ pub(super) fn authenticator(config: &Config) -> Option<Authenticator> {
 
 impl Gateway {
     /// Finds out who wrote a mail, where more than a look at its client is needed.
-    pub(super) async fn examine(&self, config: &Config, arrival: &Arrival) -> Finding {
+    /// `mailbox`: the account in whose folder the mail was found.
+    pub(super) async fn examine(&self, config: &Config, arrival: &Arrival, mailbox: Option<&str>) -> Finding {
         let bare = matches!(arrival.via, Via::Bare | Via::Http | Via::Udp);
         let Some(authenticator) = self.0.authenticator.clone().filter(|_| !bare) else {
             return Finding::none();
@@ -87,14 +112,26 @@ impl Gateway {
                 .store()
                 .read(|conn| Probed::last(conn, config))
                 .is_ok_and(|it| it.is_some_and(|it| it.removed));
+        let relay = believed.then(|| config.smtp.authserv_id.clone());
+        let relay = relay.or_else(|| self.believed_in(config, mailbox?));
         if arrival.raw.len() <= LONG_MAIL {
-            return authenticator.examine(&question(config, arrival, believed)).await;
+            return authenticator.examine(&question(config, arrival, relay.as_deref())).await;
         }
         // Hashing a long mail would hold up the others of this thread.
         let (config, arrival) = (config.clone(), arrival.clone());
         let here = tokio::runtime::Handle::current();
-        let work = move || here.block_on(authenticator.examine(&question(&config, &arrival, believed)));
+        let work =
+            move || here.block_on(authenticator.examine(&question(&config, &arrival, relay.as_deref())));
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Finding::none())
+    }
+
+    /// The authserv-id that is believed in mails of this mailbox: a probe has shown that its server
+    /// removes forged results.
+    fn believed_in(&self, config: &Config, mailbox: &str) -> Option<String> {
+        let account = config.imap.iter().find(|account| account.name == mailbox)?;
+        let id = account.authserv_id.clone()?;
+        let probed = self.store().read(|conn| Probed::last_of_mailbox(conn, account)).ok()??;
+        probed.removed.then_some(id)
     }
 
     /// Begins a probe, or says how the one with this token is doing.
@@ -115,21 +152,18 @@ impl Gateway {
             self.store().write(move |tx| meta::set(tx, PROBE, kept))?;
             return Ok(RelayProbe { token, to, from, mail, state: "sent".to_owned() });
         };
-        let (waits, probed) = self.store().read(|conn| {
-            let waits: Option<String> = meta::get(conn, PROBE)?;
-            Ok((waits, Probed::last(conn, &config)?))
-        })?;
-        let state = match (waits, probed) {
-            (Some(waits), _) if waits.starts_with(&token) => "waiting",
-            (_, Some(Probed { removed: true, .. })) => "removed",
-            (_, Some(_)) => "kept",
-            (_, None) => "gone",
+        let present: Option<String> = self.store().read(|conn| meta::get(conn, PROBE))?;
+        let present = present.unwrap_or_default();
+        let state = match present.strip_prefix(&token).map(str::trim) {
+            Some(state @ (REMOVED | KEPT)) => state,
+            Some(_) => "waiting",
+            None => "gone",
         };
         Ok(RelayProbe { token, state: state.to_owned(), ..RelayProbe::default() })
     }
 }
 
-fn question<'a>(config: &'a Config, arrival: &'a Arrival, believed: bool) -> Question<'a> {
+fn question<'a>(config: &'a Config, arrival: &'a Arrival, relay: Option<&'a str>) -> Question<'a> {
     Question {
         raw: &arrival.raw,
         client: arrival.peer,
@@ -138,32 +172,44 @@ fn question<'a>(config: &'a Config, arrival: &'a Arrival, believed: bool) -> Que
         recipients: &arrival.recipients,
         posting: &config.smtp.recipients,
         hostname: &config.gateway.hostname,
-        relay: believed.then_some(config.smtp.authserv_id.as_str()),
+        relay,
         sealers: &config.authentication.arc_sealers,
         now: arrival.received,
         deadline: config.authentication.deadline,
     }
 }
 
-/// A mail with forged Authentication-Results, in several spellings.
+/// A mail with forged Authentication-Results, in several spellings, of everybody who is to be
+/// believed.
 fn forged(config: &Config, from: &str, to: &str, token: &str) -> Vec<u8> {
-    let (id, host) = (&config.smtp.authserv_id, &config.gateway.hostname);
-    let upper = id.to_ascii_uppercase();
+    let host = &config.gateway.hostname;
     let claim =
         format!("auth=pass smtp.auth={token}@forged.invalid;\r\n spf=pass smtp.mailfrom=forged.invalid");
-    format!(
-        "Authentication-Results: {id};\r\n {claim}\r\n\
-         AUTHENTICATION-RESULTS: {upper} 1; {claim}\r\n\
-         authentication-results:\r\n (a comment) {id} (another)\r\n ; {claim}\r\n\
-         From: {from}\r\nTo: {to}\r\nSubject: a probe of the relay\r\n\
+    let ids: BTreeSet<&String> =
+        config.imap.iter().filter_map(|account| account.authserv_id.as_ref()).collect();
+    let mut mail = String::new();
+    for id in ids.into_iter().chain([&config.smtp.authserv_id]) {
+        let upper = id.to_ascii_uppercase();
+        mail.push_str(&format!(
+            "Authentication-Results: {id};\r\n {claim}\r\n\
+             AUTHENTICATION-RESULTS: {upper} 1; {claim}\r\n\
+             authentication-results:\r\n (a comment) {id} (another)\r\n ; {claim}\r\n"
+        ));
+    }
+    mail.push_str(&format!(
+        "From: {from}\r\nTo: {to}\r\nSubject: a probe of the relay\r\n\
          Message-ID: <probe.{token}@{host}>\r\nAuto-Submitted: auto-generated\r\n\r\n\
          Forged Authentication-Results stand above. A relay removes them.\r\n"
-    )
-    .into_bytes()
+    ));
+    mail.into_bytes()
 }
 
-/// The token of a probe that this mail is, if it came through a relay.
-pub(super) fn probe_token(config: &Config, arrival: &Arrival) -> Option<String> {
+/// The token of a probe that this mail is, if it came through a relay, or was found in a mailbox.
+/// `tags`: those of the addresses in the mail.
+pub(super) fn probe_token(config: &Config, arrival: &Arrival, tags: &[String]) -> Option<String> {
+    if arrival.via == Via::Imap {
+        return tags.iter().find_map(|tag| Some(tag.strip_prefix(PROBE_TAG)?.to_owned()));
+    }
     if !arrival.through_relay {
         return None;
     }
@@ -181,8 +227,17 @@ pub(super) fn probed(
     config: &Config,
     token: &str,
     raw: &[u8],
+    mailbox: Option<&str>,
     now: UnixTime,
 ) -> Result<bool, StoreError> {
+    let mailbox = mailbox.and_then(|name| config.imap.iter().find(|account| account.name == name));
+    let (id, relays, place) = match mailbox {
+        None => (config.smtp.authserv_id.clone(), relays(config), PROBED.to_owned()),
+        Some(account) => {
+            let Some(id) = account.authserv_id.clone() else { return Ok(false) };
+            (id, vec![account.host.clone()], format!("{PROBED_MAILBOX}{}", account.name))
+        }
+    };
     let waits: Option<String> = meta::get(tx, PROBE)?;
     let good = waits.as_deref().and_then(|waits| waits.split_once(' ')).is_some_and(|(waits, since)| {
         let since = since.parse().map_or(UnixTime(0), UnixTime);
@@ -192,14 +247,12 @@ pub(super) fn probed(
         return Ok(false);
     }
     let removed = !mail::header_fields(raw, "authentication-results").iter().any(|value| {
-        let ours = AuthResults::parse(value)
-            .is_none_or(|said| said.authserv_id.eq_ignore_ascii_case(&config.smtp.authserv_id));
+        let ours = AuthResults::parse(value).is_none_or(|said| said.authserv_id.eq_ignore_ascii_case(&id));
         ours && value.contains(token)
     });
-    let seen =
-        Probed { at: now, authserv_id: config.smtp.authserv_id.clone(), relays: relays(config), removed };
+    let seen = Probed { at: now, authserv_id: id, relays, removed };
     let text = serde_json::to_string(&seen).map_err(|error| StoreError::Row(error.to_string()))?;
-    meta::set(tx, PROBED, text)?;
-    meta::set(tx, PROBE, "")?;
+    meta::set(tx, &place, text)?;
+    meta::set(tx, PROBE, format!("{token} {}", if removed { REMOVED } else { KEPT }))?;
     Ok(true)
 }

@@ -27,6 +27,7 @@ pub mod counters;
 pub mod decisions;
 pub mod keys;
 pub mod limits;
+pub mod mailboxes;
 pub mod messages;
 pub mod meta;
 pub mod peers;

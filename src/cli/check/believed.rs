@@ -10,7 +10,7 @@ use super::Line;
 use crate::authenticate::Authenticator;
 use crate::cli::Context;
 use crate::cli::exit::{Outcome, UNAVAILABLE, USAGE, fail};
-use crate::config::{Config, Security, Smarthost};
+use crate::config::{Config, Imap, Security, Smarthost};
 use crate::gateway::api::{RelayProbe, Request};
 use crate::gateway::origin::Probed;
 use crate::gateway::sender;
@@ -64,18 +64,39 @@ pub(super) fn relay(config: &Config) -> Option<Line> {
     let probed = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .ok()
         .and_then(|conn| Probed::last(&conn, config).ok().flatten());
-    Some(match probed {
+    Some(shown(NAME, id, probed, how))
+}
+
+/// Whether what the server of each mailbox says is believed.
+pub(super) fn mailboxes(config: &Config) -> Vec<Line> {
+    const NAME: &str = "mailbox";
+    let how = "cmr-mail check --probe-relay HOST:PORT, where HOST:PORT is where its mail server takes mail from \
+               strangers, shows whether it removes forged ones; without that, authors are known by DKIM";
+    let path = config.gateway.data_dir.join("cmr-mail.db");
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok();
+    let line = |account: &Imap| {
+        let id = account.authserv_id.as_ref().filter(|_| config.authentication.verify)?;
+        let probed = conn.as_ref().and_then(|conn| Probed::last_of_mailbox(conn, account).ok().flatten());
+        let mut line = shown(NAME, id, probed, how);
+        line.says = format!("{}: {}", account.name, line.says);
+        Some(line)
+    };
+    config.imap.iter().filter_map(line).collect()
+}
+
+fn shown(name: &'static str, id: &str, probed: Option<Probed>, how: &str) -> Line {
+    match probed {
         Some(Probed { removed: true, at, .. }) => Line::ok(
-            NAME,
+            name,
             format!("the Authentication-Results of {id} are believed: probed {}", at.rfc3339()),
         ),
         Some(Probed { at, .. }) => Line::warn(
-            NAME,
+            name,
             format!("the relay lets forged Authentication-Results of {id} through (probed {})", at.rfc3339()),
             "let it remove them (RFC 8601, section 5), and probe again; until then they are not believed",
         ),
-        None => Line::ok(NAME, format!("the Authentication-Results of {id} are not believed: {how}")),
-    })
+        None => Line::ok(name, format!("the Authentication-Results of {id} are not believed: {how}")),
+    }
 }
 
 /// Sends a mail with forged Authentication-Results by way of the relay, and waits until the daemon
@@ -83,8 +104,12 @@ pub(super) fn relay(config: &Config) -> Option<Line> {
 pub(super) fn probe(context: &Context, at: &str) -> Outcome<Line> {
     const NAME: &str = "relay";
     let config = context.config()?;
-    if config.smtp.relays.is_empty() {
-        return fail(USAGE, "there is no relay to probe: [smtp] relays is empty");
+    let no_mailbox = config.imap.iter().all(|account| account.authserv_id.is_none());
+    if config.smtp.relays.is_empty() && no_mailbox {
+        return fail(
+            USAGE,
+            "there is no relay to probe: [smtp] relays is empty, and no [[imap]] has an authserv_id",
+        );
     }
     let (host, port) = match at.rsplit_once(':') {
         Some((host, port)) if !host.contains(':') || host.starts_with('[') => (host, port.parse().ok()),
@@ -124,7 +149,16 @@ pub(super) fn probe(context: &Context, at: &str) -> Outcome<Line> {
                 let says = format!("the probe went to {at}, and has not come here by a listed relay");
                 return Ok(Line::warn(NAME, says, "see the relay's queue and log"));
             }
-            _ => return relay_line(config),
+            _ if no_mailbox => return relay_line(config),
+            "removed" => return Ok(Line::ok(NAME, format!("{at} removes forged Authentication-Results"))),
+            state => {
+                let says = format!("{at} lets forged Authentication-Results through ({state})");
+                return Ok(Line::warn(
+                    NAME,
+                    says,
+                    "let it remove them (RFC 8601, section 5), and probe again",
+                ));
+            }
         }
     }
 }
