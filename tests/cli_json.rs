@@ -10,7 +10,8 @@
 use cmr_mail::evaluate::{Report, Row};
 use cmr_mail::gateway::api::{
     AsideView, Changed, Delivered, DeliveryView, Explained, ExplainedForward, ExplainedPeer, Failure, Found,
-    HopView, KeyView, MailboxView, MatchView, PeerView, PolledView, Posted, RawMessage, Response, Shown, Status,
+    HopView, KeyView, MailboxView, MatchView, PeerView, PolledView, Posted, RawMessage, Response, Shown,
+    Status,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -51,6 +52,7 @@ fn aside(raw: Option<&str>) -> AsideView {
         place: String::new(),
         reason: String::new(),
         bytes: 0,
+        kept: None,
         raw: raw.map(Into::into),
     }
 }

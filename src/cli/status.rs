@@ -154,9 +154,6 @@ mod tests {
         ];
         let text = render(&status, Paint::default());
         for part in [
-            "inbox (INBOX), since 2026-11-22T08:30:00Z: the login is refused: no\\x1b, read 2026-11-22T08:00:00Z, \
-             the last mail waited 2 s, 7 mails to be looked at\n",
-            "b (F), the server tells when mail comes\n",
             "not running: `cmr-mail serve` starts it\n",
             "queue     1 mail, the oldest for 1 h 0 min\n",
             "failed    1 message (the log says why)\n",
@@ -165,6 +162,15 @@ mod tests {
             "unsent    1 message: the queue was full, and their authors got no answer\n",
         ] {
             assert!(text.contains(part), "{part:?} in\n{text}");
+        }
+        // Long lines are broken.
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in [
+            "inbox (INBOX), since 2026-11-22T08:30:00Z: the login is refused: no\\x1b, read 2026-11-22T08:00:00Z, \
+             the last mail waited 2 s, 7 mails to be looked at",
+            "b (F), the server tells when mail comes",
+        ] {
+            assert!(flat.contains(part), "{part:?} in\n{text}");
         }
     }
 }

@@ -3,10 +3,12 @@
 //!
 //! This file knows values only. It must never know sockets, the store or how a result is shown.
 
+mod handed;
 mod mailboxes;
 
 use serde::{Deserialize, Serialize};
 
+pub use handed::Delivered;
 pub use mailboxes::{MailboxView, PolledView};
 
 use crate::policy::reputation::Cause;
@@ -179,6 +181,27 @@ pub enum KeyAction {
         /// The peer's CMR address.
         address: String,
     },
+    /// Ask a peer for a key, by messages (A5).
+    Exchange {
+        /// The peer's CMR address.
+        address: String,
+        /// `rsa` or `dh`.
+        method: String,
+        /// `hkdf` or `raw`.
+        derivation: String,
+    },
+    /// Let a peer with whom a key is shared ask for a new one, once.
+    Allow {
+        /// The peer's CMR address.
+        address: String,
+        /// `hkdf` or `raw`.
+        derivation: String,
+    },
+    /// The digits that both operators compare.
+    Verify {
+        /// The peer's CMR address.
+        address: String,
+    },
 }
 
 impl std::fmt::Debug for KeyAction {
@@ -187,6 +210,9 @@ impl std::fmt::Debug for KeyAction {
             KeyAction::Show => f.write_str("Show"),
             KeyAction::Set { address, .. } => write!(f, "Set({address}, ..)"),
             KeyAction::Forget { address } => write!(f, "Forget({address})"),
+            KeyAction::Exchange { address, .. } => write!(f, "Exchange({address})"),
+            KeyAction::Allow { address, .. } => write!(f, "Allow({address})"),
+            KeyAction::Verify { address } => write!(f, "Verify({address})"),
         }
     }
 }
@@ -339,6 +365,9 @@ pub struct AsideView {
     pub reason: String,
     /// Length in bytes.
     pub bytes: usize,
+    /// Where the mail lies, if it was left there and not copied.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kept: Option<String>,
     /// The bytes, base64, when one was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub raw: Option<String>,
@@ -455,18 +484,30 @@ pub struct BounceView {
 pub struct KeyView {
     /// The peer's CMR address.
     pub address: String,
-    /// `current`, `pending` or `previous`.
+    /// `current`, `pending` or `previous`; of an exchange that has made no key yet `wanted`, `sent`,
+    /// `heard` or `allowed`.
     pub state: String,
-    /// `hmac` or `sha256`.
+    /// `hmac` or `sha256`; empty if there is no key yet.
     pub scheme: String,
     /// Whether the operator pinned the scheme.
     pub scheme_pinned: bool,
     /// `manual`, `rsa`, `dh` or `clear`.
     pub origin: String,
-    /// To compare with the other operator; says nothing about the key.
+    /// To compare with the other operator; says nothing about the key. Empty if there is none yet.
     pub fingerprint: String,
     /// RFC 3339.
     pub created: String,
+}
+
+/// One element of [`KeyAction::Verify`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyPhrase {
+    /// The peer's CMR address.
+    pub address: String,
+    /// `current`, `pending` or `previous`.
+    pub state: String,
+    /// Twenty digits in groups of five, the same on both sides.
+    pub phrase: String,
 }
 
 /// One element of [`QueueAction::List`].
@@ -553,15 +594,4 @@ pub struct RelayProbe {
     pub mail: String,
     /// `sent`; `waiting`: it has not come yet; `removed`, `kept`: what the relay did; `gone`.
     pub state: String,
-}
-
-/// Result of [`Request::Deliver`] and [`Request::Receive`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Delivered {
-    /// SMTP reply code: 2xx taken, 4xx try again, 5xx refused.
-    pub code: u16,
-    /// The reply's text, with the enhanced status code.
-    pub text: String,
-    /// Public ids of the messages taken.
-    pub ids: Vec<String>,
 }

@@ -359,6 +359,8 @@ impl Gateway {
             via,
             peer: None,
             through_relay: false,
+            relay: None,
+            kept: None,
             helo: None,
             tls: false,
             sender,

@@ -5,6 +5,7 @@
 //! in a mail beyond its header.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -35,54 +36,73 @@ const PROBE: &str = "relay_probe";
 const REMOVED: &str = "removed";
 const KEPT: &str = "kept";
 
-/// Where it is kept what the last probe has shown.
-const PROBED: &str = "relay_probed";
-
 /// Where it is kept what the last probe of a mailbox has shown, before the name of its account.
 const PROBED_MAILBOX: &str = "mailbox_probed ";
 
-/// What a probe has shown, and under which configuration.
+/// Where it is kept what the probes have shown.
+const PROBED: &str = "relay_probed";
+
+/// Relays whose probes are remembered, the latest ones.
+const PROBED_RELAYS: usize = 64;
+
+/// What the last probe that came back by one relay has shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probed {
     /// When.
     pub at: UnixTime,
     /// The authserv-id whose forgeries were tried.
     pub authserv_id: String,
-    /// The relays of that time.
-    pub relays: Vec<String>,
+    /// The relay, by the address that it connects from.
+    pub relay: IpAddr,
     /// What was tried is gone.
     pub removed: bool,
 }
 
 impl Probed {
-    /// What the last probe has shown, if it was made under this configuration.
+    /// What the probes have shown about each relay that this configuration lists, the latest first.
     ///
     /// # Errors
     /// Those of any read.
-    pub fn last(conn: &Connection, config: &Config) -> Result<Option<Probed>, StoreError> {
-        let text: Option<String> = meta::get(conn, PROBED)?;
-        let probed: Option<Probed> = text.and_then(|text| serde_json::from_str(&text).ok());
-        Ok(probed.filter(|it| it.authserv_id == config.smtp.authserv_id && it.relays == relays(config)))
+    pub fn all(conn: &Connection, config: &Config) -> Result<Vec<Probed>, StoreError> {
+        let mut probed = remembered(conn)?;
+        probed.retain(|it| {
+            let listed = config.smtp.relays.iter().any(|relay| relay.contains(&it.relay));
+            listed && it.authserv_id == config.smtp.authserv_id
+        });
+        Ok(probed)
     }
 }
 
-impl Probed {
-    /// What the last probe of this mailbox has shown, if it is the same mailbox still.
+/// What the last probe of a mailbox has shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbedMailbox {
+    /// When.
+    pub at: UnixTime,
+    /// The authserv-id whose forgeries were tried.
+    pub authserv_id: String,
+    /// The mailbox's server.
+    pub host: String,
+    /// What was tried is gone.
+    pub removed: bool,
+}
+
+impl ProbedMailbox {
+    /// What the last probe has shown, if it is the same mailbox still.
     ///
     /// # Errors
     /// Those of any read.
-    pub fn last_of_mailbox(conn: &Connection, account: &Imap) -> Result<Option<Probed>, StoreError> {
+    pub fn last(conn: &Connection, account: &Imap) -> Result<Option<Self>, StoreError> {
         let text: Option<String> = meta::get(conn, &format!("{PROBED_MAILBOX}{}", account.name))?;
-        let probed: Option<Probed> = text.and_then(|text| serde_json::from_str(&text).ok());
-        let same = |it: &Probed| {
-            account.authserv_id.as_ref() == Some(&it.authserv_id) && it.relays == [account.host.clone()]
-        };
+        let probed: Option<Self> = text.and_then(|text| serde_json::from_str(&text).ok());
+        let same =
+            |it: &Self| account.authserv_id.as_ref() == Some(&it.authserv_id) && it.host == account.host;
         Ok(probed.filter(same))
     }
 }
 
-fn relays(config: &Config) -> Vec<String> {
-    config.smtp.relays.iter().map(ToString::to_string).collect()
+fn remembered(conn: &Connection) -> Result<Vec<Probed>, StoreError> {
+    let text: Option<String> = meta::get(conn, PROBED)?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
 }
 
 /// The resolver that this configuration asks for.
@@ -107,11 +127,10 @@ impl Gateway {
         if policy::is_trusted(arrival.peer, &config.smtp.trusted_networks) {
             return Finding::none();
         }
-        let believed = arrival.through_relay
-            && self
-                .store()
-                .read(|conn| Probed::last(conn, config))
-                .is_ok_and(|it| it.is_some_and(|it| it.removed));
+        let believed = arrival.relay.is_some_and(|relay| {
+            let probed = self.store().read(|conn| Probed::all(conn, config));
+            probed.is_ok_and(|all| all.iter().any(|it| it.relay == relay && it.removed))
+        });
         let relay = believed.then(|| config.smtp.authserv_id.clone());
         let relay = relay.or_else(|| self.believed_in(config, mailbox?));
         if arrival.raw.len() <= LONG_MAIL {
@@ -130,7 +149,7 @@ impl Gateway {
     fn believed_in(&self, config: &Config, mailbox: &str) -> Option<String> {
         let account = config.imap.iter().find(|account| account.name == mailbox)?;
         let id = account.authserv_id.clone()?;
-        let probed = self.store().read(|conn| Probed::last_of_mailbox(conn, account)).ok()??;
+        let probed = self.store().read(|conn| ProbedMailbox::last(conn, account)).ok()??;
         probed.removed.then_some(id)
     }
 
@@ -185,10 +204,10 @@ fn forged(config: &Config, from: &str, to: &str, token: &str) -> Vec<u8> {
     let host = &config.gateway.hostname;
     let claim =
         format!("auth=pass smtp.auth={token}@forged.invalid;\r\n spf=pass smtp.mailfrom=forged.invalid");
-    let ids: BTreeSet<&String> =
-        config.imap.iter().filter_map(|account| account.authserv_id.as_ref()).collect();
+    let mailboxes = config.imap.iter().filter_map(|account| account.authserv_id.as_ref());
+    let ids: BTreeSet<&String> = mailboxes.chain([&config.smtp.authserv_id]).collect();
     let mut mail = String::new();
-    for id in ids.into_iter().chain([&config.smtp.authserv_id]) {
+    for id in ids {
         let upper = id.to_ascii_uppercase();
         mail.push_str(&format!(
             "Authentication-Results: {id};\r\n {claim}\r\n\
@@ -204,40 +223,41 @@ fn forged(config: &Config, from: &str, to: &str, token: &str) -> Vec<u8> {
     mail.into_bytes()
 }
 
-/// The token of a probe that this mail is, if it came through a relay, or was found in a mailbox.
-/// `tags`: those of the addresses in the mail.
-pub(super) fn probe_token(config: &Config, arrival: &Arrival, tags: &[String]) -> Option<String> {
+/// Where a probe came back, and its token: by a relay, or (none) in a mailbox that is read. `tags`:
+/// those of the addresses in the mail.
+pub(super) fn probe_token(
+    config: &Config,
+    arrival: &Arrival,
+    tags: &[String],
+) -> Option<(Option<IpAddr>, String)> {
     if arrival.via == Via::Imap {
-        return tags.iter().find_map(|tag| Some(tag.strip_prefix(PROBE_TAG)?.to_owned()));
+        return tags.iter().find_map(|tag| Some((None, tag.strip_prefix(PROBE_TAG)?.to_owned())));
     }
-    if !arrival.through_relay {
-        return None;
-    }
+    let relay = arrival.relay?;
     let mut tags = arrival.recipients.iter().filter_map(|to| mail::posting_tag(&config.smtp.recipients, to));
-    tags.find_map(|tag| Some(tag?.strip_prefix(PROBE_TAG)?.to_owned()))
+    tags.find_map(|tag| Some((Some(relay), tag?.strip_prefix(PROBE_TAG)?.to_owned())))
 }
 
-/// A probe came back: what became of its forged fields is remembered. A token that nobody waits for
-/// changes nothing.
+/// By which way a probe came back.
+pub(super) enum Back<'a> {
+    /// By this relay.
+    Relay(IpAddr),
+    /// In the folder of this account.
+    Mailbox(&'a str),
+}
+
+/// A probe came back: what became of its forged fields is remembered of that relay or mailbox, and
+/// says nothing about others. A token that nobody waits for changes nothing.
 ///
 /// # Errors
 /// Those of any write.
 pub(super) fn probed(
     tx: &Connection,
     config: &Config,
-    token: &str,
+    (back, token): (Back<'_>, &str),
     raw: &[u8],
-    mailbox: Option<&str>,
     now: UnixTime,
 ) -> Result<bool, StoreError> {
-    let mailbox = mailbox.and_then(|name| config.imap.iter().find(|account| account.name == name));
-    let (id, relays, place) = match mailbox {
-        None => (config.smtp.authserv_id.clone(), relays(config), PROBED.to_owned()),
-        Some(account) => {
-            let Some(id) = account.authserv_id.clone() else { return Ok(false) };
-            (id, vec![account.host.clone()], format!("{PROBED_MAILBOX}{}", account.name))
-        }
-    };
     let waits: Option<String> = meta::get(tx, PROBE)?;
     let good = waits.as_deref().and_then(|waits| waits.split_once(' ')).is_some_and(|(waits, since)| {
         let since = since.parse().map_or(UnixTime(0), UnixTime);
@@ -246,13 +266,34 @@ pub(super) fn probed(
     if !good {
         return Ok(false);
     }
-    let removed = !mail::header_fields(raw, "authentication-results").iter().any(|value| {
-        let ours = AuthResults::parse(value).is_none_or(|said| said.authserv_id.eq_ignore_ascii_case(&id));
-        ours && value.contains(token)
-    });
-    let seen = Probed { at: now, authserv_id: id, relays, removed };
-    let text = serde_json::to_string(&seen).map_err(|error| StoreError::Row(error.to_string()))?;
-    meta::set(tx, &place, text)?;
+    let removed_of = |id: &str| {
+        !mail::header_fields(raw, "authentication-results").iter().any(|value| {
+            let ours = AuthResults::parse(value).is_none_or(|said| said.authserv_id.eq_ignore_ascii_case(id));
+            ours && value.contains(token)
+        })
+    };
+    let (place, text, removed) = match back {
+        Back::Relay(relay) => {
+            let authserv_id = config.smtp.authserv_id.clone();
+            let removed = removed_of(&authserv_id);
+            let seen = Probed { at: now, authserv_id, relay, removed };
+            let mut probed = remembered(tx)?;
+            probed.retain(|it| it.relay != seen.relay || it.authserv_id != seen.authserv_id);
+            probed.insert(0, seen);
+            probed.truncate(PROBED_RELAYS);
+            (PROBED.to_owned(), serde_json::to_string(&probed), removed)
+        }
+        Back::Mailbox(name) => {
+            let Some(account) = config.imap.iter().find(|account| account.name == name) else {
+                return Ok(false);
+            };
+            let Some(authserv_id) = account.authserv_id.clone() else { return Ok(false) };
+            let removed = removed_of(&authserv_id);
+            let seen = ProbedMailbox { at: now, authserv_id, host: account.host.clone(), removed };
+            (format!("{PROBED_MAILBOX}{name}"), serde_json::to_string(&seen), removed)
+        }
+    };
+    meta::set(tx, &place, text.map_err(|error| StoreError::Row(error.to_string()))?)?;
     meta::set(tx, PROBE, format!("{token} {}", if removed { REMOVED } else { KEPT }))?;
     Ok(true)
 }

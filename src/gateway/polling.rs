@@ -62,6 +62,14 @@ impl Found {
     }
 }
 
+impl Outcome {
+    /// Whether nothing was taken because of something that passes.
+    pub(super) fn is_put_off(&self) -> bool {
+        let nothing = self.taken.is_empty() && self.known.is_empty() && self.note.is_none();
+        nothing && self.refused.iter().any(|part| part.why.is_temporary())
+    }
+}
+
 fn name(place: &Place) -> FolderName<'_> {
     FolderName { account: &place.account, server: &place.server, folder: &place.folder }
 }
@@ -86,13 +94,15 @@ impl Office for Gateway {
 
     async fn admit(&self, mail: Polled) -> Fate {
         let now = clock::now();
-        let Polled { account, folder, uid, raw, changes, tls } = mail;
+        let Polled { account, folder, uid, raw, changes, stays, tls } = mail;
         // A post without a Date is dated by its receipt, which was when its mailbox got it.
         let received = mail::received_at(&raw).map_or(now, |received| received.min(now));
         let arrival = Arrival {
             via: Via::Imap,
             peer: None,
             through_relay: false,
+            relay: None,
+            kept: stays,
             helo: None,
             tls,
             sender: None,

@@ -25,6 +25,7 @@ pub mod blocks;
 pub mod bounces;
 pub mod counters;
 pub mod decisions;
+pub mod exchanges;
 pub mod keys;
 pub mod limits;
 pub mod mailboxes;

@@ -77,10 +77,6 @@ impl Dovecot {
         self.dir.path().join(name)
     }
 
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     fn mail(&self) -> PathBuf {
         self.path("mail")
     }

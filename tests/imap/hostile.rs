@@ -94,7 +94,7 @@ fn play(steps: &[(String, String)], stream: TcpStream) -> std::io::Result<()> {
                     command.contains(rest.as_str()) || line.contains(rest.as_str()),
                     "{rest:?} is expected, {line:?} came"
                 );
-                if command != "" {
+                if !command.is_empty() {
                     tag = found.to_owned();
                 }
             }
@@ -195,8 +195,8 @@ fn a_goodbye_anywhere_is_a_goodbye() {
     let mut honest = login();
     honest.extend(select("1"));
     honest.extend(steps(
-        "C UID SEARCH\nS * SEARCH 1\nOK\nC UID FETCH\nS * 1 FETCH (UID 1 RFC822.SIZE 30)\nOK\nC UID FETCH\n\
-         S * 1 FETCH (UID 1 BODY[] {30}\nraw From: a@b.c\\r\\nTo: d@e.f\\r\\n\\r\\nx\\r\\n)\\r\\n\nOK\nC UID STORE\nOK\nC LOGOUT\nS * BYE\nOK",
+        "C UID SEARCH\nS * SEARCH 1\nOK\nC UID FETCH\nS * 1 FETCH (UID 1 RFC822.SIZE 29)\nOK\nC UID FETCH\n\
+         S * 1 FETCH (UID 1 BODY[] {29}\nraw From: a@b.c\\r\\nTo: d@e.f\\r\\n\\r\\nx\\r\\n)\\r\\n\nOK\nC UID STORE\nOK\nC LOGOUT\nS * BYE\nOK",
     ));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let office = Arc::new(Notes::default());

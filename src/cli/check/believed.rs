@@ -12,7 +12,7 @@ use crate::cli::Context;
 use crate::cli::exit::{Outcome, UNAVAILABLE, USAGE, fail};
 use crate::config::{Config, Imap, Security, Smarthost};
 use crate::gateway::api::{RelayProbe, Request};
-use crate::gateway::origin::Probed;
+use crate::gateway::origin::{Probed, ProbedMailbox};
 use crate::gateway::sender;
 use crate::send::mailto::{Mailto, Submission};
 
@@ -63,40 +63,55 @@ pub(super) fn relay(config: &Config) -> Option<Line> {
     let path = config.gateway.data_dir.join("cmr-mail.db");
     let probed = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .ok()
-        .and_then(|conn| Probed::last(&conn, config).ok().flatten());
-    Some(shown(NAME, id, probed, how))
+        .and_then(|conn| Probed::all(&conn, config).ok())
+        .unwrap_or_default();
+    let named = |removed: bool| {
+        let these = probed.iter().filter(|it| it.removed == removed);
+        these.map(|it| format!("{} (probed {})", it.relay, it.at.rfc3339())).collect::<Vec<_>>().join(", ")
+    };
+    Some(match (named(true), named(false)) {
+        (good, bad) if good.is_empty() && bad.is_empty() => {
+            Line::ok(NAME, format!("the Authentication-Results of {id} are not believed: {how}"))
+        }
+        (good, bad) if bad.is_empty() => Line::ok(
+            NAME,
+            format!("the Authentication-Results of {id} are believed from {good}, and from no other relay"),
+        ),
+        (_, bad) => Line::warn(
+            NAME,
+            format!("forged Authentication-Results of {id} come through {bad}"),
+            "let it remove them (RFC 8601, section 5), and probe again; until then they are not believed",
+        ),
+    })
 }
 
 /// Whether what the server of each mailbox says is believed.
 pub(super) fn mailboxes(config: &Config) -> Vec<Line> {
     const NAME: &str = "mailbox";
-    let how = "cmr-mail check --probe-relay HOST:PORT, where HOST:PORT is where its mail server takes mail from \
-               strangers, shows whether it removes forged ones; without that, authors are known by DKIM";
     let path = config.gateway.data_dir.join("cmr-mail.db");
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok();
     let line = |account: &Imap| {
         let id = account.authserv_id.as_ref().filter(|_| config.authentication.verify)?;
-        let probed = conn.as_ref().and_then(|conn| Probed::last_of_mailbox(conn, account).ok().flatten());
-        let mut line = shown(NAME, id, probed, how);
-        line.says = format!("{}: {}", account.name, line.says);
-        Some(line)
+        let probed = conn.as_ref().and_then(|conn| ProbedMailbox::last(conn, account).ok().flatten());
+        let results = format!("{}: the Authentication-Results of {id}", account.name);
+        Some(match probed {
+            Some(ProbedMailbox { removed: true, at, .. }) => {
+                Line::ok(NAME, format!("{results} are believed: probed {}", at.rfc3339()))
+            }
+            Some(ProbedMailbox { at, .. }) => Line::warn(
+                NAME,
+                format!("{results} are not believed: forged ones come through (probed {})", at.rfc3339()),
+                "remove authserv_id; DKIM shows who wrote a mail",
+            ),
+            None => Line::warn(
+                NAME,
+                format!("{results} are not believed yet"),
+                "cmr-mail check --probe-relay HOST:PORT, where HOST:PORT is where its mail server takes mail \
+                 from strangers, shows whether it removes forged ones",
+            ),
+        })
     };
     config.imap.iter().filter_map(line).collect()
-}
-
-fn shown(name: &'static str, id: &str, probed: Option<Probed>, how: &str) -> Line {
-    match probed {
-        Some(Probed { removed: true, at, .. }) => Line::ok(
-            name,
-            format!("the Authentication-Results of {id} are believed: probed {}", at.rfc3339()),
-        ),
-        Some(Probed { at, .. }) => Line::warn(
-            name,
-            format!("the relay lets forged Authentication-Results of {id} through (probed {})", at.rfc3339()),
-            "let it remove them (RFC 8601, section 5), and probe again; until then they are not believed",
-        ),
-        None => Line::ok(name, format!("the Authentication-Results of {id} are not believed: {how}")),
-    }
 }
 
 /// Sends a mail with forged Authentication-Results by way of the relay, and waits until the daemon
@@ -151,13 +166,10 @@ pub(super) fn probe(context: &Context, at: &str) -> Outcome<Line> {
             }
             _ if no_mailbox => return relay_line(config),
             "removed" => return Ok(Line::ok(NAME, format!("{at} removes forged Authentication-Results"))),
-            state => {
-                let says = format!("{at} lets forged Authentication-Results through ({state})");
-                return Ok(Line::warn(
-                    NAME,
-                    says,
-                    "let it remove them (RFC 8601, section 5), and probe again",
-                ));
+            _ => {
+                let says = format!("{at} lets forged Authentication-Results through");
+                let mend = "let it remove them (RFC 8601, section 5), and probe again";
+                return Ok(Line::warn(NAME, says, mend));
             }
         }
     }

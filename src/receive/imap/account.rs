@@ -236,7 +236,12 @@ impl<O: Office> Worker<O> {
                 Step::Take(uid, size) => {
                     if let Some(raw) = session.mail(uid, self.largest, size)? {
                         let changes = changes && !matches!(self.account.after, After::Keep);
+                        let stays = matches!(self.account.after, After::Seen | After::Keep).then(|| {
+                            let (account, folder) = (&self.account.name, &self.account.folder);
+                            format!("mailbox {account}, {folder}, UID {uid}")
+                        });
                         let mail = Polled {
+                            stays,
                             account: self.account.name.clone(),
                             folder: known.folder,
                             uid,

@@ -58,6 +58,8 @@ pub struct Polled {
     pub raw: Vec<u8>,
     /// Whether something happens to it afterwards.
     pub changes: bool,
+    /// Where it can be found later, if it stays there.
+    pub stays: Option<String>,
     /// Whether it came encrypted.
     pub tls: bool,
 }
