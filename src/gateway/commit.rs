@@ -4,8 +4,6 @@
 //! It knows the store and the plan. It must never know transports or replies: it gives an
 //! [`Outcome`].
 
-use std::net::IpAddr;
-
 use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
@@ -17,7 +15,6 @@ use crate::mail::Header;
 use crate::message::{Address, Hop, Message, MessageId, UnixTime};
 use crate::policy::reputation::Cause;
 use crate::policy::{self, Authenticity, Origin, Provenance, Refusal};
-use crate::receive::Arrival;
 use crate::store::asides::{self, NewAside, NewRaw};
 use crate::store::counters::{self, Counter};
 use crate::store::exchanges;
@@ -105,7 +102,7 @@ impl Plan {
         let via = transport.unwrap_or(arrival.via.as_str());
         let forget_after = now.saturating_add(config.pool.keep_raw);
         let whole = &arrival.raw;
-        let source = source(&arrival, via);
+        let source = origin::source(&arrival, via);
         let signed = Signed::new(tx, &header, once)?;
         let replayed = signed.as_ref().is_some_and(|it| it.seen);
         let mut seqs = Vec::new();
@@ -585,22 +582,6 @@ pub(super) fn notice(
     };
     queue::enqueue(tx, &delivery, now)?;
     Ok(())
-}
-
-/// Where an arrival came from, as far as nobody can make it up: the network of the original client
-/// (/24, /48), else the transport.
-fn source(arrival: &Arrival, via: &str) -> String {
-    match arrival.peer.map(|ip| ip.to_canonical()) {
-        Some(IpAddr::V4(ip)) => {
-            let [a, b, c, _] = ip.octets();
-            format!("{a}.{b}.{c}.0/24")
-        }
-        Some(IpAddr::V6(ip)) => {
-            let [a, b, c, ..] = ip.segments();
-            format!("{a:x}:{b:x}:{c:x}::/48")
-        }
-        None => via.to_owned(),
-    }
 }
 
 /// What shares a limit of parallel deliveries: the domain.

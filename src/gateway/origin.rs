@@ -297,3 +297,19 @@ pub(super) fn probed(
     meta::set(tx, PROBE, format!("{token} {}", if removed { REMOVED } else { KEPT }))?;
     Ok(true)
 }
+
+/// Where an arrival came from, as far as nobody can make it up: the network of the original client
+/// (/24, /48), else the transport.
+pub(super) fn source(arrival: &Arrival, via: &str) -> String {
+    match arrival.peer.map(|ip| ip.to_canonical()) {
+        Some(IpAddr::V4(ip)) => {
+            let [a, b, c, _] = ip.octets();
+            format!("{a}.{b}.{c}.0/24")
+        }
+        Some(IpAddr::V6(ip)) => {
+            let [a, b, c, ..] = ip.segments();
+            format!("{a:x}:{b:x}:{c:x}::/48")
+        }
+        None => via.to_owned(),
+    }
+}
