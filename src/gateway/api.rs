@@ -3,7 +3,13 @@
 //!
 //! This file knows values only. It must never know sockets, the store or how a result is shown.
 
+mod handed;
+mod mailboxes;
+
 use serde::{Deserialize, Serialize};
+
+pub use handed::Delivered;
+pub use mailboxes::{MailboxView, PolledView};
 
 use crate::policy::reputation::Cause;
 
@@ -77,6 +83,8 @@ pub enum Request {
         /// Undo the block instead.
         undo: bool,
     },
+    /// Look into every mailbox now. Carried out by whoever reads them.
+    Poll,
     /// Figures of the whole gateway.
     Status,
     /// A probe of the relay: does it remove forged Authentication-Results? Without a token a new one
@@ -571,6 +579,9 @@ pub struct Status {
     pub unsent: u64,
     /// Whether a daemon answered.
     pub daemon: bool,
+    /// The mailboxes that are read.
+    #[serde(default)]
+    pub mailboxes: Vec<MailboxView>,
 }
 
 /// Result of [`Request::ProbeRelay`].
@@ -586,15 +597,4 @@ pub struct RelayProbe {
     pub mail: String,
     /// `sent`; `waiting`: it has not come yet; `removed`, `kept`: what the relay did; `gone`.
     pub state: String,
-}
-
-/// Result of [`Request::Deliver`] and [`Request::Receive`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Delivered {
-    /// SMTP reply code: 2xx taken, 4xx try again, 5xx refused.
-    pub code: u16,
-    /// The reply's text, with the enhanced status code.
-    pub text: String,
-    /// Public ids of the messages taken.
-    pub ids: Vec<String>,
 }
