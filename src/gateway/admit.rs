@@ -321,14 +321,14 @@ fn content(
     if let Some((relay, token)) = super::origin::probe_token(config, arrival, tags) {
         return Content::Probe(relay, token);
     }
-    if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::CONFIRM_TAG)) {
+    if let Some(token) = tags::behind(tags, super::people::CONFIRM_TAG) {
         if is_by_program(header, arrival) {
             return Content::Absorbed("only a person can confirm, and a program sent this");
         }
-        return Content::Confirmation(token.to_owned());
+        return Content::Confirmation(token);
     }
-    if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::BOUNCE_TAG)) {
-        return Content::Bounce(token.to_owned(), mail::read_bounce(&arrival.raw));
+    if let Some(token) = tags::behind(tags, super::people::BOUNCE_TAG) {
+        return Content::Bounce(token, mail::read_bounce(&arrival.raw));
     }
     let refuse = |place: &str, why: Refused| {
         Content::Messages(Vec::new(), vec![NotTaken { place: place.to_owned(), why, bytes: None, id: None }])

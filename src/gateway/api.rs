@@ -339,6 +339,9 @@ pub struct Shown {
     pub via: String,
     /// `held`, `unrouted`, `routed` or `failed`.
     pub state: String,
+    /// Who wrote it, as its mail said, or its origin's address: for the operator's eyes.
+    #[serde(default)]
+    pub author: String,
     /// What is known about who wrote or brought it, as a sentence.
     pub authenticity: String,
 }

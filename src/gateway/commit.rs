@@ -398,7 +398,9 @@ fn admit_message(
             if knew {
                 reputation::note(tx, &neighbour, Cause::Duplicate, 1.0, came.now)?;
             }
-            outcome.known.push(id);
+            // Its own spelling of the same time may give another id: named is the one that is here.
+            let stored = seq.map(|seq| messages::head(tx, seq)).transpose()?.flatten();
+            outcome.known.push(stored.map_or(id, |stored| stored.id));
             Ok(Ok(None))
         }
         Admitted::ConflictAside { .. } => refuse(place, Refused::Conflict(id), new.message()),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::api::RelayProbe;
-use super::{Gateway, LONG_MAIL, clock, people as names};
+use super::{Gateway, LONG_MAIL, clock, people as names, tags};
 use crate::authenticate::{Authenticator, Finding, Question};
 use crate::config::{Config, Imap};
 use crate::mail::{self, AuthResults};
@@ -231,11 +231,12 @@ pub(super) fn probe_token(
     tags: &[String],
 ) -> Option<(Option<IpAddr>, String)> {
     if arrival.via == Via::Imap {
-        return tags.iter().find_map(|tag| Some((None, tag.strip_prefix(PROBE_TAG)?.to_owned())));
+        return Some((None, tags::behind(tags, PROBE_TAG)?));
     }
     let relay = arrival.relay?;
-    let mut tags = arrival.recipients.iter().filter_map(|to| mail::posting_tag(&config.smtp.recipients, to));
-    tags.find_map(|tag| Some((Some(relay), tag?.strip_prefix(PROBE_TAG)?.to_owned())))
+    let to_us = arrival.recipients.iter().filter_map(|to| mail::posting_tag(&config.smtp.recipients, to));
+    let to_us: Vec<String> = to_us.flatten().collect();
+    Some((Some(relay), tags::behind(&to_us, PROBE_TAG)?))
 }
 
 /// By which way a probe came back.
