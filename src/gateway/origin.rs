@@ -231,12 +231,12 @@ pub(super) fn probe_token(
     tags: &[String],
 ) -> Option<(Option<IpAddr>, String)> {
     if arrival.via == Via::Imap {
-        return tags::behind(tags, PROBE_TAG).map(|token| (None, token));
+        return Some((None, tags::behind(tags, PROBE_TAG)?));
     }
     let relay = arrival.relay?;
-    let tags = arrival.recipients.iter().filter_map(|to| mail::posting_tag(&config.smtp.recipients, to));
-    let tags: Vec<String> = tags.flatten().collect();
-    Some((Some(relay), tags::behind(&tags, PROBE_TAG)?))
+    let to_us = arrival.recipients.iter().filter_map(|to| mail::posting_tag(&config.smtp.recipients, to));
+    let to_us: Vec<String> = to_us.flatten().collect();
+    Some((Some(relay), tags::behind(&to_us, PROBE_TAG)?))
 }
 
 /// By which way a probe came back.

@@ -268,7 +268,7 @@ CREATE TABLE imap_account (
     copied      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'8d4e92021115ca09774530a718215b941b4af03d41ab1b0698f3653e81180f56');
+INSERT INTO "meta" VALUES ('salt', x'295fce96d8cd64468ef9aeab1985d3cff00630b7353aece88dea9cf1cdbba4db');
 INSERT INTO "total" VALUES ('aside', 1, 259);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
