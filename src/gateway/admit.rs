@@ -10,17 +10,23 @@ use std::net::IpAddr;
 use crate::authenticate::Finding;
 use crate::config::Config;
 use crate::keys::SignatureError;
+use crate::keys::exchange::{Body, BodyError};
 use crate::mail::{self, Command, Header, Ignored, NoPost, Post, Reading, Submission};
 use crate::message::{
     self, Acceptance, Address, FormatError, Limits, Message, MessageId, Recipient, UnixTime,
 };
-use crate::policy::{self, Authenticity, Block, Refusal};
+use crate::policy::exchange::NoExchange;
+use crate::policy::{self, Authenticity, Block, Provenance, Refusal};
 use crate::receive::{Arrival, Via};
 use crate::smtp::Reply;
 use crate::store::messages::NewMessage;
 
+use super::keys_within::may_hold_key;
 use super::say::Hit;
 use super::tags::{self, Tag, Ticket};
+
+/// Why a mail that was found in a mailbox gets no answer.
+const TOO_OLD: &str = "it came too long ago to be answered";
 
 /// Why something was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +51,15 @@ pub(super) enum Refused {
     /// The mail has nothing to post.
     #[error("{0}")]
     NothingToPost(NoPost),
-    /// Keys travel in messages of their own, which this version does not speak.
-    #[error(
-        "key exchange is not offered here; the operators can agree on a key by other means (cmr-mail keys set)"
-    )]
-    KeyExchange,
+    /// It begins like a key exchange (A5), and is none.
+    #[error("{0}")]
+    KeyExchange(#[from] BodyError),
+    /// A person's text that begins like a key exchange.
+    #[error("a text that begins like a key exchange is never posted")]
+    KeyInPost,
+    /// A key exchange that is not wanted.
+    #[error("{0}")]
+    NoExchange(#[from] NoExchange),
     /// The same id came with other bytes, from nobody who is known for sure.
     #[error("another message has the id {0} already, with other bytes below that header line")]
     Conflict(MessageId),
@@ -83,6 +93,8 @@ impl Refused {
             Refused::Format(_)
             | Refused::Unreadable(_)
             | Refused::NothingToPost(_)
+            | Refused::KeyExchange(_)
+            | Refused::KeyInPost
             | Refused::Conflict(_) => Reply::not_well_formed(text),
             Refused::UnknownCommand(_) => Reply::no_such_address(text),
             Refused::Signature(_) | Refused::NoKey(_) => Reply::wrong_signature(text),
@@ -90,12 +102,17 @@ impl Refused {
             // RFC 7372 has no code for it; RFC 3463: 4.4.3, directory server failure.
             Refused::Policy(Refusal::NotKnownYet { .. }) => Reply::new(451, 4, 3, text),
             Refused::Policy(_)
-            | Refused::KeyExchange
+            | Refused::NoExchange(_)
             | Refused::Removed(_)
             | Refused::NoSuchToken
             | Refused::NoSuchTicket
             | Refused::NotYours => Reply::not_allowed(text),
         }
+    }
+
+    /// Whether there may be a key in what was refused: then nothing of it is kept.
+    pub(super) fn may_hold_key(&self) -> bool {
+        matches!(self, Refused::KeyExchange(_) | Refused::KeyInPost | Refused::NoExchange(_))
     }
 
     /// Whether the same mail may be taken later: then even a relay is told to keep it.
@@ -168,6 +185,8 @@ pub(super) struct NotTaken {
 /// What an arrival is, as far as it can be said without the database.
 #[derive(Debug)]
 pub(super) enum Content {
+    /// It stood in a mailbox that is read here, and is for somebody else.
+    NotOurs,
     /// Nothing is stored of it, for this reason; it is a success all the same.
     Absorbed(&'static str),
     /// A mail of our own came back: it is dropped and counted.
@@ -176,8 +195,8 @@ pub(super) enum Content {
     Confirmation(String),
     /// A report, to the envelope sender with this token, and what it says for certain.
     Bounce(String, Option<mail::Bounce>),
-    /// A probe of the relay, with this token, came back.
-    Probe(String),
+    /// A probe, with this token, came back by this relay.
+    Probe(Option<IpAddr>, String),
     /// A person wants no more mail; with the token, if there is one.
     Stop(Option<String>),
     /// A person uses a token for a message.
@@ -198,11 +217,17 @@ pub(super) struct Plan {
     pub(super) arrival: Arrival,
     pub(super) now: UnixTime,
     pub(super) header: Header,
+    /// The tags of our addresses that it came to.
+    pub(super) tags: Vec<String>,
     pub(super) authenticity: Authenticity,
     /// The authenticity rests on signatures alone, which every copy of the mail has, too: all of these
     /// have to be new with the author.
     pub(super) once: Vec<String>,
     pub(super) content: Content,
+    /// Where messages in it are from, as far as their scope is concerned.
+    pub(super) provenance: Provenance,
+    /// The account in whose folder it was found.
+    pub(super) mailbox: Option<String>,
     /// The mail as it is must not be kept: in some encoding there may be a key in transit in it.
     pub(super) may_hold_key: bool,
 }
@@ -226,7 +251,9 @@ impl Plan {
 }
 
 fn is_in_dialogue(arrival: &Arrival) -> bool {
-    !arrival.through_relay && !matches!(arrival.via, Via::Pipe | Via::Lmtp | Via::Imap)
+    !arrival.through_relay
+        && arrival.kept.is_none()
+        && !matches!(arrival.via, Via::Pipe | Via::Lmtp | Via::Imap)
 }
 
 /// Reads an arrival: what is in it, who wrote it, and whether each part is good by itself.
@@ -257,46 +284,20 @@ pub(super) fn plan(
     let content = content(config, own, blocks, &arrival, &authenticity, &submission, now, &limits);
     // Only what could not be read needs the search: what was read is known to be a key or none.
     let may_hold_key = match &content {
-        Content::Messages(_, not_taken) => {
-            not_taken.iter().any(|it| matches!(it.why, Refused::KeyExchange))
+        Content::Messages(candidates, not_taken) => {
+            candidates.iter().any(|it| policy::is_key_exchange(&it.new.message().body))
+                || not_taken.iter().any(|it| it.why.may_hold_key())
                 || (not_taken.iter().any(|it| it.bytes.is_none()) && may_hold_key(&arrival.raw))
         }
         _ => false,
     };
-    Plan { now, header: submission.header, authenticity, once, content, arrival, may_hold_key }
-}
-
-/// Whether the words of a key exchange (A5) stand in a mail, as they are, quoted-printable or in
-/// base64, wherever lines are broken. For mails that can't be taken apart for certain.
-fn may_hold_key(raw: &[u8]) -> bool {
-    const WORDS: &[u8] = b"key exchange";
-    // The words in base64, at each of the three places in a group of four; the letters at the
-    // ends, which depend on what stands beside them, are left out.
-    const ENCODED: [&[u8]; 3] = [b"a2V5IGV4Y2hhbmdl", b"tleSBleGNoYW5nZ", b"rZXkgZXhjaGFuZ2"];
-    let mut packed = raw.to_vec();
-    packed.retain(|byte| !matches!(byte, b'\r' | b'\n' | b' ' | b'\t'));
-    if ENCODED.iter().any(|form| contains(&packed, form)) {
-        return true;
-    }
-    let mut plain = Vec::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        match (first, after) {
-            (b'=', [b'\r', b'\n', more @ ..] | [b'\n', more @ ..]) => rest = more,
-            (b'=', [high, low, more @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|n| u8::try_from(n).ok());
-                plain.push(digit(*high).unwrap_or(0) << 4 | digit(*low).unwrap_or(0));
-                rest = more;
-            }
-            _ => plain.push(*first),
-        }
-    }
-    contains(raw, WORDS) || contains(&plain, WORDS)
-}
-
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|window| window == word)
+    // Nobody chose to publish what was found in a mail to somebody else.
+    let polled = Provenance::Polled { addressed: false, confirmed: false };
+    let is_ours = submission.addressed || arrival.via != Via::Imap;
+    let provenance = if is_ours { Provenance::Peer } else { polled };
+    let Submission { header, tags, .. } = submission;
+    let mailbox = None;
+    Plan { now, header, tags, authenticity, once, content, provenance, mailbox, arrival, may_hold_key }
 }
 
 #[allow(clippy::too_many_arguments)] // One caller; the arguments are the facts it has gathered.
@@ -312,20 +313,22 @@ fn content(
 ) -> Content {
     let Submission { header, tags, addressed, messages, faults, post, no_post, ignored } = submission;
     let is_ours = |from: &mail::Mailbox| mail::is_ours(&config.smtp.recipients, &from.address);
+    let polled = arrival.via == Via::Imap;
     if header.our_loop || header.from.as_ref().is_some_and(is_ours) {
-        return Content::Own;
+        // In a mailbox our own mails are where they belong.
+        return if polled { Content::NotOurs } else { Content::Own };
     }
-    if let Some(token) = super::origin::probe_token(config, arrival) {
-        return Content::Probe(token);
+    if let Some((relay, token)) = super::origin::probe_token(config, arrival, tags) {
+        return Content::Probe(relay, token);
     }
-    if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::CONFIRM_TAG)) {
+    if let Some(token) = tags::behind(tags, super::people::CONFIRM_TAG) {
         if is_by_program(header, arrival) {
             return Content::Absorbed("only a person can confirm, and a program sent this");
         }
-        return Content::Confirmation(token.to_owned());
+        return Content::Confirmation(token);
     }
-    if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::BOUNCE_TAG)) {
-        return Content::Bounce(token.to_owned(), mail::read_bounce(&arrival.raw));
+    if let Some(token) = tags::behind(tags, super::people::BOUNCE_TAG) {
+        return Content::Bounce(token, mail::read_bounce(&arrival.raw));
     }
     let refuse = |place: &str, why: Refused| {
         Content::Messages(Vec::new(), vec![NotTaken { place: place.to_owned(), why, bytes: None, id: None }])
@@ -385,6 +388,9 @@ fn content(
             }
         }
     }
+    if polled && !addressed && candidates.is_empty() {
+        return Content::NotOurs;
+    }
     if !candidates.is_empty() || !not_taken.is_empty() {
         return Content::Messages(candidates, not_taken);
     }
@@ -402,10 +408,12 @@ fn content(
         Some((command, rest)) => (Some(rest), Some(command)),
         None => (post.clone(), None),
     };
+    // A folder that is read for the first time may hold mails of many years.
+    let stale = polled && now.since(arrival.received) > config.people.later_matches;
     let nothing = |why: String| Wanted::Nothing { why, ignored: ignored.clone() };
     let wanted = match (command, &post) {
         (Some(Command::Search), Some(post)) if policy::is_key_exchange(&post.body()) => {
-            return refuse("the mail", Refused::KeyExchange);
+            return refuse("the mail", Refused::KeyInPost);
         }
         (Some(Command::Search), Some(post)) if !post.body().is_empty() => {
             Some(Wanted::Search { query: post.body(), hits: Vec::new() })
@@ -415,6 +423,9 @@ fn content(
         (Some(_), _) => Some(Wanted::Help),
         (None, _) => None,
     };
+    if stale && (wanted.is_some() || post.is_none()) {
+        return Content::Absorbed(TOO_OLD);
+    }
     if let Some(wanted) = wanted {
         return match errand(config, blocks, arrival, authenticity, header, wanted) {
             Ok(errand) => errand,
@@ -434,16 +445,16 @@ fn content(
         };
     };
     if policy::is_key_exchange(&post.body()) {
-        return refuse("the mail", Refused::KeyExchange);
+        return refuse("the mail", Refused::KeyInPost);
     }
     let Some(from) = &header.from else {
-        let author = if header.from_count == 0 { "an empty From" } else { "a From of several" };
-        return refuse("the mail", Refusal::NotOneMailbox { author: author.to_owned() }.into());
+        return refuse("the mail", no_author(header).into());
     };
     if let Err(why) = may_write(config, blocks, &from.address, authenticity) {
         return refuse("the mail", why.into());
     }
-    let answerable = autoreply(config, arrival, header).map_err(str::to_owned).and_then(|()| {
+    let recent = if stale { Err(TOO_OLD) } else { autoreply(config, arrival, header) };
+    let answerable = recent.map_err(str::to_owned).and_then(|()| {
         policy::may_be_answered(&from.address, &from.address, authenticity).map_err(|no| no.to_string())
     });
     Content::Post(Box::new(PostPlan {
@@ -469,6 +480,16 @@ fn may_write(
     }
 }
 
+/// Why nobody can be told from this header to have written the mail.
+fn no_author(header: &Header) -> Refusal {
+    let author = match header.from_count {
+        0 => "an empty From",
+        1 => "what stands in From",
+        _ => "a From of several",
+    };
+    Refusal::NotOneMailbox { author: author.to_owned() }
+}
+
 /// Whether a robot may answer this mail.
 fn autoreply(config: &Config, arrival: &Arrival, header: &Header) -> Result<(), &'static str> {
     let sender = arrival.sender.as_deref().unwrap_or_default();
@@ -490,9 +511,7 @@ fn errand(
     if let Err(why) = autoreply(config, arrival, header) {
         return Ok(Content::Absorbed(why));
     }
-    let Some(from) = &header.from else {
-        return Err(Refusal::NotOneMailbox { author: "an empty From".to_owned() }.into());
-    };
+    let Some(from) = &header.from else { return Err(no_author(header).into()) };
     may_write(config, blocks, &from.address, authenticity)?;
     policy::may_be_answered(&from.address, &from.address, authenticity)?;
     let (author, display_name) = (from.address.clone(), from.name.clone());
@@ -533,7 +552,7 @@ fn candidate(
 ) -> Result<(Message, Option<UnixTime>), Refused> {
     let message = message::parse(bytes, limits)?;
     if policy::is_key_exchange(&message.body) {
-        return Err(Refused::KeyExchange);
+        Body::parse(&message.body)?;
     }
     let held_until = match message.accept(recipient)? {
         Acceptance::Now => None,

@@ -3,7 +3,15 @@
 //!
 //! This file knows values only. It must never know sockets, the store or how a result is shown.
 
+mod handed;
+mod mailboxes;
+mod probe;
+
 use serde::{Deserialize, Serialize};
+
+pub use handed::{Delivered, Filtered};
+pub use mailboxes::{MailboxView, PolledView};
+pub use probe::RelayProbe;
 
 use crate::policy::reputation::Cause;
 
@@ -77,6 +85,8 @@ pub enum Request {
         /// Undo the block instead.
         undo: bool,
     },
+    /// Look into every mailbox now. Carried out by whoever reads them.
+    Poll,
     /// Figures of the whole gateway.
     Status,
     /// A probe of the relay: does it remove forged Authentication-Results? Without a token a new one
@@ -183,6 +193,27 @@ pub enum KeyAction {
         /// The peer's CMR address.
         address: String,
     },
+    /// Ask a peer for a key, by messages (A5).
+    Exchange {
+        /// The peer's CMR address.
+        address: String,
+        /// `rsa` or `dh`.
+        method: String,
+        /// `hkdf` or `raw`.
+        derivation: String,
+    },
+    /// Let a peer with whom a key is shared ask for a new one, once.
+    Allow {
+        /// The peer's CMR address.
+        address: String,
+        /// `hkdf` or `raw`.
+        derivation: String,
+    },
+    /// The digits that both operators compare.
+    Verify {
+        /// The peer's CMR address.
+        address: String,
+    },
 }
 
 impl std::fmt::Debug for KeyAction {
@@ -191,6 +222,9 @@ impl std::fmt::Debug for KeyAction {
             KeyAction::Show => f.write_str("Show"),
             KeyAction::Set { address, .. } => write!(f, "Set({address}, ..)"),
             KeyAction::Forget { address } => write!(f, "Forget({address})"),
+            KeyAction::Exchange { address, .. } => write!(f, "Exchange({address})"),
+            KeyAction::Allow { address, .. } => write!(f, "Allow({address})"),
+            KeyAction::Verify { address } => write!(f, "Verify({address})"),
         }
     }
 }
@@ -317,6 +351,9 @@ pub struct Shown {
     pub via: String,
     /// `held`, `unrouted`, `routed` or `failed`.
     pub state: String,
+    /// Who wrote it, as its mail said, or its origin's address: for the operator's eyes.
+    #[serde(default)]
+    pub author: String,
     /// What is known about who wrote or brought it, as a sentence.
     pub authenticity: String,
 }
@@ -343,6 +380,9 @@ pub struct AsideView {
     pub reason: String,
     /// Length in bytes.
     pub bytes: usize,
+    /// Where the mail lies, if it was left there and not copied.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kept: Option<String>,
     /// The bytes, base64, when one was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub raw: Option<String>,
@@ -459,18 +499,30 @@ pub struct BounceView {
 pub struct KeyView {
     /// The peer's CMR address.
     pub address: String,
-    /// `current`, `pending` or `previous`.
+    /// `current`, `pending` or `previous`; of an exchange that has made no key yet `wanted`, `sent`,
+    /// `heard` or `allowed`.
     pub state: String,
-    /// `hmac` or `sha256`.
+    /// `hmac` or `sha256`; empty if there is no key yet.
     pub scheme: String,
     /// Whether the operator pinned the scheme.
     pub scheme_pinned: bool,
     /// `manual`, `rsa`, `dh` or `clear`.
     pub origin: String,
-    /// To compare with the other operator; says nothing about the key.
+    /// To compare with the other operator; says nothing about the key. Empty if there is none yet.
     pub fingerprint: String,
     /// RFC 3339.
     pub created: String,
+}
+
+/// One element of [`KeyAction::Verify`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyPhrase {
+    /// The peer's CMR address.
+    pub address: String,
+    /// `current`, `pending` or `previous`.
+    pub state: String,
+    /// Twenty digits in groups of five, the same on both sides.
+    pub phrase: String,
 }
 
 /// One element of [`QueueAction::List`].
@@ -539,44 +591,7 @@ pub struct Status {
     pub unsent: u64,
     /// Whether a daemon answered.
     pub daemon: bool,
-}
-
-/// Result of [`Request::ProbeRelay`].
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct RelayProbe {
-    /// What names the probe.
-    pub token: String,
-    /// Where to send it, by way of the relay.
-    pub to: String,
-    /// The envelope's sender.
-    pub from: String,
-    /// The mail, base64.
-    pub mail: String,
-    /// `sent`; `waiting`: it has not come yet; `removed`, `kept`: what the relay did; `gone`.
-    pub state: String,
-}
-
-/// Result of [`Request::Deliver`] and [`Request::Receive`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Delivered {
-    /// SMTP reply code: 2xx taken, 4xx try again, 5xx refused.
-    pub code: u16,
-    /// The reply's text, with the enhanced status code.
-    pub text: String,
-    /// Public ids of the messages taken.
-    pub ids: Vec<String>,
-}
-
-/// Result of [`Request::Filter`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Filtered {
-    /// SMTP reply code: 2xx go on as said here, else nothing was done and the mail server keeps the
-    /// mail.
-    pub code: u16,
-    /// The reply's text, with the enhanced status code.
-    pub text: String,
-    /// A header line to put above all others.
-    pub stamp: Option<String>,
-    /// The recipients to whom the mail is handed on.
-    pub pass: Vec<String>,
+    /// The mailboxes that are read.
+    #[serde(default)]
+    pub mailboxes: Vec<MailboxView>,
 }

@@ -93,6 +93,7 @@ impl Gateway {
             Request::Remove { id } => self.remove(&id),
             Request::RemoveAuthor { author } => self.remove_author(&author),
             Request::Block { value, undo } => self.block(&value, undo),
+            Request::Poll => Err(fail(UNAVAILABLE, "no mailbox is read here")),
             Request::Status => json(&self.status()?),
             Request::ProbeRelay { token } => json(&self.probe_relay(token)?),
             Request::Deliver { sender, recipient, mail: text } => {
@@ -345,6 +346,7 @@ impl Gateway {
             came_back: counted(Counter::CameBack)?,
             unsent: counted(Counter::NoRoom)?,
             daemon: self.0.started.is_some(),
+            mailboxes: self.mailboxes()?,
         })
     }
 
@@ -361,6 +363,8 @@ impl Gateway {
             via,
             peer: None,
             through_relay: false,
+            relay: None,
+            kept: None,
             helo: None,
             tls: false,
             sender,

@@ -179,6 +179,8 @@ impl Gateway {
                 via: Via::Filter,
                 peer: None,
                 through_relay: true,
+                relay: None,
+                kept: None,
                 helo: None,
                 tls: false,
                 sender,

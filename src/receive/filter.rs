@@ -148,7 +148,7 @@ pub async fn serve<J: Judge>(
         } else {
             let shared =
                 Shared { judge: Arc::clone(&judge), memory: Arc::clone(&memory), stop: stop.clone() };
-            connections.spawn(Connection::new(options, shared).run(stream, address));
+            connections.spawn(Connection::new(options, shared, address).run(stream));
         }
     }
     let drain = options.borrow().drain;

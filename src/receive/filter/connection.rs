@@ -51,19 +51,21 @@ pub(super) struct Connection<J> {
     hop: Option<Hop>,
     filters: u32,
     open: Option<Open>,
+    /// Who hands the mail in.
+    address: IpAddr,
 }
 
 impl<J: Judge> Connection<J> {
-    pub(super) fn new(options: Arc<Options>, shared: Shared<J>) -> Self {
+    pub(super) fn new(options: Arc<Options>, shared: Shared<J>, address: IpAddr) -> Self {
         let session = RelaySession::new(&options.hostname);
-        Connection { options, shared, session, hop: None, filters: 0, open: None }
+        Connection { options, shared, session, hop: None, filters: 0, open: None, address }
     }
 
     /// Serves the client to the end.
-    pub(super) async fn run(mut self, mut stream: TcpStream, address: IpAddr) {
+    pub(super) async fn run(mut self, mut stream: TcpStream) {
         let _ = stream.set_nodelay(true);
         if let Err(error) = self.converse(&mut stream).await {
-            tracing::debug!(%address, %error, "connection of the filter lost");
+            tracing::debug!(address = %self.address, %error, "connection of the filter lost");
         }
         if let Some(hop) = self.hop.take() {
             hop.quit().await;
@@ -285,6 +287,8 @@ impl<J: Judge> Connection<J> {
                 via: Via::Filter,
                 peer: client,
                 through_relay: true,
+                relay: Some(self.address),
+                kept: None,
                 helo,
                 tls: false,
                 sender: open.sender.clone(),

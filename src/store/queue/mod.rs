@@ -25,6 +25,8 @@ words! {
     pub enum DeliveryKind {
         /// A message, to a peer.
         Forward => "forward",
+        /// A key exchange (A5), to a peer.
+        KeyExchange => "key_exchange",
         /// What a person asked for.
         Answer => "answer",
         /// Something that came later, to a person with an open thread.
@@ -393,6 +395,18 @@ impl Counts {
     pub fn queued(&self) -> u64 {
         self.ready.saturating_add(self.leased).saturating_add(self.held)
     }
+}
+
+/// Whether something is being sent, or due.
+///
+/// # Errors
+/// Those of any read.
+pub fn is_busy(conn: &Connection, now: UnixTime) -> Result<bool, StoreError> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT 1 FROM delivery WHERE state = 'leased' OR (state = 'ready' AND next_try <= ?1) LIMIT 1",
+        )?
+        .exists([now])?)
 }
 
 /// Counts the queue.
