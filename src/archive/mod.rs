@@ -120,7 +120,7 @@ pub fn begins_like_mail(begin: &[u8]) -> bool {
     if begin.starts_with(b"From ") || begin.starts_with(b">From ") {
         return true;
     }
-    let name = begin.iter().take_while(|byte| (b'!'..=b'~').contains(*byte) && **byte != b':').count();
+    let name = begin.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte)).count();
     let after = begin.get(name..).unwrap_or_default();
     // Some old programs wrote blanks before the colon.
     name > 0 && after.iter().find(|byte| !matches!(byte, b' ' | b'\t')) == Some(&b':')

@@ -7,6 +7,7 @@
 //! a mail. A folder with a file `.noindex` is passed over with all that is in it. Symbolic links
 //! are not followed, because they may lead round in a circle; the path that was named may be one.
 
+use super::unpack::Packing;
 use super::{ArchiveError, DEEPEST, Place};
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
@@ -239,9 +240,7 @@ impl Unit {
 /// The part of a name before its flags: `:2,S`, or `;2,S` and `!2,S` where a colon can't stand in a
 /// name (VFAT).
 fn without_flags(name: &[u8]) -> &[u8] {
-    let flags = |at: usize| {
-        matches!(name.get(at..at + 3), Some([b':' | b';' | b'!', b'1' | b'2', b',']))
-    };
+    let flags = |at: usize| matches!(name.get(at..at + 3), Some([b':' | b';' | b'!', b'1' | b'2', b',']));
     (0..name.len()).rev().find(|at| flags(*at)).and_then(|at| name.get(..at)).unwrap_or(name)
 }
 
@@ -259,12 +258,13 @@ fn is_maildir(path: &Path) -> bool {
     !path.is_symlink() && ["cur", "new"].iter().any(|part| is_mail_folder(&path.join(part)))
 }
 
-/// Whether a file begins with the name of a header field, or with the line of an mbox.
+/// Whether a file begins with the name of a header field, or with the line of an mbox, or is
+/// compressed.
 fn begins_like_mail(path: &Path) -> Result<bool, ArchiveError> {
     let mut begin = Vec::new();
     let read = File::open(path).and_then(|file| file.take(256).read_to_end(&mut begin));
     read.map_err(|source| unreadable(path, source))?;
-    Ok(super::begins_like_mail(&begin))
+    Ok(Packing::of(&begin).is_some() || super::begins_like_mail(&begin))
 }
 
 /// The names in a folder, in order.

@@ -140,6 +140,8 @@ impl Seek for Unpacked {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "numbers that are small")]
+
     use super::*;
     use std::io::Write;
 
@@ -148,7 +150,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let content: Vec<u8> = (0..5_000_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
         let gz = dir.path().join("a.gz");
-        let mut packed = flate2::write::GzEncoder::new(File::create(&gz).unwrap(), flate2::Compression::fast());
+        let mut packed =
+            flate2::write::GzEncoder::new(File::create(&gz).unwrap(), flate2::Compression::fast());
         packed.write_all(&content[..2_000_000]).unwrap();
         packed.finish().unwrap();
         // A second member, as after an append.

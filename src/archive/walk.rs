@@ -212,9 +212,12 @@ mod tests {
         std::os::unix::fs::symlink("nothing", root.path().join("5")).unwrap();
         let found = texts(mails(root.path(), 5).unwrap());
         assert!(found.iter().any(|text| text == "12345"));
-        for said in
-            ["/2: the mail has more than 5 bytes", "/3: is neither", "/4: is a symbolic link", "/5: is a symbolic link"]
-        {
+        for said in [
+            "/2: the mail has more than 5 bytes",
+            "/3: is neither",
+            "/4: is a symbolic link",
+            "/5: is a symbolic link",
+        ] {
             assert!(
                 found.iter().any(|text| text.starts_with('!') && text.contains(said)),
                 "{said}: {found:?}"

@@ -79,6 +79,11 @@ pub enum Request {
     },
     /// Figures of the whole gateway.
     Status,
+    /// Mails out of an archive. The answer is a list of [`Ended`](super::import::Ended).
+    Import {
+        /// The next of them.
+        batch: Box<super::import::BatchView>,
+    },
     /// A probe of the relay: does it remove forged Authentication-Results? Without a token a new one
     /// is made, else it is said how that one is doing.
     ProbeRelay {

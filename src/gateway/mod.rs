@@ -15,6 +15,7 @@ mod commands;
 mod commit;
 mod contacts;
 pub mod control;
+pub mod import;
 pub mod lock;
 pub mod origin;
 mod outgoing;

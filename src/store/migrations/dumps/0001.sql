@@ -222,8 +222,28 @@ CREATE TABLE tally (
     at   INTEGER NOT NULL,
     number INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE import_file (
+    id       INTEGER PRIMARY KEY,
+    name     BLOB NOT NULL UNIQUE,
+    size     INTEGER NOT NULL,
+    modified INTEGER NOT NULL,
+    options  TEXT NOT NULL,
+    done     INTEGER NOT NULL,
+    complete INTEGER NOT NULL CHECK (complete IN (0, 1))
+) STRICT;
+CREATE TABLE import_mail (
+    file   INTEGER NOT NULL REFERENCES import_file (id) ON DELETE CASCADE,
+    at     INTEGER NOT NULL,
+    part   INTEGER NOT NULL,
+    fate   TEXT NOT NULL CHECK (fate IN ('message', 'post', 'duplicate', 'skipped', 'failed')),
+    seq    INTEGER REFERENCES message (seq) ON DELETE SET NULL,
+    thread INTEGER,
+    bytes  INTEGER NOT NULL,
+    reason TEXT,
+    PRIMARY KEY (file, at, part)
+) STRICT, WITHOUT ROWID;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'03af07c5bcae40bcb405bfd4a1a6ac9bdbdb8f66cc56c1613b6ee0ede2f15100');
+INSERT INTO "meta" VALUES ('salt', x'ea31a175f295796d72d769fb5e194cb9e14d925c05a29815f22a6fb9b4ec0a38');
 INSERT INTO "total" VALUES ('aside', 1, 1);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
@@ -257,6 +277,8 @@ INSERT INTO "bounce" VALUES (x'66', 1, 2, '5.1.1', NULL);
 INSERT INTO "reputation" VALUES (1, 1, 1, 'gain', 1, 0.5, 0.5);
 INSERT INTO "mail_seen" VALUES (x'0000000000000000000000000000000000000000000000000000000000000000', 1);
 INSERT INTO "tally" VALUES (1, 'post', x'0000000000000000000000000000000000000000000000000000000000000000', 1, 1);
+INSERT INTO "import_file" VALUES (1, x'2f6dff', 9, 1, 'new', 9, 1);
+INSERT INTO "import_mail" VALUES (1, 0, 0, 'post', 1, -5, 9, NULL);
 CREATE INDEX raw_mail_forget ON raw_mail (forget_after);
 CREATE INDEX message_public_id ON message (public_id);
 CREATE INDEX message_author ON message (author);
@@ -294,6 +316,7 @@ CREATE INDEX reputation_peer ON reputation (peer, id);
 CREATE INDEX mail_seen_age ON mail_seen (seen);
 CREATE INDEX tally_window ON tally (kind, who, at, number);
 CREATE INDEX tally_age ON tally (at);
+CREATE INDEX import_mail_seq ON import_mail (seq) WHERE seq IS NOT NULL;
 CREATE TRIGGER text_added AFTER INSERT ON text BEGIN
     UPDATE total SET items = items + 1, bytes = bytes + length(NEW.header) + length(NEW.body) WHERE what = 'text';
 END;
