@@ -239,11 +239,11 @@ fn bounce_to_and_fro(scene: &Scene, mut reply: impl FnMut(&support::sink::Mail) 
     }
 }
 
-const ATTACKS: [Attack; 10] = [
+const ATTACKS: [Attack; 12] = [
     Attack {
         name: "an autoresponder that does not say what it is, and answers each answer",
-        // The answer to its question, three an hour to mails that answer ours, and "slow down" once.
-        most: 5,
+        // The answers to its question and to what it said first: it says nothing else afterwards.
+        most: 2,
         to: &["ann@people.test"],
         play: |scene| {
             scene.gives(
@@ -257,6 +257,27 @@ const ATTACKS: [Attack; 10] = [
                 let mail =
                     asks("ann@people.test", &format!("auto{number}@people.test"), "I am away until Monday.")
                         .field("In-Reply-To", &format!("<{}>", mail.message_id()));
+                Some(mail)
+            });
+        },
+    },
+    Attack {
+        name: "one that answers each answer with other words",
+        // The answer to its question, three an hour to mails that answer ours, and "slow down" once.
+        most: 5,
+        to: &["ann@people.test"],
+        play: |scene| {
+            scene.gives(
+                "ann@people.test",
+                "cmr@home.test",
+                &asks("ann@people.test", "q0@people.test", "planets").write(),
+            );
+            let mut random = support::Random(5);
+            bounce_to_and_fro(scene, |mail| {
+                let words: String =
+                    (0..30).map(|_| char::from(b'a' + u8::try_from(random.below(26)).unwrap())).collect();
+                let mail = asks("ann@people.test", &format!("{words}@people.test"), &words)
+                    .field("In-Reply-To", &format!("<{}>", mail.message_id()));
                 Some(mail)
             });
         },
@@ -428,6 +449,39 @@ const ATTACKS: [Attack; 10] = [
                 let mail = asks("eve@people.test", &format!("s{number}@people.test"), "stop");
                 assert_eq!(scene.gives("eve@people.test", &stop, &mail.write()).0, 250);
             }
+        },
+    },
+    Attack {
+        name: "much mail to somebody's alias, under other names as well",
+        // Three of each author and ten in all reach her; the others get their own answers.
+        most: 10 + 5 * 21,
+        to: &[
+            "ann@people.test",
+            "eve0@people.test",
+            "eve1@people.test",
+            "eve2@people.test",
+            "eve3@people.test",
+            "eve4@people.test",
+        ],
+        play: |scene| {
+            let eves: Vec<String> = (0..5).map(|number| format!("eve{number}@people.test")).collect();
+            for eve in &eves {
+                scene.known_person(eve);
+            }
+            scene.known_person("ann@people.test");
+            let alias = scene.alias("ann@people.test");
+            for eve in &eves {
+                for number in 0..10 {
+                    let mail = asks(
+                        eve,
+                        &format!("{number}.{eve}"),
+                        &format!("Buy this, {number} times, says {eve}."),
+                    );
+                    scene.gives(eve, &alias, &mail.write());
+                }
+            }
+            let to_ann = scene.left().iter().filter(|mail| mail.to == ["ann@people.test"]).count();
+            assert!((1..=10).contains(&to_ann), "{to_ann}");
         },
     },
     Attack {

@@ -138,6 +138,8 @@ fn dkim_alone_counts_for_the_very_mail_to_the_very_address() {
     let mailer = Signer::new("mail.example.net", &world.dns);
     let eve = Signer::new("other.test", &world.dns);
     world.dns.text("_dmarc.example.net", "v=DMARC1; p=none");
+    let trial = Signer::on_trial("trial.test", &world.dns);
+    let mail_of = |from: &str| replaced(&mail().write(), "ann@example.net", from);
     let plain = mail().write();
     let good = ann.sign(&plain, USUAL);
     let to = |recipients: &[&str]| Came {
@@ -175,6 +177,8 @@ fn dkim_alone_counts_for_the_very_mail_to_the_very_address() {
         ("five days old", good.clone(), late(5), false, "5d old"),
         ("partly signed", ann.sign_with(&plain, USUAL, true), here.clone(), false, "first part"),
         ("unsigned", plain.clone(), here.clone(), false, "nothing shows"),
+        ("a key on trial", trial.sign(&mail_of("ann@trial.test"), USUAL), here.clone(), false, "only tries the key out"),
+        ("that, and the right one", trial.sign(&good, USUAL), here.clone(), true, "signed by example.net"),
         ("no key", replaced(&good, "s=s;", "s=x;"), here.clone(), false, "not in the DNS"),
     ];
     for (what, mail, came, believed, words) in table {
@@ -192,6 +196,12 @@ fn dkim_alone_counts_for_the_very_mail_to_the_very_address() {
     assert!(found.authenticity.is_authenticated());
     let (_, same) = world.examine(&unnamed, &here);
     assert!(!found.once.is_empty() && found.once == same.once, "{:?}", found.once);
+}
+
+/// What a relay names a signature by (RFC 6008).
+fn beginning_of_signature(signed: &[u8]) -> String {
+    let text = String::from_utf8(signed.to_vec()).unwrap();
+    text.split(" b=").nth(1).unwrap().chars().filter(|c| !c.is_whitespace()).take(8).collect()
 }
 
 fn replaced(mail: &[u8], from: &str, to: &str) -> Vec<u8> {
@@ -223,14 +233,19 @@ fn item_28_only_the_named_server_is_believed_about_what_it_saw() {
     let plain = mail().write();
     let signed = ann.sign(&plain, USUAL);
     let changed = replaced(&signed, "live?", "live? -- footer of the relay");
-    let value = String::from_utf8(signed.clone()).unwrap();
-    let value = value.split(" b=").nth(1).unwrap().chars().filter(|c| !c.is_whitespace()).take(8);
-    let b = value.collect::<String>();
+    let b = beginning_of_signature(&signed);
     let with = |results: &str, mail: &[u8]| {
         [format!("Authentication-Results: {results}\r\n").as_bytes(), mail].concat()
     };
     let forged = with("mx.home.test; spf=pass smtp.mailfrom=example.net", &plain);
     let dkim = format!("mx.home.test; dkim=pass header.d=example.net header.s=s header.b={b}");
+    let trial = Signer::on_trial("trial.test", &world.dns);
+    let trial = trial.sign(&replaced(&plain, "ann@example.net", "ann@trial.test"), USUAL);
+    let changed_trial = replaced(&trial, "live?", "live? -- footer of the relay");
+    let dkim_trial = format!(
+        "mx.home.test; dkim=pass header.d=trial.test header.s=s header.b={}",
+        beginning_of_signature(&trial)
+    );
     #[rustfmt::skip]
     let table = [
         ("spf", with("mx.home.test; spf=pass smtp.mailfrom=ann@example.net", &plain), true, "vouches for the author by spf"),
@@ -247,6 +262,7 @@ fn item_28_only_the_named_server_is_believed_about_what_it_saw() {
         ("dmarc", with("mx.home.test; dmarc=pass header.from=example.net", &plain), false, "nothing shows"),
         ("dkim of a mail that was changed", with(&dkim, &changed), true, "by dkim"),
         ("dkim of an other signature", with(&dkim.replace(&b, "AAAAAAAA"), &changed), false, "body was changed"),
+        ("dkim by a key on trial", with(&dkim_trial, &changed_trial), false, "body was changed"),
         ("dkim without a signature", with(&dkim, &plain), false, "nothing shows"),
     ];
     let believing = Came { relay: Some("mx.home.test"), ..Came::default() };
@@ -270,7 +286,8 @@ fn a_seal_counts_if_its_sealer_is_listed() {
     let list = Signer::new("list.test", &world.dns);
     let seal = |mail: &[u8], from: &str| list.seal(mail, USUAL, from);
     let plain = mail().write();
-    let listed = Came { sealers: vec!["list.test".to_owned()], ..Came::default() };
+    let trial = Signer::on_trial("trial.test", &world.dns);
+    let listed = Came { sealers: vec!["list.test".to_owned(), "trial.test".to_owned()], ..Came::default() };
     let others = Came { sealers: vec!["else.test".to_owned()], ..Came::default() };
     let sealed = seal(&plain, "ann@example.net");
     let elsewhere = replaced(&plain, "To: cmr@home.test", "To: bob@else.test");
@@ -279,6 +296,7 @@ fn a_seal_counts_if_its_sealer_is_listed() {
         ("listed", sealed.clone(), &listed, true, "list.test saw it by dkim and sealed that"),
         ("not listed", sealed.clone(), &others, false, "nothing shows"),
         ("nobody listed", sealed.clone(), &Came::default(), false, "nothing shows"),
+        ("by a key on trial", trial.seal(&plain, USUAL, "ann@example.net"), &listed, false, "tries the key out"),
         ("changed", replaced(&sealed, "Where", "There"), &listed, false, "list.test"),
         ("the sealer saw another", seal(&plain, "eve@other.test"), &listed, false, "not by the domain"),
         ("to somebody else", seal(&elsewhere, "ann@example.net"), &listed, false, "To or Cc"),

@@ -14,6 +14,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use support::client::Client;
 use support::daemon::Config;
 use support::messages::{Mail, in_seconds, message, quoted_printable_lines};
 use support::scene::{Scene, python};
@@ -350,6 +351,45 @@ fn item_16_much_goes_to_who_is_known_and_asks_for_it() {
     let mails = scene.left();
     assert_eq!(mails.len(), 2);
     assert_eq!(mails[1].attachments(), [long.write()]);
+}
+
+/// Who has nothing to show but a token of ours can read the mail of its person, so that person gets a
+/// summary, and more by another token: once a day, since a token stands in mails that are passed on.
+#[test]
+fn item_16_who_has_only_a_token_gets_a_summary_and_asks_for_the_rest() {
+    let config = Config::new().set("smtp", "trusted_networks", r#"["127.0.0.1/32"]"#).set(
+        "smtp",
+        "relays",
+        r#"["127.0.0.2/32"]"#,
+    );
+    let scene = Scene::with(config, false);
+    let by_relay = |to: &str, id: &str| {
+        let (mut relay, _) = Client::greeted_from([127, 0, 0, 2].into(), scene.daemon.smtp()).unwrap();
+        relay.command("EHLO relay.test").unwrap();
+        assert_eq!(relay.command("XFORWARD ADDR=192.0.2.66").unwrap().code, 250);
+        let mail = Mail::from("ann@elsewhere.test").field("Message-ID", id).text("yes").write();
+        assert_eq!(relay.send("ann@elsewhere.test", &[to], &mail).unwrap().code, 250);
+        scene.house.until_idle();
+    };
+    scene.takes("ann@people.test", "cmr@home.test", &question("ann@people.test"));
+    let yes = scene.left()[0].address("cmr+yes-");
+    scene.peer_sends(&message(&[(in_seconds(-60), "mailto:cmr@peer.test")], JUPITER));
+    by_relay(&yes, "<1@elsewhere.test>");
+    let told = scene.to_people().remove(1);
+    assert_eq!(told.to, ["ann@people.test"]);
+    assert!(told.text().contains("Jupiter") && told.attachments().is_empty(), "{}", told.text());
+    assert!(told.raw.len() < 4000, "{} bytes", told.raw.len());
+    let get = told.address("cmr+get-");
+    for number in 2..5 {
+        by_relay(&get, &format!("<{number}@elsewhere.test>"));
+        by_relay(&yes, &format!("<{number}.again@elsewhere.test>"));
+    }
+    let mails = scene.to_people();
+    assert_eq!(mails.len(), 3, "the whole message, once");
+    assert_eq!(mails[2].attachments().len(), 1);
+    // She herself gets it as often as she likes.
+    scene.takes("ann@people.test", &get, &Mail::from("ann@people.test").text("again, please"));
+    assert_eq!(scene.to_people().len(), 4);
 }
 
 #[test]

@@ -39,6 +39,7 @@ fn shown(text: Option<&str>, base64: Option<&str>) -> Shown {
         received: String::new(),
         via: String::new(),
         state: String::new(),
+        author: String::new(),
         authenticity: String::new(),
     }
 }
@@ -51,6 +52,7 @@ fn aside(raw: Option<&str>) -> AsideView {
         place: String::new(),
         reason: String::new(),
         bytes: 0,
+        kept: None,
         raw: raw.map(Into::into),
     }
 }
@@ -79,7 +81,7 @@ fn post_search_show() {
     names(&posted, "id time from matches");
     let found = Found { query_bytes: 1, candidates: 2, micros: 3, matches: vec![found()] };
     names(&found, "query_bytes candidates micros matches");
-    let all = "id scope conflicts hops BODY bytes received via state authenticity";
+    let all = "id scope conflicts hops BODY bytes received via state author authenticity";
     names(&shown(Some("x"), None), &all.replace("BODY", "body_utf8"));
     names(&shown(None, Some("eA==")), &all.replace("BODY", "body_base64"));
     names(&HopView { time: String::new(), address: String::new() }, "time address");

@@ -263,6 +263,13 @@ fn a_relay_is_believed_after_a_probe() {
 
         let said = world.send("ann@people.test", "cmr@home.test", &genuine).text;
         assert_eq!(said.contains("stored"), removes, "{said}");
+        // What one relay does says nothing about another.
+        let other = Mail::from("ann@people.test").text("hello by the other relay").write();
+        let other = [format!("Authentication-Results: {claim}\r\n").as_bytes(), &other].concat();
+        let (mut relay, _) = Client::greeted_from([127, 0, 0, 2].into(), world.daemon.smtp()).unwrap();
+        relay.command("EHLO relay.test").unwrap();
+        let said = relay.send("ann@people.test", &["cmr@home.test"], &other).unwrap().text;
+        assert!(said.contains("nothing shows"), "{said}");
         let probes = 1;
         assert_eq!(world.left(), probes + usize::from(removes));
     }
@@ -317,6 +324,6 @@ fn an_autoresponder_that_does_not_say_so_gets_a_few_answers() {
             .text(&format!("I am away, number {n}."));
         world.send("away@here.test", "cmr@home.test", &mail.write());
     }
-    // The question, three of its answers to ours, and the one word that there were too many.
-    assert_eq!(world.left(), 5);
+    // The question, and what it said to our answer; saying that again gets nothing.
+    assert_eq!(world.left(), 2);
 }

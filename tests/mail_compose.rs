@@ -101,6 +101,7 @@ fn bare<'a>(to: &'a Mailbox) -> AnswerMail<'a> {
         ignored: &[],
         faults: &[],
         publication: Publication::Silent,
+        handing: None,
         later_days: 0,
         stop: "cmr+stop@example.org",
         list: None,

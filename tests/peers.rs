@@ -11,9 +11,9 @@
 mod support;
 
 use cmr_mail::gateway::worth::{NoVote, vote};
-use cmr_mail::message::MessageId;
+use cmr_mail::message::{MessageId, UnixTime};
 use cmr_mail::store::people::{self, NewPerson};
-use cmr_mail::store::{Store, reputation};
+use cmr_mail::store::{Store, limits, reputation};
 use support::client::Client;
 use support::daemon::{Config, Daemon, House};
 use support::messages::{Mail, in_seconds, message, now};
@@ -113,6 +113,10 @@ fn votes_are_few_and_of_people() {
             let mut stranger = ann.clone();
             (stranger.confirmed_at, stranger.id) = (None, 99);
             seen.push(vote(tx, &stranger, ids[1], false, now)?);
+            // However long ago that was.
+            let next_month = UnixTime(now.0 + 30 * 86_400_000_000);
+            limits::forget(tx, next_month)?;
+            seen.push(vote(tx, &ann, ids[0], true, next_month)?);
             let one = value()?;
             // A hundred names at one domain, and then a name at each of a hundred domains.
             for n in 0..100 {
@@ -126,7 +130,10 @@ fn votes_are_few_and_of_people() {
         })
         .unwrap();
     let (seen, [before, one, crowd, worst]) = outcome;
-    assert_eq!(seen, [Ok(()), Err(NoVote::Again), Err(NoVote::Nobody), Err(NoVote::Unconfirmed)]);
+    assert_eq!(
+        seen,
+        [Ok(()), Err(NoVote::Again), Err(NoVote::Nobody), Err(NoVote::Unconfirmed), Err(NoVote::Again)]
+    );
     assert!(one < before - 0.09, "{before} {one}");
     assert!(crowd < one && crowd > one - 0.15, "{one} {crowd}");
     assert!(worst > -0.5, "a day of the worst votes: {worst}");

@@ -126,7 +126,7 @@ fn name(request: &Request) -> &'static str {
         Request::Block { .. } => "block",
         Request::Status => "status",
         Request::ProbeRelay { .. } => "check",
-        Request::Import { .. } => "import",
+        Request::Import(_) => "import",
         Request::Deliver { .. } => "deliver",
         Request::Receive { .. } => "receive",
     }

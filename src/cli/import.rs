@@ -165,7 +165,8 @@ fn restored(paths: &[PathBuf]) -> Outcome<Restored> {
             fail(BAD_DATA, said)
         })?;
         for line in lines {
-            let known = Known { scope: line.scope, kind: line.kind, author: line.author };
+            let Some(author) = line.author() else { continue };
+            let known = Known { scope: line.scope, kind: line.kind, author };
             restored.insert((line.id, line.sha256), known);
         }
     }

@@ -7,21 +7,24 @@ use zeroize::Zeroizing;
 use super::exit::{BAD_DATA, Outcome, fail};
 use super::layout::Paint;
 use super::{Context, change, escape, out, words};
-use crate::gateway::api::{KeyAction, KeyView, Request};
+use crate::gateway::api::{KeyAction, KeyPhrase, KeyView, Request};
 use crate::keys::{Key, Scheme};
 
 /// Longest key that is read from standard input, in bytes of its text.
 const MAX_KEY_TEXT: usize = 64 << 10;
 
-/// Set, forget and list the keys shared with peers
+/// Set, exchange, forget and list the keys shared with peers
 ///
 /// A key makes sure that a message comes from the peer that it claims to come from. Both sides set
-/// the same key, each under the other's address, and compare fingerprints.
+/// the same key, each under the other's address, and compare fingerprints; or one side asks the
+/// other for a key by mail, and both operators compare the digits of `keys verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   cmr-mail keys set mailto:cmr@peer.example --text 'a long shared secret'
   openssl rand -hex 32 | cmr-mail keys set mailto:cmr@peer.example --hex -
+  cmr-mail keys exchange mailto:cmr@peer.example
+  cmr-mail keys verify mailto:cmr@peer.example
   cmr-mail keys show
   cmr-mail keys forget mailto:cmr@peer.example
 
@@ -44,8 +47,39 @@ enum Action {
         /// The peer's CMR address
         address: String,
     },
+    /// Ask a peer for a key, by mail; it takes effect once a message verifies under it
+    Exchange {
+        /// The peer's CMR address
+        address: String,
+        /// How
+        #[arg(long, value_name = "rsa|dh", value_parser = ["rsa", "dh"], default_value = "rsa")]
+        method: String,
+        #[command(flatten)]
+        derivation: DerivationArg,
+    },
+    /// Let a peer with which a key is shared ask for a new one, once, within 7 days
+    ///
+    /// For a peer that lost its key. Nothing else lets a shared key be changed from outside.
+    Allow {
+        /// The peer's CMR address
+        address: String,
+        #[command(flatten)]
+        derivation: DerivationArg,
+    },
+    /// Show the digits that both operators read to each other to see that nobody sits in between
+    Verify {
+        /// The peer's CMR address
+        address: String,
+    },
     /// List the keys: fingerprints, never the keys themselves
     Show,
+}
+
+#[derive(Debug, clap::Args)]
+struct DerivationArg {
+    /// How the key comes out of what is exchanged; both sides must agree
+    #[arg(long, value_name = "hkdf|raw", value_parser = ["hkdf", "raw"], default_value = "hkdf")]
+    derivation: String,
 }
 
 #[derive(clap::Args)]
@@ -83,11 +117,31 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
             return if args.json {
                 out::json(&keys)
             } else if keys.is_empty() {
-                out::text("No keys: `cmr-mail keys set ADDRESS --text TEXT` sets one.\n")
+                out::text(
+                    "No keys: `cmr-mail keys exchange ADDRESS` asks a peer for one, `cmr-mail keys set` sets one.\n",
+                )
             } else {
                 let paint = out::paint();
                 out::text(&keys.iter().map(|key| render(key, paint)).collect::<String>())
             };
+        }
+        Action::Verify { address } => {
+            let action = KeyAction::Verify { address: words::address(address) };
+            let phrases: Vec<KeyPhrase> = context.ask(Request::Keys { action })?;
+            return if args.json {
+                out::json(&phrases)
+            } else {
+                let paint = out::paint();
+                out::text(&phrases.iter().map(|it| render_phrase(it, paint)).collect::<String>())
+            };
+        }
+        Action::Exchange { address, method, derivation } => KeyAction::Exchange {
+            address: words::address(address),
+            method,
+            derivation: derivation.derivation,
+        },
+        Action::Allow { address, derivation } => {
+            KeyAction::Allow { address: words::address(address), derivation: derivation.derivation }
         }
         Action::Forget { address } => KeyAction::Forget { address: words::address(address) },
         Action::Set(set) => {
@@ -138,7 +192,21 @@ fn hex(key: &Key) -> String {
     text
 }
 
+fn render_phrase(phrase: &KeyPhrase, paint: Paint) -> String {
+    let state = escape::line(&phrase.state);
+    format!("{}  {}  {state}\n", escape::line(&phrase.address), paint.bold(&escape::line(&phrase.phrase)))
+}
+
 fn render(key: &KeyView, paint: Paint) -> String {
+    if key.fingerprint.is_empty() {
+        let what = match key.state.as_str() {
+            "allowed" => "may ask for a new key once".to_owned(),
+            "heard" => format!("its key exchange by {} is being worked on", escape::line(&key.origin)),
+            _ => format!("asked for a key by {}, no reply yet", escape::line(&key.origin)),
+        };
+        let (address, since) = (paint.bold(&escape::line(&key.address)), escape::line(&key.created));
+        return format!("{address}\n    {what}, since {since}\n");
+    }
     let pinned = if key.scheme_pinned { " only" } else { "" };
     format!(
         "{}  {}\n    {}{pinned}, {}, {}, since {}\n",

@@ -75,7 +75,14 @@ fn asides(context: &Context, id: Option<i64>, raw: bool, json: bool, paint: Pain
         return fail(UNAVAILABLE, format!("there is no number {id} kept aside"));
     }
     if raw {
-        let Some(text) = asides.first().and_then(|aside| aside.raw.as_deref()) else {
+        let first = asides.first();
+        if let Some(place) = first.and_then(|aside| aside.kept.as_deref()) {
+            return fail(
+                UNAVAILABLE,
+                format!("its bytes were not copied: they are in {}", escape::line(place)),
+            );
+        }
+        let Some(text) = first.and_then(|aside| aside.raw.as_deref()) else {
             return fail(UNAVAILABLE, "its bytes are not kept any more");
         };
         return out::bytes(&decode(text)?);
@@ -102,7 +109,8 @@ fn render(shown: &Shown, paint: Paint) -> String {
         ("id", paint.bold(&escape::line(&shown.id))),
         ("state", format!("{}, {}", escape::line(&shown.state), escape::line(&shown.scope))),
         ("received", format!("{} by {}", escape::line(&shown.received), escape::line(&shown.via))),
-        ("author", escape::line(&shown.authenticity)),
+        ("author", escape::line(&shown.author)),
+        ("evidence", escape::line(&shown.authenticity)),
         ("length", length),
     ];
     if shown.conflicts > 0 {
@@ -148,6 +156,9 @@ fn render_aside(aside: &AsideView, paint: Paint) -> String {
         escape::line(&aside.via),
     );
     text.push_str(&paragraph(&escape::flat(&aside.reason), 7));
+    if let Some(place) = &aside.kept {
+        text.push_str(&format!("       in {}\n", escape::line(place)));
+    }
     if let Some(raw) = aside.raw.as_deref().and_then(|raw| STANDARD.decode(raw).ok()) {
         text.push('\n');
         text.push_str(&indented(&escape::text(&String::from_utf8_lossy(&raw)), 7));
@@ -175,6 +186,7 @@ mod tests {
             received: "2026-11-22T10:00:01Z".into(),
             via: "smtp".into(),
             state: "routed".into(),
+            author: "mailto:bob@example.net".into(),
             authenticity: "nobody knows who wrote it".into(),
         }
     }
@@ -187,7 +199,8 @@ mod tests {
             "id        0123456789abcdef\n\
              state     routed, local\n\
              received  2026-11-22T10:00:01Z by smtp\n\
-             author    nobody knows who wrote it\n\
+             author    mailto:bob@example.net\n\
+             evidence  nobody knows who wrote it\n\
              length    24 bytes\n\
              conflict  1 other bodies came under this id\n\
              way, newest first\n  \
@@ -222,8 +235,11 @@ mod tests {
             place: "attachment 2 (a\u{1b}.cmr)".into(),
             reason: "the times are not descending".into(),
             bytes: 3,
+            kept: None,
             raw: Some(STANDARD.encode("a\u{7}b")),
         };
+        let elsewhere = AsideView { kept: Some("/mail/cur/a\u{1b}b".into()), raw: None, ..aside.clone() };
+        assert!(render_aside(&elsewhere, Paint::default()).ends_with("\n       in /mail/cur/a\\x1bb\n"));
         let text = render_aside(&aside, Paint::default());
         assert_eq!(
             text,

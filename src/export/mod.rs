@@ -13,6 +13,8 @@ use crate::message::{Address, Limits, MessageId, UnixTime};
 use crate::policy::Scope;
 use crate::store::messages::{self, Kind, Stored, Text};
 use crate::store::{Snapshot, StoreError};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -83,8 +85,16 @@ pub struct Line {
     pub scope: Scope,
     /// What it is.
     pub kind: Kind,
-    /// Who wrote it.
-    pub author: Address,
+    /// Who wrote it: base64, because an address holds any bytes.
+    author: String,
+}
+
+impl Line {
+    /// Who wrote it; `None` if that is no address.
+    #[must_use]
+    pub fn author(&self) -> Option<Address> {
+        Address::new(STANDARD.decode(&self.author).ok()?).ok()
+    }
 }
 
 /// Who writes the mails of a Maildir or an mbox.
@@ -145,7 +155,7 @@ pub fn export(
         let mail = || kept(stored, text, &wire, gateway);
         writer.write(stored, &wire, mail)?;
         let sha256 = Sha256::digest(&wire).iter().map(|byte| format!("{byte:02x}")).collect();
-        let (scope, kind, author) = (stored.scope, stored.kind, stored.author.clone());
+        let (scope, kind, author) = (stored.scope, stored.kind, STANDARD.encode(stored.author.as_bytes()));
         let line = Line { id: stored.id, sha256, scope, kind, author };
         serde_json::to_writer(&mut list, &line).map_err(|error| io_at(path)(error.into()))?;
         list.push(b'\n');

@@ -10,15 +10,18 @@ use std::net::IpAddr;
 use crate::authenticate::Finding;
 use crate::config::Config;
 use crate::keys::SignatureError;
+use crate::keys::exchange::{Body, BodyError};
 use crate::mail::{self, Command, Header, Ignored, NoPost, Post, Reading, Submission};
 use crate::message::{
     self, Acceptance, Address, FormatError, Limits, Message, MessageId, Recipient, UnixTime,
 };
+use crate::policy::exchange::NoExchange;
 use crate::policy::{self, Authenticity, Block, Refusal};
 use crate::receive::{Arrival, Via};
 use crate::smtp::Reply;
 use crate::store::messages::NewMessage;
 
+use super::keys_within::may_hold_key;
 use super::say::Hit;
 use super::tags::{self, Tag, Ticket};
 
@@ -45,11 +48,15 @@ pub(super) enum Refused {
     /// The mail has nothing to post.
     #[error("{0}")]
     NothingToPost(NoPost),
-    /// Keys travel in messages of their own, which this version does not speak.
-    #[error(
-        "key exchange is not offered here; the operators can agree on a key by other means (cmr-mail keys set)"
-    )]
-    KeyExchange,
+    /// It begins like a key exchange (A5), and is none.
+    #[error("{0}")]
+    KeyExchange(#[from] BodyError),
+    /// A person's text that begins like a key exchange.
+    #[error("a text that begins like a key exchange is never posted")]
+    KeyInPost,
+    /// A key exchange that is not wanted.
+    #[error("{0}")]
+    NoExchange(#[from] NoExchange),
     /// The same id came with other bytes, from nobody who is known for sure.
     #[error("another message has the id {0} already, with other bytes below that header line")]
     Conflict(MessageId),
@@ -83,6 +90,8 @@ impl Refused {
             Refused::Format(_)
             | Refused::Unreadable(_)
             | Refused::NothingToPost(_)
+            | Refused::KeyExchange(_)
+            | Refused::KeyInPost
             | Refused::Conflict(_) => Reply::not_well_formed(text),
             Refused::UnknownCommand(_) => Reply::no_such_address(text),
             Refused::Signature(_) | Refused::NoKey(_) => Reply::wrong_signature(text),
@@ -90,12 +99,17 @@ impl Refused {
             // RFC 7372 has no code for it; RFC 3463: 4.4.3, directory server failure.
             Refused::Policy(Refusal::NotKnownYet { .. }) => Reply::new(451, 4, 3, text),
             Refused::Policy(_)
-            | Refused::KeyExchange
+            | Refused::NoExchange(_)
             | Refused::Removed(_)
             | Refused::NoSuchToken
             | Refused::NoSuchTicket
             | Refused::NotYours => Reply::not_allowed(text),
         }
+    }
+
+    /// Whether there may be a key in what was refused: then nothing of it is kept.
+    pub(super) fn may_hold_key(&self) -> bool {
+        matches!(self, Refused::KeyExchange(_) | Refused::KeyInPost | Refused::NoExchange(_))
     }
 
     /// Whether the same mail may be taken later: then even a relay is told to keep it.
@@ -176,8 +190,8 @@ pub(super) enum Content {
     Confirmation(String),
     /// A report, to the envelope sender with this token, and what it says for certain.
     Bounce(String, Option<mail::Bounce>),
-    /// A probe of the relay, with this token, came back.
-    Probe(String),
+    /// A probe, with this token, came back by this relay.
+    Probe(IpAddr, String),
     /// A person wants no more mail; with the token, if there is one.
     Stop(Option<String>),
     /// A person uses a token for a message.
@@ -198,6 +212,8 @@ pub(super) struct Plan {
     pub(super) arrival: Arrival,
     pub(super) now: UnixTime,
     pub(super) header: Header,
+    /// The tags of our addresses that it came to.
+    pub(super) tags: Vec<String>,
     pub(super) authenticity: Authenticity,
     /// The authenticity rests on signatures alone, which every copy of the mail has, too: all of these
     /// have to be new with the author.
@@ -226,7 +242,9 @@ impl Plan {
 }
 
 fn is_in_dialogue(arrival: &Arrival) -> bool {
-    !arrival.through_relay && !matches!(arrival.via, Via::Pipe | Via::Lmtp | Via::Imap)
+    !arrival.through_relay
+        && arrival.kept.is_none()
+        && !matches!(arrival.via, Via::Pipe | Via::Lmtp | Via::Imap)
 }
 
 /// Reads an arrival: what is in it, who wrote it, and whether each part is good by itself.
@@ -257,46 +275,15 @@ pub(super) fn plan(
     let content = content(config, own, blocks, &arrival, &authenticity, &submission, now, &limits);
     // Only what could not be read needs the search: what was read is known to be a key or none.
     let may_hold_key = match &content {
-        Content::Messages(_, not_taken) => {
-            not_taken.iter().any(|it| matches!(it.why, Refused::KeyExchange))
+        Content::Messages(candidates, not_taken) => {
+            candidates.iter().any(|it| policy::is_key_exchange(&it.new.message().body))
+                || not_taken.iter().any(|it| it.why.may_hold_key())
                 || (not_taken.iter().any(|it| it.bytes.is_none()) && may_hold_key(&arrival.raw))
         }
         _ => false,
     };
-    Plan { now, header: submission.header, authenticity, once, content, arrival, may_hold_key }
-}
-
-/// Whether the words of a key exchange (A5) stand in a mail, as they are, quoted-printable or in
-/// base64, wherever lines are broken. For mails that can't be taken apart for certain.
-fn may_hold_key(raw: &[u8]) -> bool {
-    const WORDS: &[u8] = b"key exchange";
-    // The words in base64, at each of the three places in a group of four; the letters at the
-    // ends, which depend on what stands beside them, are left out.
-    const ENCODED: [&[u8]; 3] = [b"a2V5IGV4Y2hhbmdl", b"tleSBleGNoYW5nZ", b"rZXkgZXhjaGFuZ2"];
-    let mut packed = raw.to_vec();
-    packed.retain(|byte| !matches!(byte, b'\r' | b'\n' | b' ' | b'\t'));
-    if ENCODED.iter().any(|form| contains(&packed, form)) {
-        return true;
-    }
-    let mut plain = Vec::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        match (first, after) {
-            (b'=', [b'\r', b'\n', more @ ..] | [b'\n', more @ ..]) => rest = more,
-            (b'=', [high, low, more @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|n| u8::try_from(n).ok());
-                plain.push(digit(*high).unwrap_or(0) << 4 | digit(*low).unwrap_or(0));
-                rest = more;
-            }
-            _ => plain.push(*first),
-        }
-    }
-    contains(raw, WORDS) || contains(&plain, WORDS)
-}
-
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|window| window == word)
+    let Submission { header, tags, .. } = submission;
+    Plan { now, header, tags, authenticity, once, content, arrival, may_hold_key }
 }
 
 #[allow(clippy::too_many_arguments)] // One caller; the arguments are the facts it has gathered.
@@ -315,17 +302,17 @@ fn content(
     if header.our_loop || header.from.as_ref().is_some_and(is_ours) {
         return Content::Own;
     }
-    if let Some(token) = super::origin::probe_token(config, arrival) {
-        return Content::Probe(token);
+    if let Some((relay, token)) = super::origin::probe_token(config, arrival) {
+        return Content::Probe(relay, token);
     }
-    if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::CONFIRM_TAG)) {
+    if let Some(token) = tags::behind(tags, super::people::CONFIRM_TAG) {
         if is_by_program(header, arrival) {
             return Content::Absorbed("only a person can confirm, and a program sent this");
         }
-        return Content::Confirmation(token.to_owned());
+        return Content::Confirmation(token);
     }
-    if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::BOUNCE_TAG)) {
-        return Content::Bounce(token.to_owned(), mail::read_bounce(&arrival.raw));
+    if let Some(token) = tags::behind(tags, super::people::BOUNCE_TAG) {
+        return Content::Bounce(token, mail::read_bounce(&arrival.raw));
     }
     let refuse = |place: &str, why: Refused| {
         Content::Messages(Vec::new(), vec![NotTaken { place: place.to_owned(), why, bytes: None, id: None }])
@@ -405,7 +392,7 @@ fn content(
     let nothing = |why: String| Wanted::Nothing { why, ignored: ignored.clone() };
     let wanted = match (command, &post) {
         (Some(Command::Search), Some(post)) if policy::is_key_exchange(&post.body()) => {
-            return refuse("the mail", Refused::KeyExchange);
+            return refuse("the mail", Refused::KeyInPost);
         }
         (Some(Command::Search), Some(post)) if !post.body().is_empty() => {
             Some(Wanted::Search { query: post.body(), hits: Vec::new() })
@@ -434,11 +421,10 @@ fn content(
         };
     };
     if policy::is_key_exchange(&post.body()) {
-        return refuse("the mail", Refused::KeyExchange);
+        return refuse("the mail", Refused::KeyInPost);
     }
     let Some(from) = &header.from else {
-        let author = if header.from_count == 0 { "an empty From" } else { "a From of several" };
-        return refuse("the mail", Refusal::NotOneMailbox { author: author.to_owned() }.into());
+        return refuse("the mail", no_author(header).into());
     };
     if let Err(why) = may_write(config, blocks, &from.address, authenticity) {
         return refuse("the mail", why.into());
@@ -469,6 +455,16 @@ fn may_write(
     }
 }
 
+/// Why nobody can be told from this header to have written the mail.
+fn no_author(header: &Header) -> Refusal {
+    let author = match header.from_count {
+        0 => "an empty From",
+        1 => "what stands in From",
+        _ => "a From of several",
+    };
+    Refusal::NotOneMailbox { author: author.to_owned() }
+}
+
 /// Whether a robot may answer this mail.
 fn autoreply(config: &Config, arrival: &Arrival, header: &Header) -> Result<(), &'static str> {
     let sender = arrival.sender.as_deref().unwrap_or_default();
@@ -490,9 +486,7 @@ fn errand(
     if let Err(why) = autoreply(config, arrival, header) {
         return Ok(Content::Absorbed(why));
     }
-    let Some(from) = &header.from else {
-        return Err(Refusal::NotOneMailbox { author: "an empty From".to_owned() }.into());
-    };
+    let Some(from) = &header.from else { return Err(no_author(header).into()) };
     may_write(config, blocks, &from.address, authenticity)?;
     policy::may_be_answered(&from.address, &from.address, authenticity)?;
     let (author, display_name) = (from.address.clone(), from.name.clone());
@@ -533,7 +527,7 @@ fn candidate(
 ) -> Result<(Message, Option<UnixTime>), Refused> {
     let message = message::parse(bytes, limits)?;
     if policy::is_key_exchange(&message.body) {
-        return Err(Refused::KeyExchange);
+        Body::parse(&message.body)?;
     }
     let held_until = match message.accept(recipient)? {
         Acceptance::Now => None,

@@ -59,9 +59,11 @@ pub(super) fn to_author(
     else {
         return Ok(hastened);
     };
+    let text = stored.text.as_ref().map_or(&[][..], |text| below_subject(&text.body, &thread.subject));
     let say = Say::Posted { shown: decision.matches.iter().map(|found| found.seq).collect() };
     let unique = format!("answer-{}-{}", stored.id, thread.id);
-    let mail = Mail { thread: &thread, seq: Some(stored.seq), unique, why: "the answer to its author", say };
+    let seq = Some(stored.seq);
+    let mail = Mail { thread: &thread, seq, text, unique, why: "the answer to its author", say };
     Ok(answer(tx, config, mail, now)? || hastened)
 }
 
@@ -69,6 +71,8 @@ pub(super) fn to_author(
 pub(super) struct Mail<'a> {
     pub(super) thread: &'a Thread,
     pub(super) seq: Option<i64>,
+    /// What the person wrote, if it is a post.
+    pub(super) text: &'a [u8],
     /// Makes a repetition the same mail.
     pub(super) unique: String,
     pub(super) why: &'a str,
@@ -82,7 +86,7 @@ pub(super) fn answer(
     mail: Mail<'_>,
     now: UnixTime,
 ) -> Result<bool, StoreError> {
-    let Mail { thread, seq, unique, why, say } = mail;
+    let Mail { thread, seq, text, unique, why, say } = mail;
     let Some(person) = people::get(tx, thread.person)? else { return Ok(false) };
     let Some(new) = delivery(config, &person, DeliveryKind::Answer, seq, thread, &unique, why, &say, now)?
     else {
@@ -100,6 +104,13 @@ pub(super) fn answer(
     let allowed = within(Counted::Answer, &who, config.policy.answer_at_most)?
         && within(Counted::AnswerInThread, &talk, IN_CONVERSATION)?
         && (!converses || within(Counted::AnswerToAnswer, &who, TO_ANSWERS)?);
+    // Who says the same to each answer is a program that does not say so. It is told nothing more.
+    let same = [who.as_slice(), b"\n", wording(text).as_bytes()].concat();
+    let says_something = converses && !text.is_empty();
+    if says_something && limits::number_since(tx, Counted::Text, &same, now.saturating_sub(SLOW_DOWN))? > 0 {
+        counters::note(tx, Counter::Silenced)?;
+        return Ok(false);
+    }
     if !allowed {
         counters::note(tx, Counter::Silenced)?;
         if limits::number_since(tx, Counted::SlowDown, &who, now.saturating_sub(SLOW_DOWN))? > 0 {
@@ -119,6 +130,9 @@ pub(super) fn answer(
         limits::note(tx, Counted::AnswerInThread, &talk, now)?;
         if converses {
             limits::note(tx, Counted::AnswerToAnswer, &who, now)?;
+        }
+        if says_something {
+            limits::note(tx, Counted::Text, &same, now)?;
         }
     }
     Ok(queued)
@@ -193,6 +207,21 @@ fn who(person: &Person) -> Vec<u8> {
     person.address.to_ascii_lowercase().into_bytes()
 }
 
+/// A post's text without its subject, to which each program and each of our answers adds something; the
+/// subject if there is nothing else.
+fn below_subject<'a>(body: &'a [u8], subject: &str) -> &'a [u8] {
+    let end = body.windows(2).position(|pair| pair == b"\n\n").filter(|_| !subject.is_empty());
+    end.and_then(|end| body.get(end..)).unwrap_or(body)
+}
+
+/// The letters of a text: what is left where a program counts its answers or names the time. All
+/// of it if it has none.
+fn wording(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let letters: String = text.chars().filter(|c| c.is_alphabetic()).flat_map(char::to_lowercase).collect();
+    if letters.is_empty() { text.into_owned() } else { letters }
+}
+
 /// What names the conversation that a mail belongs to: the Message-ID at its root.
 fn conversation(thread: &Thread) -> &str {
     thread.references.first().or(thread.message_id.as_ref()).map_or("", String::as_str)
@@ -225,4 +254,30 @@ fn delivery(
         why: why.to_owned(),
         next_try: if waits { now.saturating_add(DECISIONS) } else { now },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_says_the_same_under_other_subjects_and_numbers() {
+        let said = |body: &'static str, subject| wording(below_subject(body.as_bytes(), subject));
+        let first = said("Out of office: whales\n\nI am away until 3 May.", "Out of office: Re: whales");
+        for (body, subject) in [
+            (
+                "Out of office: Out of office: whales\n\nI am away until 4 May",
+                "Out of office: Re: Out of office",
+            ),
+            ("I am AWAY until\n\n3 May.", ""),
+        ] {
+            assert_eq!(said(body, subject), first, "{body}");
+        }
+        for (body, subject) in
+            [("whales\n\nI am here until 3 May.", "whales"), ("whales", "whales"), ("", "")]
+        {
+            assert_ne!(said(body, subject), first, "{body}");
+        }
+        assert_ne!(said("42", ""), said("43", ""), "all of it where there are no letters");
+    }
 }

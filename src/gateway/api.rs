@@ -80,10 +80,7 @@ pub enum Request {
     /// Figures of the whole gateway.
     Status,
     /// Mails out of an archive. The answer is a list of [`Ended`](super::import::Ended).
-    Import {
-        /// The next of them.
-        batch: Box<super::import::BatchView>,
-    },
+    Import(Box<super::import::BatchView>),
     /// A probe of the relay: does it remove forged Authentication-Results? Without a token a new one
     /// is made, else it is said how that one is doing.
     ProbeRelay {
@@ -178,6 +175,27 @@ pub enum KeyAction {
         /// The peer's CMR address.
         address: String,
     },
+    /// Ask a peer for a key, by messages (A5).
+    Exchange {
+        /// The peer's CMR address.
+        address: String,
+        /// `rsa` or `dh`.
+        method: String,
+        /// `hkdf` or `raw`.
+        derivation: String,
+    },
+    /// Let a peer with whom a key is shared ask for a new one, once.
+    Allow {
+        /// The peer's CMR address.
+        address: String,
+        /// `hkdf` or `raw`.
+        derivation: String,
+    },
+    /// The digits that both operators compare.
+    Verify {
+        /// The peer's CMR address.
+        address: String,
+    },
 }
 
 impl std::fmt::Debug for KeyAction {
@@ -186,6 +204,9 @@ impl std::fmt::Debug for KeyAction {
             KeyAction::Show => f.write_str("Show"),
             KeyAction::Set { address, .. } => write!(f, "Set({address}, ..)"),
             KeyAction::Forget { address } => write!(f, "Forget({address})"),
+            KeyAction::Exchange { address, .. } => write!(f, "Exchange({address})"),
+            KeyAction::Allow { address, .. } => write!(f, "Allow({address})"),
+            KeyAction::Verify { address } => write!(f, "Verify({address})"),
         }
     }
 }
@@ -312,6 +333,9 @@ pub struct Shown {
     pub via: String,
     /// `held`, `unrouted`, `routed` or `failed`.
     pub state: String,
+    /// Who wrote it, as its mail said, or its origin's address: for the operator's eyes.
+    #[serde(default)]
+    pub author: String,
     /// What is known about who wrote or brought it, as a sentence.
     pub authenticity: String,
 }
@@ -338,6 +362,9 @@ pub struct AsideView {
     pub reason: String,
     /// Length in bytes.
     pub bytes: usize,
+    /// Where the mail lies, if it was left there and not copied.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kept: Option<String>,
     /// The bytes, base64, when one was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub raw: Option<String>,
@@ -454,18 +481,30 @@ pub struct BounceView {
 pub struct KeyView {
     /// The peer's CMR address.
     pub address: String,
-    /// `current`, `pending` or `previous`.
+    /// `current`, `pending` or `previous`; of an exchange that has made no key yet `wanted`, `sent`,
+    /// `heard` or `allowed`.
     pub state: String,
-    /// `hmac` or `sha256`.
+    /// `hmac` or `sha256`; empty if there is no key yet.
     pub scheme: String,
     /// Whether the operator pinned the scheme.
     pub scheme_pinned: bool,
     /// `manual`, `rsa`, `dh` or `clear`.
     pub origin: String,
-    /// To compare with the other operator; says nothing about the key.
+    /// To compare with the other operator; says nothing about the key. Empty if there is none yet.
     pub fingerprint: String,
     /// RFC 3339.
     pub created: String,
+}
+
+/// One element of [`KeyAction::Verify`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyPhrase {
+    /// The peer's CMR address.
+    pub address: String,
+    /// `current`, `pending` or `previous`.
+    pub state: String,
+    /// Twenty digits in groups of five, the same on both sides.
+    pub phrase: String,
 }
 
 /// One element of [`QueueAction::List`].

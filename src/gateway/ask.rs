@@ -94,7 +94,7 @@ impl Gateway {
             Request::RemoveAuthor { author } => self.remove_author(&author),
             Request::Block { value, undo } => self.block(&value, undo),
             Request::Status => json(&self.status()?),
-            Request::Import { batch } => {
+            Request::Import(batch) => {
                 let most = self.config().smtp.max_message;
                 let batch = batch.read(most, clock::now());
                 let batch = batch.map_err(|error| fail(BAD_DATA, error.to_string()))?;
@@ -365,6 +365,8 @@ impl Gateway {
             via,
             peer: None,
             through_relay: false,
+            relay: None,
+            kept: None,
             helo: None,
             tls: false,
             sender,

@@ -11,11 +11,11 @@ use super::commit::{self, Outcome, Part};
 use super::say::{Hit, Say};
 use super::tags::{Act, Ticket};
 use super::texts::StoredTexts;
-use super::{Inner, clock, people as names, worth};
+use super::{Inner, blocks_of, clock, people as names, worth};
 use crate::config::Config;
-use crate::mail::{Header, Ignored};
-use crate::message::UnixTime;
-use crate::policy::{self, Scope};
+use crate::mail::{self, Header, Ignored};
+use crate::message::{Address, UnixTime};
+use crate::policy::{self, Block, Refusal, Scope};
 use crate::pool::{Audience, Query};
 use crate::store::StoreError;
 use crate::store::limits::{self, Counted};
@@ -24,6 +24,12 @@ use crate::store::people::{self, NewThread, Person};
 
 /// How much of a text is looked for and remembered until its answer is sent, in bytes.
 const QUERY: usize = 8 << 10;
+
+/// How much of a subject is remembered for answers, in characters.
+const SUBJECT: usize = 400;
+
+/// A whole message is sent once in this time to who has its token and nothing else to show.
+const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 impl Inner {
     /// What the pool holds for everybody that is close to a text. Nothing for a person who gets no
@@ -62,6 +68,8 @@ fn beginning(text: &[u8]) -> &[u8] {
 pub(super) struct Asking<'a> {
     pub(super) config: &'a Config,
     pub(super) header: &'a Header,
+    /// The author, if that is known for sure, and the mail is no copy.
+    pub(super) known: Option<&'a str>,
     pub(super) raw: &'a [u8],
     pub(super) now: UnixTime,
 }
@@ -75,10 +83,21 @@ impl Asking<'_> {
         token: &str,
         outcome: &mut Outcome,
     ) -> Result<(), StoreError> {
-        let Some(person) = people::confirm(tx, token, self.now)? else {
+        let Some(person) = people::by_confirm_token(tx, token)? else {
             outcome.refused.push(Part::mail(Refused::NoSuchToken));
             return Ok(());
         };
+        if let Some(no) = blocked(tx, &person)? {
+            outcome.refused.push(Part::mail(no.into()));
+            return Ok(());
+        }
+        let before = person.confirmed_at.is_some();
+        people::confirm(tx, token, self.now)?;
+        if before && !self.is_of(&person) {
+            // Who has somebody's token and uses it again and again must not reach that somebody.
+            outcome.note = Some("confirmed before; there was nothing left to publish".to_owned());
+            return Ok(());
+        }
         let posts = messages::publish_posts_of(tx, person.id)?;
         outcome.wakes_router = !posts.is_empty();
         outcome.note = Some(match posts.len() {
@@ -135,6 +154,10 @@ impl Asking<'_> {
             outcome.refused.push(Part::mail(Refused::NoSuchTicket));
             return Ok(());
         };
+        if let Some(no) = blocked(tx, &person)? {
+            outcome.refused.push(Part::mail(no.into()));
+            return Ok(());
+        }
         match ticket.act {
             Act::Good | Act::Bad => {
                 let counted = worth::vote(tx, &person, ticket.id, ticket.act == Act::Good, self.now)?;
@@ -145,6 +168,18 @@ impl Asking<'_> {
                 Ok(())
             }
             Act::Get => {
+                let asked = [
+                    names::stop_token(person.id, &person.confirm_token).as_bytes(),
+                    b"\n",
+                    ticket.id.as_bytes(),
+                ]
+                .concat();
+                let since = self.now.saturating_sub(DAY);
+                if !self.is_of(&person) && limits::number_since(tx, Counted::Whole, &asked, since)? > 0 {
+                    outcome.note = Some("this was sent today already".to_owned());
+                    return Ok(());
+                }
+                limits::note(tx, Counted::Whole, &asked, self.now)?;
                 let found = messages::by_id(tx, ticket.id)?;
                 match found.iter().find(|stored| stored.scope == Scope::Public && stored.text.is_some()) {
                     Some(stored) => {
@@ -185,6 +220,12 @@ impl Asking<'_> {
         self.answer(tx, &person, "the person asked for it", say, outcome)
     }
 
+    /// Whether it is known for sure that this person wrote the mail, and not only that whoever wrote
+    /// it has the person's token.
+    fn is_of(&self, person: &Person) -> bool {
+        self.known.is_some_and(|known| people::canonical(known).eq_ignore_ascii_case(&person.address))
+    }
+
     /// Queues the answer, to the person and in the thread of this mail.
     fn answer(
         &self,
@@ -202,7 +243,9 @@ impl Asking<'_> {
             .is_some_and(|from| people::canonical(&from.address).eq_ignore_ascii_case(&person.address));
         let none = Header::default();
         let header = if theirs { header } else { &none };
-        let number = people::open_thread(tx, &new_thread(person, header, now))?;
+        // Whoever has only a token gets a summary, and more by another token (RFC 3834, section 2).
+        let new = NewThread { authenticated: self.is_of(person), ..new_thread(person, header, now) };
+        let number = people::open_thread(tx, &new)?;
         let Some(thread) = people::get_thread(tx, number)? else { return Ok(()) };
         // The same mail, once more: whoever never heard our 250 sends it again.
         let digest = match self.header.message_id.as_deref() {
@@ -210,7 +253,7 @@ impl Asking<'_> {
             None => clock::digest(None, self.raw),
         };
         let unique = format!("word-{}-{}", person.id, names::token(&digest));
-        let mail = Mail { thread: &thread, seq: None, unique, why, say };
+        let mail = Mail { thread: &thread, seq: None, text: &[], unique, why, say };
         if answers::answer(tx, self.config, mail, now)? {
             outcome.wakes_sender = true;
         } else {
@@ -220,19 +263,26 @@ impl Asking<'_> {
     }
 }
 
+/// Why the operator refuses this person, if so. Tokens that were given out before change nothing.
+fn blocked(tx: &Connection, person: &Person) -> Result<Option<Refusal>, StoreError> {
+    let Ok(address) = Address::new(format!("mailto:{}", person.address)) else { return Ok(None) };
+    Ok(Block::check(&blocks_of(tx)?, &address).err())
+}
+
 /// A thread that a mail of a person opens, with nothing to wait for.
 pub(super) fn new_thread(person: &Person, header: &Header, now: UnixTime) -> NewThread {
     // RFC 5322, section 3.6.4: without References the only In-Reply-To takes their place.
     let references = match (header.references.as_slice(), header.in_reply_to.as_slice()) {
         ([], [only]) => vec![only.clone()],
-        (references, _) => references.to_vec(),
+        (references, _) => mail::compose::kept_references(references).cloned().collect(),
     };
+    let subject = header.subject.as_deref().unwrap_or_default();
     NewThread {
         person: person.id,
         seq: None,
         message_id: header.message_id.clone(),
         references,
-        subject: header.subject.clone().unwrap_or_default(),
+        subject: subject.chars().take(SUBJECT).collect(),
         language: None,
         ignored: Vec::new(),
         authenticated: true,

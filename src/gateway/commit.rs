@@ -9,8 +9,9 @@ use std::net::IpAddr;
 use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
-use super::{bounce, clock, commands, origin, people as names};
+use super::{aliases, bounce, clock, commands, exchange, origin, people as names};
 use crate::config::Config;
+use crate::keys::exchange::Body;
 use crate::keys::{self, SignatureError};
 use crate::mail::Header;
 use crate::message::{Address, Hop, Message, MessageId, UnixTime};
@@ -19,7 +20,8 @@ use crate::policy::{self, Authenticity, Origin, Provenance, Refusal};
 use crate::receive::Arrival;
 use crate::store::asides::{self, NewAside, NewRaw};
 use crate::store::counters::{self, Counter};
-use crate::store::keys as stored_keys;
+use crate::store::exchanges;
+use crate::store::keys::{self as stored_keys, KeyState};
 use crate::store::limits::{self, Counted};
 use crate::store::messages::{self, Admitted, Kind, NewMessage};
 use crate::store::people::{self, NewPerson, NewThread, Person};
@@ -64,6 +66,8 @@ pub(super) struct Outcome {
     pub(super) wakes_router: bool,
     /// Something was put into the queue.
     pub(super) wakes_sender: bool,
+    /// A key exchange is to be worked on.
+    pub(super) wakes_exchange: bool,
 }
 
 impl Plan {
@@ -84,7 +88,7 @@ impl Plan {
     ) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
         let in_dialogue = self.is_in_dialogue();
-        let Plan { arrival, now, header, authenticity, once, content, may_hold_key } = self;
+        let Plan { arrival, now, header, tags, authenticity, once, content, may_hold_key } = self;
         let via = transport.unwrap_or(arrival.via.as_str());
         let forget_after = now.saturating_add(config.pool.keep_raw);
         let whole = &arrival.raw;
@@ -94,7 +98,10 @@ impl Plan {
         let mut seqs = Vec::new();
         let mut not_taken = Vec::new();
         let mut authorised = false;
-        let asking = commands::Asking { config, header: &header, raw: whole, now };
+        let known = header.from.as_ref().filter(|_| authenticity.is_authenticated() && !replayed);
+        let known = known.map(|from| from.address.as_str());
+        let asking = commands::Asking { config, header: &header, known, raw: whole, now };
+        let addressees = aliases::behind(tx, &tags)?;
         match content {
             Content::Absorbed(why) => outcome.note = Some(format!("{why}; nothing was stored")),
             Content::Own => {
@@ -105,8 +112,8 @@ impl Plan {
                 let what = bounce::reported(tx, &token, report.as_ref(), now)?;
                 outcome.note = Some(format!("{what}; nothing was stored"));
             }
-            Content::Probe(token) => {
-                let known = origin::probed(tx, config, &token, whole, now)?;
+            Content::Probe(relay, token) => {
+                let known = origin::probed(tx, config, (relay, &token), whole, now)?;
                 let what = if known { "the probe came back" } else { "nobody waits for this probe" };
                 outcome.note = Some(what.to_owned());
             }
@@ -136,14 +143,16 @@ impl Plan {
                 for candidate in candidates {
                     let author = header.from.as_ref().map(|from| from.address.as_str());
                     let came = Came {
+                        config,
                         received: arrival.received,
                         now,
                         via,
                         authenticity: &authenticity,
                         author,
                         replayed,
+                        addressees: &addressees,
                     };
-                    match admit_message(tx, candidate, &came, &mut outcome)? {
+                    match admit_message(tx, config, candidate, &came, &mut outcome)? {
                         Ok(Some(seq)) => seqs.push(seq),
                         Ok(None) => {}
                         Err(refused) => not_taken.push(refused),
@@ -152,12 +161,14 @@ impl Plan {
             }
             Content::Post(post) => {
                 let came = Came {
+                    config,
                     received: arrival.received,
                     now,
                     via,
                     authenticity: &authenticity,
                     author: None,
                     replayed,
+                    addressees: &addressees,
                 };
                 match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
                     Ok(Some(seq)) => seqs.push(seq),
@@ -176,7 +187,7 @@ impl Plan {
         // A key in transit is never kept, and what was removed is not kept again, not even inside a
         // mail with something else.
         let keeps_whole = !may_hold_key && !not_taken.iter().any(|it| matches!(it.why, Refused::Removed(_)));
-        if !keeps_whole {
+        if !keeps_whole || arrival.kept.is_some() {
             seqs.clear();
         }
         let raw = NewRaw { raw: whole, received: arrival.received, via, forget_after };
@@ -189,13 +200,15 @@ impl Plan {
             let keep = (it.bytes.is_some() || keeps_whole)
                 && (keeps_something || !in_dialogue)
                 && !it.why.is_temporary()
-                && !matches!(it.why, Refused::KeyExchange | Refused::Removed(_));
+                && !it.why.may_hold_key()
+                && !matches!(it.why, Refused::Removed(_));
             if keep {
                 let reason = it.why.to_string();
                 let aside = NewAside {
                     reason: &reason,
                     place: &it.place,
                     raw: it.bytes.as_deref().unwrap_or(whole),
+                    kept: arrival.kept.as_deref().filter(|_| it.bytes.is_none()),
                     author: author.as_ref(),
                     id: it.id,
                     received: arrival.received,
@@ -213,6 +226,7 @@ impl Plan {
 
 /// The facts of an arrival that every message in it shares.
 struct Came<'a> {
+    config: &'a Config,
     received: UnixTime,
     now: UnixTime,
     via: &'a str,
@@ -222,6 +236,8 @@ struct Came<'a> {
     /// A signature alone shows who wrote it, and it was here before: it may be a copy that somebody
     /// else sends.
     replayed: bool,
+    /// The persons whose aliases it came to.
+    addressees: &'a [i64],
 }
 
 /// A mail that is believed for its signature alone: once.
@@ -254,6 +270,7 @@ impl Signed {
 /// A CMR message: verified, and stored unless it is known. `Ok(None)`: known.
 fn admit_message(
     tx: &Connection,
+    config: &Config,
     candidate: Candidate,
     came: &Came<'_>,
     outcome: &mut Outcome,
@@ -264,8 +281,16 @@ fn admit_message(
         Ok(Err(NotTaken { place, why, bytes: Some(message.write()), id: Some(message.id()) }))
     };
     let keys = stored_keys::for_verifying(tx, &neighbour)?;
-    let (mut new, verified) = if keys.is_empty() {
-        if new.message().signature.is_signed() {
+    // A key that an exchange made counts from the first message that verifies under it. Until then
+    // what was valid stays valid.
+    let keyed = keys.iter().any(|key| key.state != KeyState::Pending);
+    let signed = new.message().signature.is_signed();
+    // The operator lets a peer that lost its key ask for a new one, and such a peer can't sign.
+    let may_be_unsigned = !keyed
+        || (policy::is_key_exchange(&new.message().body)
+            && exchanges::allowance(tx, &neighbour, came.now)?.is_some());
+    let (mut new, verified) = if keys.is_empty() || (!signed && may_be_unsigned) {
+        if signed {
             return refuse(place, Refused::NoKey(neighbour), new.message());
         }
         // Another spelling of a neighbour with a key is no way to speak unsigned in its name.
@@ -303,6 +328,24 @@ fn admit_message(
         && neighbour
             .mail_address()
             .is_some_and(|mailbox| came.author.is_some_and(|author| policy::same_mailbox(author, mailbox)));
+    if let Ok(body) = Body::parse(&new.message().body) {
+        let proven = verified || by_neighbour;
+        let heard = exchange::Heard {
+            neighbour: &neighbour,
+            bytes: &new.message().body,
+            keyed,
+            proven,
+            now: came.now,
+        };
+        return Ok(match exchange::hear(tx, came.config, &body, &heard)? {
+            Ok(said) => {
+                outcome.note = Some(said);
+                outcome.wakes_exchange = true;
+                Ok(None)
+            }
+            Err(no) => Err(NotTaken { place, why: no.into(), bytes: None, id: None }),
+        });
+    }
     new.scope = policy::scope_of(Provenance::Peer, false, policy::FirstPost::Ask);
     new.via = came.via.to_owned();
     new.verified = verified;
@@ -323,16 +366,24 @@ fn admit_message(
             if verified || by_neighbour {
                 peers::authenticated(tx, &neighbour, came.now)?;
                 bounces::forgive(tx, &neighbour)?;
+                for person in came.addressees {
+                    people::address_to(tx, seq, *person)?;
+                }
             }
             outcome.taken.push(id);
             outcome.wakes_router = true;
             Ok(Ok(Some(seq)))
         }
-        Admitted::Duplicate { .. } => {
+        Admitted::Duplicate { seq } => {
+            if let Some(seq) = seq.filter(|_| verified || by_neighbour) {
+                outcome.wakes_sender |= aliases::known_again(tx, config, seq, came.addressees, came.now)?;
+            }
             if knew {
                 reputation::note(tx, &neighbour, Cause::Duplicate, 1.0, came.now)?;
             }
-            outcome.known.push(id);
+            // Its own spelling of the same time may give another id: named is the one that is here.
+            let stored = seq.map(|seq| messages::head(tx, seq)).transpose()?.flatten();
+            outcome.known.push(stored.map_or(id, |stored| stored.id));
             Ok(Ok(None))
         }
         Admitted::ConflictAside { .. } => refuse(place, Refused::Conflict(id), new.message()),
@@ -414,7 +465,6 @@ fn admit_post(
                 bounces::forgive(tx, &new.author)?;
                 let thread = NewThread {
                     seq: Some(seq),
-                    subject: header.subject.clone().unwrap_or_default(),
                     language: post.language,
                     ignored: ignored.iter().map(commands::kept).collect(),
                     authenticated: answerable.is_ok(),
@@ -422,6 +472,9 @@ fn admit_post(
                     ..commands::new_thread(&person, header, came.now)
                 };
                 people::open_thread(tx, &thread)?;
+                for person in came.addressees.iter().filter(|_| answerable.is_ok()) {
+                    people::address_to(tx, seq, *person)?;
+                }
             }
             outcome.taken.push(id);
             outcome.wakes_router = true;
@@ -466,6 +519,7 @@ fn for_postmaster(
         reason,
         place: "the mail",
         raw,
+        kept: None,
         author: None,
         id: None,
         received: now,

@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
-use super::api::{BounceView, KeyAction, PeerAction, PeerView, ReputationView, Response};
+use super::api::{BounceView, KeyAction, KeyPhrase, PeerAction, PeerView, ReputationView, Response};
 use super::ask::{BAD_DATA, ROWS, UNAVAILABLE, USAGE, address, done, fail, json};
-use super::{Gateway, clock, read, view};
+use super::{Gateway, clock, exchange, read, view};
+use crate::keys::exchange::{Derivation, Method, phrase};
 use crate::keys::{Key, Scheme};
 use crate::message::{Address, UnixTime};
 use crate::policy::Block;
 use crate::store::blocks::{self, BlockKind};
 use crate::store::peers::Peer;
-use crate::store::{bounces, keys, peers, reputation};
+use crate::store::{bounces, exchanges, keys, peers, reputation};
 
 impl Gateway {
     /// The peers, or a change to one of them.
@@ -60,8 +61,17 @@ impl Gateway {
                         format!("{peer} is this gateway itself: nothing is sent to oneself"),
                     ));
                 }
+                let reached = peer.mail_address().is_some();
                 self.store().write(move |tx| peers::set_pinned(tx, &peer, true, now))?;
-                done(1, format!("{text} is pinned: messages may be sent there"))
+                let sentence = if reached {
+                    format!("{text} is pinned: messages may be sent there")
+                } else {
+                    format!(
+                        "{text} is pinned, but nothing can be sent there: it is no plain mail address \
+                         (mailto:NAME@HOST), and this version sends by mail alone"
+                    )
+                };
+                done(1, sentence)
             }
             PeerAction::Unpin { address: text } => self.unpin(&text, now),
             PeerAction::Forget { address: text } => self.forget_peer(&text),
@@ -144,7 +154,56 @@ impl Gateway {
         let now = clock::now();
         match action {
             KeyAction::Show => {
-                json(&self.store().read(keys::list)?.iter().map(view::key).collect::<Vec<_>>())
+                let (keys, open) =
+                    self.store().read(|conn| Ok((keys::list(conn)?, exchanges::list(conn, ROWS)?)))?;
+                // An exchange that made a key shows as that key.
+                let open = open.iter().filter(|it| it.key.is_none());
+                json(&keys.iter().map(view::key).chain(open.map(view::exchange)).collect::<Vec<_>>())
+            }
+            KeyAction::Exchange { address: text, method, derivation } => {
+                let peer = address(&text)?;
+                if self.0.is_own(&self.config(), &peer) {
+                    return Err(fail(USAGE, format!("{peer} is this gateway itself: it needs no key")));
+                }
+                if peer.mail_address().is_none() {
+                    return Err(fail(
+                        USAGE,
+                        format!("{peer} is no mail address, and keys are asked for by mail alone at present"),
+                    ));
+                }
+                let how = (self::method(&method)?, self::derivation(&derivation)?);
+                let config = self.config();
+                let asked = self.store().write(move |tx| exchange::want(tx, &config, &peer, how, now))?;
+                asked.map_err(|no| fail(UNAVAILABLE, no.to_string()))?;
+                self.0.wake_exchanger();
+                done(
+                    1,
+                    format!("{text} is asked for a key by {method}; what comes of it: cmr-mail keys show"),
+                )
+            }
+            KeyAction::Allow { address: text, derivation } => {
+                let peer = address(&text)?;
+                let derivation = self::derivation(&derivation)?;
+                self.store().write(move |tx| exchange::allow(tx, &peer, derivation, now))?;
+                done(1, format!("{text} may ask for a new key once, within 7 days"))
+            }
+            KeyAction::Verify { address: text } => {
+                let peer = address(&text)?;
+                let ours = self.config().gateway.address.clone();
+                let shared = self.store().read(|conn| keys::for_verifying(conn, &peer))?;
+                if shared.is_empty() {
+                    return Err(fail(UNAVAILABLE, format!("no key is shared with {text}")));
+                }
+                json(
+                    &shared
+                        .iter()
+                        .map(|key| KeyPhrase {
+                            address: text.clone(),
+                            state: key.state.to_string(),
+                            phrase: phrase(&ours, &peer, &key.key),
+                        })
+                        .collect::<Vec<_>>(),
+                )
             }
             KeyAction::Set { address: text, hex, scheme } => {
                 let peer = address(&text)?;
@@ -169,6 +228,20 @@ impl Gateway {
             }
         }
     }
+}
+
+fn method(name: &str) -> Result<Method, super::api::Failure> {
+    [Method::Rsa, Method::Dh]
+        .into_iter()
+        .find(|method| method.name() == name)
+        .ok_or_else(|| fail(USAGE, "keys are asked for by rsa or dh"))
+}
+
+fn derivation(name: &str) -> Result<Derivation, super::api::Failure> {
+    [Derivation::Hkdf, Derivation::Raw]
+        .into_iter()
+        .find(|derivation| derivation.name() == name)
+        .ok_or_else(|| fail(USAGE, "the derivations are hkdf and raw"))
 }
 
 fn unknown(address: &Address) -> super::api::Failure {

@@ -322,6 +322,7 @@ fn refer(
         reason,
         place: &place,
         raw: path,
+        kept: None,
         author: None,
         id: None,
         received: now,

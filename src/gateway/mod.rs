@@ -6,6 +6,7 @@
 //! and leaves through the queue.
 
 mod admit;
+mod aliases;
 mod answers;
 pub mod api;
 mod ask;
@@ -15,7 +16,9 @@ mod commands;
 mod commit;
 mod contacts;
 pub mod control;
+mod exchange;
 pub mod import;
+mod keys_within;
 pub mod lock;
 pub mod origin;
 mod outgoing;
@@ -103,6 +106,10 @@ struct Inner {
     /// Tells the sender that something was queued.
     queued: Arc<Notify>,
     worker: Mutex<Option<JoinHandle<()>>>,
+    /// Whether the thread of the key exchanges is to look for work, or to end.
+    exchange_signal: Mutex<Signal>,
+    exchange_signalled: Condvar,
+    exchanger: Mutex<Option<JoinHandle<()>>>,
     started: Option<Instant>,
 }
 
@@ -143,6 +150,12 @@ impl Gateway {
             .spawn(move || inner.route_until_stopped())
             .map_err(GatewayError::Thread)?;
         *lock(&gateway.0.worker) = Some(worker);
+        let inner = Arc::clone(&gateway.0);
+        let exchanger = thread::Builder::new()
+            .name("key exchange".to_owned())
+            .spawn(move || inner.exchange_until_stopped())
+            .map_err(GatewayError::Thread)?;
+        *lock(&gateway.0.exchanger) = Some(exchanger);
         Ok(gateway)
     }
 
@@ -177,6 +190,9 @@ impl Gateway {
             signalled: Condvar::new(),
             queued: Arc::new(Notify::new()),
             worker: Mutex::new(None),
+            exchange_signal: Mutex::new(Signal { work: true, stop: false }),
+            exchange_signalled: Condvar::new(),
+            exchanger: Mutex::new(None),
             started: daemon.then(Instant::now),
         })))
     }
@@ -220,6 +236,14 @@ impl Gateway {
             && worker.join().is_err()
         {
             error!("the routing thread ended in a panic");
+        }
+        lock(&self.0.exchange_signal).stop = true;
+        self.0.exchange_signalled.notify_all();
+        let exchanger = lock(&self.0.exchanger).take();
+        if let Some(exchanger) = exchanger
+            && exchanger.join().is_err()
+        {
+            error!("the thread of the key exchanges ended in a panic");
         }
         self.0.store.close();
     }
@@ -284,6 +308,9 @@ impl Gateway {
                 }
                 if outcome.wakes_sender {
                     self.0.queued.notify_one();
+                }
+                if outcome.wakes_exchange {
+                    self.0.wake_exchanger();
                 }
                 let reply = view::reply(&outcome, in_dialogue);
                 let ids = view::ids(&outcome);
@@ -479,7 +506,12 @@ fn entry(cached: Cached) -> Entry {
 }
 
 fn read_blocks(store: &Store) -> Result<Vec<Block>, StoreError> {
-    let list = store.read(blocks::list)?;
+    store.read(blocks_of)
+}
+
+/// Whom the operator refuses, by the database.
+fn blocks_of(conn: &rusqlite::Connection) -> Result<Vec<Block>, StoreError> {
+    let list = blocks::list(conn)?;
     Ok(list.iter().filter_map(|blocked| Block::parse(&String::from_utf8_lossy(&blocked.value))).collect())
 }
 

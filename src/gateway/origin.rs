@@ -4,6 +4,8 @@
 //! It knows the configuration, the arrival and what a probe has shown. It must never know what is
 //! in a mail beyond its header.
 
+use std::net::IpAddr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rusqlite::Connection;
@@ -11,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::api::RelayProbe;
-use super::{Gateway, LONG_MAIL, clock, people as names};
+use super::{Gateway, LONG_MAIL, clock, people as names, tags};
 use crate::authenticate::{Authenticator, Finding, Question};
 use crate::config::Config;
 use crate::mail::{self, AuthResults};
@@ -29,36 +31,43 @@ const PROBE_GOOD: std::time::Duration = std::time::Duration::from_secs(3600);
 /// Where the token of the present probe is kept.
 const PROBE: &str = "relay_probe";
 
-/// Where it is kept what the last probe has shown.
+/// Where it is kept what the probes have shown.
 const PROBED: &str = "relay_probed";
 
-/// What a probe has shown, and under which configuration.
+/// Relays whose probes are remembered, the latest ones.
+const PROBED_RELAYS: usize = 64;
+
+/// What the last probe that came back by one relay has shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probed {
     /// When.
     pub at: UnixTime,
     /// The authserv-id whose forgeries were tried.
     pub authserv_id: String,
-    /// The relays of that time.
-    pub relays: Vec<String>,
+    /// The relay, by the address that it connects from.
+    pub relay: IpAddr,
     /// What was tried is gone.
     pub removed: bool,
 }
 
 impl Probed {
-    /// What the last probe has shown, if it was made under this configuration.
+    /// What the probes have shown about each relay that this configuration lists, the latest first.
     ///
     /// # Errors
     /// Those of any read.
-    pub fn last(conn: &Connection, config: &Config) -> Result<Option<Probed>, StoreError> {
-        let text: Option<String> = meta::get(conn, PROBED)?;
-        let probed: Option<Probed> = text.and_then(|text| serde_json::from_str(&text).ok());
-        Ok(probed.filter(|it| it.authserv_id == config.smtp.authserv_id && it.relays == relays(config)))
+    pub fn all(conn: &Connection, config: &Config) -> Result<Vec<Probed>, StoreError> {
+        let mut probed = remembered(conn)?;
+        probed.retain(|it| {
+            let listed = config.smtp.relays.iter().any(|relay| relay.contains(&it.relay));
+            listed && it.authserv_id == config.smtp.authserv_id
+        });
+        Ok(probed)
     }
 }
 
-fn relays(config: &Config) -> Vec<String> {
-    config.smtp.relays.iter().map(ToString::to_string).collect()
+fn remembered(conn: &Connection) -> Result<Vec<Probed>, StoreError> {
+    let text: Option<String> = meta::get(conn, PROBED)?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
 }
 
 /// The resolver that this configuration asks for.
@@ -82,11 +91,10 @@ impl Gateway {
         if policy::is_trusted(arrival.peer, &config.smtp.trusted_networks) {
             return Finding::none();
         }
-        let believed = arrival.through_relay
-            && self
-                .store()
-                .read(|conn| Probed::last(conn, config))
-                .is_ok_and(|it| it.is_some_and(|it| it.removed));
+        let believed = arrival.relay.is_some_and(|relay| {
+            let probed = self.store().read(|conn| Probed::all(conn, config));
+            probed.is_ok_and(|all| all.iter().any(|it| it.relay == relay && it.removed))
+        });
         if arrival.raw.len() <= LONG_MAIL {
             return authenticator.examine(&question(config, arrival, believed)).await;
         }
@@ -117,9 +125,9 @@ impl Gateway {
         };
         let (waits, probed) = self.store().read(|conn| {
             let waits: Option<String> = meta::get(conn, PROBE)?;
-            Ok((waits, Probed::last(conn, &config)?))
+            Ok((waits, Probed::all(conn, &config)?))
         })?;
-        let state = match (waits, probed) {
+        let state = match (waits, probed.first()) {
             (Some(waits), _) if waits.starts_with(&token) => "waiting",
             (_, Some(Probed { removed: true, .. })) => "removed",
             (_, Some(_)) => "kept",
@@ -162,16 +170,16 @@ fn forged(config: &Config, from: &str, to: &str, token: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The token of a probe that this mail is, if it came through a relay.
-pub(super) fn probe_token(config: &Config, arrival: &Arrival) -> Option<String> {
-    if !arrival.through_relay {
-        return None;
-    }
-    let mut tags = arrival.recipients.iter().filter_map(|to| mail::posting_tag(&config.smtp.recipients, to));
-    tags.find_map(|tag| Some(tag?.strip_prefix(PROBE_TAG)?.to_owned()))
+/// The relay by which a probe came back, and its token.
+pub(super) fn probe_token(config: &Config, arrival: &Arrival) -> Option<(IpAddr, String)> {
+    let relay = arrival.relay?;
+    let tags = arrival.recipients.iter().filter_map(|to| mail::posting_tag(&config.smtp.recipients, to));
+    let tags: Vec<String> = tags.flatten().collect();
+    Some((relay, tags::behind(&tags, PROBE_TAG)?))
 }
 
-/// A probe came back: what became of its forged fields is remembered. A token that nobody waits for
+/// A probe came back by a relay: what became of its forged fields is remembered of that one, and
+/// says nothing about others. A token that nobody waits for
 /// changes nothing.
 ///
 /// # Errors
@@ -179,7 +187,7 @@ pub(super) fn probe_token(config: &Config, arrival: &Arrival) -> Option<String> 
 pub(super) fn probed(
     tx: &Connection,
     config: &Config,
-    token: &str,
+    (relay, token): (IpAddr, &str),
     raw: &[u8],
     now: UnixTime,
 ) -> Result<bool, StoreError> {
@@ -196,9 +204,12 @@ pub(super) fn probed(
             .is_none_or(|said| said.authserv_id.eq_ignore_ascii_case(&config.smtp.authserv_id));
         ours && value.contains(token)
     });
-    let seen =
-        Probed { at: now, authserv_id: config.smtp.authserv_id.clone(), relays: relays(config), removed };
-    let text = serde_json::to_string(&seen).map_err(|error| StoreError::Row(error.to_string()))?;
+    let seen = Probed { at: now, authserv_id: config.smtp.authserv_id.clone(), relay, removed };
+    let mut probed = remembered(tx)?;
+    probed.retain(|it| it.relay != seen.relay || it.authserv_id != seen.authserv_id);
+    probed.insert(0, seen);
+    probed.truncate(PROBED_RELAYS);
+    let text = serde_json::to_string(&probed).map_err(|error| StoreError::Row(error.to_string()))?;
     meta::set(tx, PROBED, text)?;
     meta::set(tx, PROBE, "")?;
     Ok(true)

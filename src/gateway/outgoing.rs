@@ -10,13 +10,13 @@ use super::{Gateway, bounce, people as names, read, reply};
 use crate::config::Config;
 use crate::keys;
 use crate::mail::compose::{self, ComposeError, ForwardMail, NoticeMail, Robot};
-use crate::message::Hop;
+use crate::message::{Hop, Message};
 use crate::policy::Block;
 use crate::store::bounces::{self, Bounced};
 use crate::store::keys as stored_keys;
 use crate::store::messages;
 use crate::store::queue::{Delivery, DeliveryKind};
-use crate::store::{StoreError, asides};
+use crate::store::{StoreError, asides, exchanges};
 
 /// A mail, ready to be handed to the smarthost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +58,7 @@ impl Gateway {
             }
             let mail = match delivery.kind {
                 DeliveryKind::Forward => forward(conn, &config, delivery, recipient)?,
+                DeliveryKind::KeyExchange => key_exchange(conn, &config, delivery, recipient)?,
                 DeliveryKind::Answer | DeliveryKind::LaterMatch => reply::mail(conn, &config, delivery)?,
                 DeliveryKind::Notice => notice(conn, &config, delivery)?,
             };
@@ -125,15 +126,47 @@ fn forward(conn: &Connection, config: &Config, delivery: &Delivery, to: &str) ->
     if let Some(key) = stored_keys::for_signing(conn, &delivery.to)? {
         message = keys::sign_message(key.scheme, &key.key, message);
     }
-    let wire = message.write();
-    Ok(Made::Mail(compose::forward(&ForwardMail {
+    Ok(Made::Mail(carrying(&message, config, delivery, to)))
+}
+
+/// A message of our own with a key exchange (A5): unsigned, or signed with the old key.
+fn key_exchange(
+    conn: &Connection,
+    config: &Config,
+    delivery: &Delivery,
+    to: &str,
+) -> Result<Made, StoreError> {
+    let number =
+        delivery.detail.as_ref().and_then(|it| it.get("exchange")).and_then(serde_json::Value::as_i64);
+    let (Some(number), Some(stamp)) = (number, &delivery.stamp) else {
+        return Ok(Made::Gone("a key exchange without a number or a time"));
+    };
+    let Some(body) = exchanges::get(conn, number)?.and_then(|it| it.body) else {
+        return Ok(Made::Gone("the key exchange is over, or was taken back"));
+    };
+    let hop = Hop::new(stamp.clone(), config.gateway.address.clone());
+    let mut message = Message::new(hop, body.to_vec());
+    if let Some(key) = stored_keys::current(conn, &delivery.to)? {
+        message = keys::sign_message(key.scheme, &key.key, message);
+    }
+    Ok(Made::Mail(carrying(&message, config, delivery, to)))
+}
+
+/// The mail around a message to a peer.
+fn carrying(
+    message: &Message,
+    config: &Config,
+    delivery: &Delivery,
+    to: &str,
+) -> Result<Vec<u8>, ComposeError> {
+    compose::forward(&ForwardMail {
         from: &config.gateway.mail_address,
         to,
         message_id: &delivery.message_id,
         date: delivery.created,
         loop_marker: &config.gateway.hostname,
-        message: &wire,
-    })))
+        message: &message.write(),
+    })
 }
 
 fn notice(conn: &Connection, config: &Config, delivery: &Delivery) -> Result<Made, StoreError> {

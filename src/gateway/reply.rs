@@ -12,7 +12,9 @@ use super::tags::{Act, ticket};
 use super::{people as names, words};
 use crate::config::Config;
 use crate::distance;
-use crate::mail::compose::{self, AnswerMail, ComposeError, List, Match, Occasion, Publication, WordMail};
+use crate::mail::compose::{
+    self, AnswerMail, ComposeError, Handing, List, Match, Occasion, Publication, WordMail,
+};
 use crate::mail::{Ignored, Mailbox};
 use crate::message::{Address, UnixTime};
 use crate::policy::{FirstPost, Scope};
@@ -73,7 +75,7 @@ pub(super) fn mail(conn: &Connection, config: &Config, delivery: &Delivery) -> R
         Some(Say::Whole { seq }) => letter.whole(seq),
         Some(Say::NotPosted { why, ignored }) => {
             let ignored: Vec<Ignored> = ignored.iter().filter_map(|text| read_ignored(text)).collect();
-            Ok(Made::Mail(letter.write(Occasion::NotPosted(&why), &[], &ignored, Publication::Silent)))
+            Ok(Made::Mail(letter.write(Occasion::NotPosted(&why), &[], &ignored, Publication::Silent, None)))
         }
         Some(Say::Help) => Ok(letter.words(&words::help(config, letter.posting))),
         Some(Say::Status) => {
@@ -102,22 +104,31 @@ impl Letter<'_> {
             Scope::Public => Publication::Public,
             Scope::Local => Publication::Silent,
         };
-        Ok(Made::Mail(self.write(Occasion::Posted, &shown, &ignored, publication)))
+        let handing = self.handing(publication)?;
+        Ok(Made::Mail(self.write(Occasion::Posted, &shown, &ignored, publication, handing)))
     }
 
     fn later(&self, seqs: &[i64]) -> Result<Made, StoreError> {
         let Some((question, body)) = self.question(self.thread.seq)? else {
             return Ok(Made::Gone("the question is no longer here"));
         };
-        let mut hits = Vec::new();
+        let (mut hits, mut handed) = (Vec::new(), 0);
         for seq in seqs {
-            hits.extend(later_match(self.conn, *seq, question.seq)?);
+            let mut addressees = people::addressees(self.conn, *seq)?.into_iter();
+            let to_them = addressees.any(|(person, _)| person == self.person.id);
+            handed += usize::from(to_them);
+            match later_match(self.conn, *seq, question.seq)? {
+                Some(hit) => hits.push(hit),
+                None if to_them => hits.push(Hit { seq: *seq, gain: 0.0, one_sided: 0.0 }),
+                None => {}
+            }
         }
+        let occasion = if handed == seqs.len() { Occasion::Handed } else { Occasion::Later };
         let shown = self.show_all(&body, &hits)?;
         if shown.is_empty() {
             return Ok(Made::Gone("the match is gone"));
         }
-        Ok(Made::Mail(self.write(Occasion::Later, &shown, &[], Publication::Silent)))
+        Ok(Made::Mail(self.write(occasion, &shown, &[], Publication::Silent, None)))
     }
 
     /// What is public now, with what was hidden from the first answers: who had not confirmed
@@ -143,12 +154,12 @@ impl Letter<'_> {
             new.truncate(most.saturating_sub(shown.len()));
             shown.extend(self.show_all(&body, &new)?);
         }
-        Ok(Made::Mail(self.write(Occasion::Published(public), &shown, &[], Publication::Silent)))
+        Ok(Made::Mail(self.write(Occasion::Published(public), &shown, &[], Publication::Silent, None)))
     }
 
     fn found(&self, query: &str, hits: &[Hit]) -> Result<Made, StoreError> {
         let shown = self.show_all(query.as_bytes(), hits)?;
-        Ok(Made::Mail(self.write(Occasion::Searched, &shown, &[], Publication::Silent)))
+        Ok(Made::Mail(self.write(Occasion::Searched, &shown, &[], Publication::Silent, None)))
     }
 
     fn whole(&self, seq: i64) -> Result<Made, StoreError> {
@@ -157,7 +168,7 @@ impl Letter<'_> {
         };
         // As large as a mail may be.
         shown.attached = true;
-        Ok(Made::Mail(self.write(Occasion::Whole, &[shown], &[], Publication::Silent)))
+        Ok(Made::Mail(self.write(Occasion::Whole, &[shown], &[], Publication::Silent, None)))
     }
 
     /// A post of the thread's person, with its text.
@@ -170,7 +181,7 @@ impl Letter<'_> {
     }
 
     fn show_all(&self, question: &[u8], hits: &[Hit]) -> Result<Vec<Shown>, StoreError> {
-        let mut room = ATTACH_MAX;
+        let mut room = if self.thread.authenticated { ATTACH_MAX } else { 0 };
         let mut all = Vec::new();
         for hit in hits {
             if let Some(mut shown) = self.show(question, *hit)? {
@@ -215,6 +226,7 @@ impl Letter<'_> {
         shown: &[Shown],
         ignored: &[Ignored],
         publication: Publication<'_>,
+        handing: Option<Handing>,
     ) -> Result<Vec<u8>, ComposeError> {
         let matches: Vec<Match<'_>> = shown
             .iter()
@@ -255,9 +267,22 @@ impl Letter<'_> {
             ignored,
             faults: &[],
             publication,
+            handing,
             later_days,
             stop: &stop,
             list: (self.delivery.kind == DeliveryKind::LaterMatch).then_some(list),
+        })
+    }
+
+    /// What became of a post that was written to somebody's alias.
+    fn handing(&self, publication: Publication<'_>) -> Result<Option<Handing>, StoreError> {
+        let Some(seq) = self.thread.seq else { return Ok(None) };
+        let to = people::addressees(self.conn, seq)?;
+        Ok(match (to.is_empty(), publication) {
+            (true, _) => None,
+            (false, Publication::Local { .. }) => Some(Handing::Waits),
+            (false, _) if to.iter().any(|(_, handed)| *handed) => Some(Handing::Done),
+            (false, _) => Some(Handing::Not),
         })
     }
 

@@ -14,7 +14,8 @@ use tracing::{error, info, warn};
 
 use super::texts::StoredTexts;
 use super::{
-    Inner, answers, clock, commit::destination, lock, outgoing::suppressed, people as names, read, worth,
+    Inner, aliases, answers, clock, commit::destination, lock, outgoing::suppressed, people as names, read,
+    worth,
 };
 use crate::config::Config;
 use crate::mail;
@@ -30,7 +31,7 @@ use crate::store::messages::{self, Kind, Stored, Waiting};
 use crate::store::peers::{self, Peer};
 use crate::store::people;
 use crate::store::queue::{self, DeliveryKind, Enqueued, NewDelivery};
-use crate::store::{StoreError, bounces, keys, meta, reputation};
+use crate::store::{StoreError, bounces, exchanges, keys, meta, reputation};
 
 /// Decisions in one transaction, at most.
 const BATCH: usize = 32;
@@ -251,6 +252,7 @@ impl Inner {
         self.store.write(move |tx| {
             messages::forget_expired(tx, now, AT_ONCE)?;
             messages::forget_beyond(tx, IDS_KEPT, AT_ONCE)?;
+            exchanges::forget_expired(tx, now)?;
             keys::forget_old(tx, now.saturating_sub(PAST_KEPT), now.saturating_sub(PAST_KEPT))?;
             crate::store::asides::forget_expired(tx, now, AT_ONCE)?;
             limits::forget(tx, now.saturating_sub(PAST_KEPT))?;
@@ -367,7 +369,7 @@ impl Surroundings for Around<'_> {
     }
 }
 
-fn local_domains(config: &Config) -> Vec<String> {
+pub(super) fn local_domains(config: &Config) -> Vec<String> {
     config
         .smtp
         .recipients
@@ -431,6 +433,7 @@ fn record(
         }
     }
     if stored.scope == Scope::Public && !junk {
+        queued += aliases::hand_on(tx, config, stored, Some(decision), most.saturating_sub(queued), now)?;
         // Whose question it is says its thread: its origin may be a person's own address.
         for found in &decision.matches {
             if queued < most {

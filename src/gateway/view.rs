@@ -19,6 +19,7 @@ use crate::router::{Decision, What};
 use crate::smtp::Reply;
 use crate::store::asides::Aside;
 use crate::store::bounces::Bounced;
+use crate::store::exchanges::Exchange;
 use crate::store::keys::StoredKey;
 use crate::store::messages::{self, Stored};
 use crate::store::peers::Peer;
@@ -96,6 +97,7 @@ pub(super) fn shown(conn: &Connection, stored: &Stored, conflicts: usize) -> Res
         received: stored.received.rfc3339(),
         via: stored.via.clone(),
         state: stored.state.to_string(),
+        author: stored.author.to_string(),
         authenticity: stored.authenticity.to_string(),
     })
 }
@@ -236,6 +238,19 @@ pub(super) fn key(key: &StoredKey) -> KeyView {
     }
 }
 
+/// An exchange that has made no key yet, as `keys show` gives it.
+pub(super) fn exchange(exchange: &Exchange) -> KeyView {
+    KeyView {
+        address: exchange.address.to_string(),
+        state: exchange.step.to_string(),
+        scheme: String::new(),
+        scheme_pinned: false,
+        origin: exchange.method.name().to_owned(),
+        fingerprint: String::new(),
+        created: exchange.created.rfc3339(),
+    }
+}
+
 /// A delivery as `queue` gives it.
 pub(super) fn delivery(conn: &Connection, delivery: &Delivery) -> Result<DeliveryView, StoreError> {
     let head = delivery.seq.map(|seq| messages::head(conn, seq)).transpose()?.flatten();
@@ -262,6 +277,7 @@ pub(super) fn aside(aside: &Aside) -> AsideView {
         place: aside.place.clone(),
         reason: aside.reason.clone(),
         bytes: usize::try_from(aside.bytes).unwrap_or(usize::MAX),
+        kept: aside.kept.clone(),
         raw: aside.raw.as_ref().map(|raw| STANDARD.encode(raw)),
     }
 }

@@ -113,8 +113,7 @@ pub fn vote(
         return Ok(Err(NoVote::Own));
     }
     let who = voter.address.to_ascii_lowercase();
-    let ballot = [who.as_bytes(), b"\n", id.as_bytes().as_slice()].concat();
-    if limits::number_since(tx, Counted::Vote, &ballot, UnixTime(0))? > 0 {
+    if limits::has_voted(tx, stored.seq, who.as_bytes())? {
         return Ok(Err(NoVote::Again));
     }
     if !is_verified(&stored) {
@@ -129,11 +128,9 @@ pub fn vote(
     {
         return Ok(Err(NoVote::Enough));
     }
-    for (what, of) in
-        [(Counted::Vote, ballot.as_slice()), (Counted::VoteOfDomain, &faction), (Counted::VoteAbout, peer)]
-    {
-        limits::note(tx, what, of, now)?;
-    }
+    limits::vote(tx, stored.seq, who.as_bytes())?;
+    limits::note(tx, Counted::VoteOfDomain, &faction, now)?;
+    limits::note(tx, Counted::VoteAbout, peer, now)?;
     let cause = if good { Cause::Good } else { Cause::Bad };
     reputation::note(tx, &stored.neighbour, cause, 1.0, now)?;
     Ok(Ok(()))

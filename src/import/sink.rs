@@ -100,7 +100,7 @@ impl Sink for Daemon {
     fn take(&mut self, batch: Batch) -> Result<Vec<Ended>, Failure> {
         const TRY_LATER: u8 = 75;
         let fail = |sentence: String| Failure { exit: TRY_LATER, sentence };
-        let request = Request::Import { batch: Box::new(BatchView::from(&batch)) };
+        let request = Request::Import(Box::new(BatchView::from(&batch)));
         let mut tries = 0;
         let answer = loop {
             match call(&self.0, &request, ANSWER).map_err(|error| fail(error.to_string()))? {

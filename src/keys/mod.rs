@@ -15,6 +15,7 @@ use std::str::FromStr;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+pub mod exchange;
 #[cfg(test)]
 mod tests;
 

@@ -100,7 +100,7 @@ impl Header {
                 .and_then(HeaderValue::as_datetime)
                 .filter(|date| date.is_valid())
                 .map(|date| UnixTime::from_secs(date.to_timestamp())),
-            auto_submitted: auto_submitted(part),
+            auto_submitted: auto_submitted(part).or_else(|| says_so_otherwise(part)),
             precedence: first_text(part, &HeaderName::Other("Precedence".into()))
                 .map(|value| strip_comments(&value).to_ascii_lowercase()),
             is_list: part.headers.iter().any(|field| {
@@ -203,6 +203,20 @@ fn auto_submitted(part: &MessagePart<'_>) -> Option<String> {
     (telling < keywords.len()).then(|| keywords.swap_remove(telling))
 }
 
+/// What programs that answer wrote into their mail before there was Auto-Submitted, and some still do.
+fn says_so_otherwise(part: &MessagePart<'_>) -> Option<String> {
+    let is_one = part.headers.iter().any(|field| {
+        let name = field.name.as_str();
+        ["x-autoreply", "x-autorespond"].iter().any(|one| name.eq_ignore_ascii_case(one))
+            || (name.eq_ignore_ascii_case("precedence")
+                && field.value.as_text().is_some_and(|value| {
+                    let value = strip_comments(value).to_ascii_lowercase();
+                    matches!(value.trim(), "auto_reply" | "auto-reply")
+                }))
+    });
+    is_one.then(|| "auto-replied".to_owned())
+}
+
 /// The report type of a multipart/report, empty if it names none; also of a mail that is nothing
 /// but a bare delivery status.
 fn report_type(part: &MessagePart<'_>) -> Option<String> {
@@ -250,6 +264,10 @@ mod tests {
             ("Auto-Submitted:\r\n", Some("")),
             ("Auto-Submitted: (no)\r\n", Some("")),
             ("X-Auto-Submitted: auto-replied\r\n", None),
+            ("X-Autoreply: yes\r\n", Some("auto-replied")),
+            ("X-Autorespond: Re: whales\r\n", Some("auto-replied")),
+            ("Precedence: auto_reply (vacation)\r\n", Some("auto-replied")),
+            ("Precedence: first-class\r\n", None),
         ] {
             assert_eq!(
                 read(&format!("{value}From: a@b.c\r\n\r\n")).auto_submitted.as_deref(),

@@ -9,6 +9,7 @@
 mod block;
 pub mod bounce;
 mod evidence;
+pub mod exchange;
 pub mod human;
 pub mod junk;
 mod network;

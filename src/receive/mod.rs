@@ -68,6 +68,8 @@ pub struct Arrival {
     pub peer: Option<IpAddr>,
     /// Whether a listed relay handed it over. Faults of content are not refused to such.
     pub through_relay: bool,
+    /// The address that this relay connected from, if it did.
+    pub relay: Option<IpAddr>,
     /// The name the original client gave in its hello.
     pub helo: Option<String>,
     /// Whether it came under TLS.
@@ -77,6 +79,9 @@ pub struct Arrival {
     pub sender: Option<String>,
     /// The envelope's recipients, none if they are unknown; those of the SMTP receiver are all ours.
     pub recipients: Vec<String>,
+    /// Where the mail lies and stays (a file's path, a polled mailbox with its number there), if it
+    /// does: what is not taken of it is kept aside by this reference, and not copied.
+    pub kept: Option<String>,
     /// The mail: dots undone, lines ended by CRLF, without a Received line of ours. For
     /// [`Via::Bare`], [`Via::Http`] and [`Via::Udp`] a CMR message, byte for byte.
     pub raw: Vec<u8>,

@@ -191,8 +191,9 @@ impl<H: Handler> Door<H> {
             options,
             handler: Arc::clone(&self.handler),
             stop: self.stop.clone(),
+            address,
         };
-        connections.spawn(connection.run(stream, address));
+        connections.spawn(connection.run(stream));
     }
 }
 

@@ -170,20 +170,31 @@ fn map_data(figures: &Figures, subject: usize, excerpt: usize) -> Result<String,
     Ok(text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"))
 }
 
-/// The bars of the timeline: label, count, height in percent.
+/// The bars of the timeline: label, count, height in percent. A time without mails has a bar, too.
 fn bars(months: &[(String, u64)]) -> Vec<(String, u64, f64)> {
-    let dated = months.iter().filter(|(month, _)| month.len() == 7);
-    let mut all: Vec<(String, u64)> = dated.cloned().collect();
-    if all.len() > BARS {
-        let mut years: BTreeMap<String, u64> = BTreeMap::new();
-        for (month, count) in &all {
-            *years.entry(month.chars().take(4).collect()).or_default() += count;
+    let month = |label: &str| -> Option<i32> {
+        let (year, month) = label.split_once('-')?;
+        Some(year.parse::<i32>().ok()? * 12 + month.parse::<i32>().ok()? - 1)
+    };
+    let dated: BTreeMap<i32, u64> =
+        months.iter().filter_map(|(label, count)| Some((month(label)?, *count))).collect();
+    let (Some((first, _)), Some((last, _))) = (dated.first_key_value(), dated.last_key_value()) else {
+        return Vec::new();
+    };
+    let many = usize::try_from(last - first).unwrap_or(0) >= BARS;
+    let place = |month: i32| if many { month.div_euclid(12) } else { month };
+    let mut bars: BTreeMap<i32, u64> =
+        (place(*first)..=place(*last)).rev().take(BARS).map(|at| (at, 0)).collect();
+    for (month, count) in &dated {
+        if let Some(bar) = bars.get_mut(&place(*month)) {
+            *bar += count;
         }
-        all = years.into_iter().rev().take(BARS).collect();
-        all.reverse();
     }
-    let most = all.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1);
-    all.into_iter().map(|(label, count)| (label, count, count as f64 * 100.0 / most as f64)).collect()
+    let most = bars.values().copied().max().unwrap_or(1).max(1);
+    let label = |at: i32| {
+        if many { at.to_string() } else { format!("{}-{:02}", at.div_euclid(12), at.rem_euclid(12) + 1) }
+    };
+    bars.into_iter().map(|(at, count)| (label(at), count, count as f64 * 100.0 / most as f64)).collect()
 }
 
 /// Writes the page.

@@ -7,6 +7,9 @@ use super::sql::{count, whole};
 use super::{StoreError, meta};
 use crate::message::{Address, MessageId, UnixTime};
 
+/// What an aside counts for beside its bytes, as the triggers have it.
+const ROW: u64 = 256;
+
 /// Something to put aside.
 #[derive(Debug, Clone)]
 pub struct NewAside<'a> {
@@ -16,6 +19,8 @@ pub struct NewAside<'a> {
     pub place: &'a str,
     /// Its bytes.
     pub raw: &'a [u8],
+    /// Where these bytes lie, if they stay there: they are not copied then.
+    pub kept: Option<&'a str>,
     /// Whose it is, if anybody knows: it goes when this author is removed.
     pub author: Option<&'a Address>,
     /// The public id that it bears, if it bears one: it goes when this message is removed.
@@ -51,7 +56,9 @@ pub struct Aside {
     pub forget_after: UnixTime,
     /// Its length in bytes.
     pub bytes: u64,
-    /// Its bytes; `None` in lists.
+    /// Where it lies, if that is not here.
+    pub kept: Option<String>,
+    /// Its bytes; `None` in lists, and if they are not here.
     pub raw: Option<Vec<u8>>,
 }
 
@@ -65,26 +72,31 @@ pub struct Aside {
 /// # Errors
 /// Those of any write.
 pub fn put(tx: &Connection, new: &NewAside<'_>, most_bytes: u64) -> Result<Option<i64>, StoreError> {
-    if count(whole(new.raw.len())) > most_bytes {
+    let raw = if new.kept.is_some() { &[] } else { new.raw };
+    let bytes = raw.len().saturating_add(new.kept.map_or(0, str::len));
+    if count(whole(bytes)).saturating_add(ROW) > most_bytes {
         return Ok(None);
     }
     let known = tx
         .prepare_cached(
-            "SELECT id FROM aside WHERE length(raw) = ?1 AND raw = ?2 AND place = ?3 AND reason = ?4 LIMIT 1",
+            "SELECT id FROM aside
+              WHERE length(raw) = ?1 AND raw = ?2 AND place = ?3 AND reason = ?4 AND kept IS ?5 LIMIT 1",
         )?
-        .query_row((whole(new.raw.len()), new.raw, new.place, new.reason), |row| row.get(0))
+        .query_row((whole(raw.len()), raw, new.place, new.reason, new.kept), |row| row.get(0))
         .optional()?;
     if known.is_some() {
         return Ok(known);
     }
     tx.prepare_cached(
-        "INSERT INTO aside (reason, place, raw, author, public_id, received, via, forget_after, source)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO aside (reason, place, raw, kept, length, author, public_id, received, via, forget_after, source)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute((
         new.reason,
         new.place,
-        new.raw,
+        raw,
+        new.kept,
+        whole(new.raw.len()),
         new.author,
         new.id,
         new.received,
@@ -108,7 +120,7 @@ pub fn put(tx: &Connection, new: &NewAside<'_>, most_bytes: u64) -> Result<Optio
 }
 
 const SELECT: &str =
-    "SELECT id, reason, place, author, public_id, received, via, forget_after, length(raw) FROM aside";
+    "SELECT id, reason, place, author, public_id, received, via, forget_after, length, kept FROM aside";
 
 fn aside(row: &Row<'_>) -> rusqlite::Result<Aside> {
     Ok(Aside {
@@ -121,6 +133,7 @@ fn aside(row: &Row<'_>) -> rusqlite::Result<Aside> {
         via: row.get(6)?,
         forget_after: row.get(7)?,
         bytes: count(row.get(8)?),
+        kept: row.get(9)?,
         raw: None,
     })
 }
@@ -143,7 +156,7 @@ pub fn get(conn: &Connection, id: i64) -> Result<Option<Aside>, StoreError> {
     let Some(mut found) = select.query_row([id], aside).optional()? else {
         return Ok(None);
     };
-    let mut bytes = conn.prepare_cached("SELECT raw FROM aside WHERE id = ?1")?;
+    let mut bytes = conn.prepare_cached("SELECT raw FROM aside WHERE id = ?1 AND kept IS NULL")?;
     found.raw = bytes.query_row([id], |row| row.get(0)).optional()?;
     Ok(Some(found))
 }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::sql::words;
 use super::{StoreError, peers};
+use crate::keys::exchange::Derivation;
 use crate::keys::{Key, Scheme};
 use crate::message::{Address, UnixTime};
 
@@ -20,16 +21,6 @@ words! {
         Pending => "pending",
         /// What was current before: still accepted.
         Previous => "previous",
-    }
-}
-
-words! {
-    /// How the shared key comes out of the secret.
-    pub enum Derivation {
-        /// HKDF-SHA-256, as the reference does.
-        Hkdf => "hkdf",
-        /// The secret itself.
-        Raw => "raw",
     }
 }
 
@@ -119,11 +110,27 @@ pub fn is_spelled_otherwise(conn: &Connection, address: &Address) -> Result<bool
     Ok(keyed.iter().any(|other| other != address && other.same_place(address)))
 }
 
-/// The key to sign with, if there is one.
+/// The key to sign with, if there is one: the newest of an exchange that we began and the peer
+/// replied to, else the current one. Somebody has to be the first to sign with a new key; who
+/// replied knows it already.
 ///
 /// # Errors
 /// Those of any read.
 pub fn for_signing(conn: &Connection, address: &Address) -> Result<Option<StoredKey>, StoreError> {
+    let mut select = conn.prepare_cached(&format!(
+        "{SELECT} WHERE p.address = ?1
+            AND (k.state = 'current' OR EXISTS (SELECT 1 FROM exchange e WHERE e.key = k.id AND e.state = 'learnt'))
+          ORDER BY k.state = 'pending' DESC, k.id DESC LIMIT 1"
+    ))?;
+    Ok(select.query_row([address], stored).optional()?)
+}
+
+/// The key that both sides have for certain, if there is one: what signs a key exchange (A5.1: the
+/// old key).
+///
+/// # Errors
+/// Those of any read.
+pub fn current(conn: &Connection, address: &Address) -> Result<Option<StoredKey>, StoreError> {
     let mut select =
         conn.prepare_cached(&format!("{SELECT} WHERE p.address = ?1 AND k.state = 'current'"))?;
     Ok(select.query_row([address], stored).optional()?)
@@ -234,6 +241,7 @@ pub fn verified(tx: &Connection, id: i64, scheme: Scheme, now: UnixTime) -> Resu
         tx.prepare_cached("UPDATE key SET state = 'previous' WHERE peer = ?1 AND state = 'current'")?
             .execute([peer])?;
         tx.prepare_cached("UPDATE key SET state = 'current' WHERE id = ?1")?.execute([id])?;
+        tx.prepare_cached("DELETE FROM exchange WHERE key = ?1")?.execute([id])?;
     }
     Ok(true)
 }
@@ -251,7 +259,7 @@ pub fn forget(tx: &Connection, address: &Address) -> Result<bool, StoreError> {
     Ok(gone > 0)
 }
 
-/// Forgets pending keys made before `pending_before`, and previous ones whose successor was made
+/// Forgets pending keys made before `pending_before` that we do not sign with, and previous ones whose successor was made
 /// before `previous_before`. Returns how many.
 ///
 /// # Errors
@@ -262,7 +270,10 @@ pub fn forget_old(
     previous_before: UnixTime,
 ) -> Result<usize, StoreError> {
     let pending = tx
-        .prepare_cached("DELETE FROM key WHERE state = 'pending' AND created < ?1")?
+        .prepare_cached(
+            "DELETE FROM key WHERE state = 'pending' AND created < ?1
+                AND NOT EXISTS (SELECT 1 FROM exchange e WHERE e.key = key.id AND e.state = 'learnt')",
+        )?
         .execute([pending_before])?;
     let previous = tx
         .prepare_cached(

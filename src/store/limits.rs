@@ -29,12 +29,18 @@ words! {
         Vouch => "vouch",
         /// The one notice that says "slow down".
         SlowDown => "slow_down",
-        /// A vote of a person about a message.
-        Vote => "vote",
+        /// A whole message that a person got by a token.
+        Whole => "whole",
+        /// The text of an answer to a mail of ours.
+        Text => "text",
+        /// A mail to an alias that was handed on.
+        Handed => "handed",
         /// A vote of somebody of a domain about a peer.
         VoteOfDomain => "vote_of_domain",
         /// A vote about a peer.
         VoteAbout => "vote_about",
+        /// A message with a key exchange that is worked on.
+        KeyExchange => "key_exchange",
         /// A report about a mail that we never sent.
         ForgedReport => "forged_report",
     }
@@ -123,6 +129,26 @@ pub fn first_time(
         .prepare_cached("INSERT INTO mail_seen (hash, seen) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING")?
         .execute((hash, now))?;
     Ok(added > 0)
+}
+
+/// Whether `who` has voted about the message `seq`.
+///
+/// # Errors
+/// Those of any read.
+pub fn has_voted(conn: &Connection, seq: i64, who: &[u8]) -> Result<bool, StoreError> {
+    let who = meta::salted(conn, &[b"vote", who])?;
+    Ok(conn.prepare_cached("SELECT 1 FROM vote WHERE seq = ?1 AND who = ?2")?.exists((seq, who))?)
+}
+
+/// `who` votes about the message `seq`; remembered for as long as the message is known.
+///
+/// # Errors
+/// Those of any write.
+pub fn vote(tx: &Connection, seq: i64, who: &[u8]) -> Result<(), StoreError> {
+    let who = meta::salted(tx, &[b"vote", who])?;
+    tx.prepare_cached("INSERT INTO vote (seq, who) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+        .execute((seq, who))?;
+    Ok(())
 }
 
 /// Forgets the mails seen before `before`, which must be longer ago than a signature is good

@@ -26,6 +26,7 @@ pub mod blocks;
 pub mod bounces;
 pub mod counters;
 pub mod decisions;
+pub mod exchanges;
 pub mod imports;
 pub mod keys;
 pub mod limits;

@@ -92,6 +92,15 @@ pub fn by_token(conn: &Connection, token: &str) -> Result<Option<Person>, StoreE
     Ok(select.query_row([token], person).optional()?)
 }
 
+/// The person behind a confirmation token.
+///
+/// # Errors
+/// Those of any read.
+pub fn by_confirm_token(conn: &Connection, token: &str) -> Result<Option<Person>, StoreError> {
+    let mut select = conn.prepare_cached(&format!("{PERSON} WHERE confirm_token = ?1"))?;
+    Ok(select.query_row([token], person).optional()?)
+}
+
 /// The person with this address; made known with the given name and tokens if it is not. A
 /// person keeps the first ones for good: an alias in public headers never changes hands.
 ///
@@ -112,10 +121,7 @@ pub fn ensure(tx: &Connection, new: &NewPerson<'_>, now: UnixTime) -> Result<Per
 /// # Errors
 /// Those of any write.
 pub fn confirm(tx: &Connection, confirm_token: &str, now: UnixTime) -> Result<Option<Person>, StoreError> {
-    let mut select = tx.prepare_cached(&format!("{PERSON} WHERE confirm_token = ?1"))?;
-    let Some(mut found) = select.query_row([confirm_token], person).optional()? else {
-        return Ok(None);
-    };
+    let Some(mut found) = by_confirm_token(tx, confirm_token)? else { return Ok(None) };
     if found.confirmed_at.is_none() {
         tx.prepare_cached("UPDATE person SET confirmed_at = ?2 WHERE id = ?1")?.execute((found.id, now))?;
         found.confirmed_at = Some(now);
@@ -291,6 +297,18 @@ pub fn open_threads_of(conn: &Connection, person: i64, now: UnixTime) -> Result<
     Ok(select.query_map((person, now), thread)?.collect::<Result<_, _>>()?)
 }
 
+/// The message of a person's newest question that is open now and may be answered.
+///
+/// # Errors
+/// Those of any read.
+pub fn newest_question(conn: &Connection, person: i64, now: UnixTime) -> Result<Option<i64>, StoreError> {
+    let mut select = conn.prepare_cached(
+        "SELECT seq FROM thread WHERE person = ?1 AND until > ?2 AND authenticated AND seq IS NOT NULL
+          ORDER BY id DESC LIMIT 1",
+    )?;
+    Ok(select.query_row((person, now), |row| row.get(0)).optional()?)
+}
+
 /// Every thread that is open now, oldest first.
 ///
 /// # Errors
@@ -298,6 +316,37 @@ pub fn open_threads_of(conn: &Connection, person: i64, now: UnixTime) -> Result<
 pub fn open_threads(conn: &Connection, now: UnixTime) -> Result<Vec<Thread>, StoreError> {
     let mut select = conn.prepare_cached(&format!("{THREAD} WHERE t.until > ?1 ORDER BY t.id"))?;
     Ok(select.query_map([now], thread)?.collect::<Result<_, _>>()?)
+}
+
+/// Message `seq` was written to this person, at the person's alias. `false` if that was known.
+///
+/// # Errors
+/// Those of any write.
+pub fn address_to(tx: &Connection, seq: i64, person: i64) -> Result<bool, StoreError> {
+    let added = tx
+        .prepare_cached("INSERT INTO addressed (seq, person) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+        .execute((seq, person))?;
+    Ok(added > 0)
+}
+
+/// To whom message `seq` was written, and whether it was handed on.
+///
+/// # Errors
+/// Those of any read.
+pub fn addressees(conn: &Connection, seq: i64) -> Result<Vec<(i64, bool)>, StoreError> {
+    let mut select =
+        conn.prepare_cached("SELECT person, handed FROM addressed WHERE seq = ?1 ORDER BY person")?;
+    Ok(select.query_map([seq], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+}
+
+/// Message `seq` was handed on to this person.
+///
+/// # Errors
+/// Those of any write.
+pub fn handed_on(tx: &Connection, seq: i64, person: i64) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE addressed SET handed = 1 WHERE seq = ?1 AND person = ?2")?
+        .execute((seq, person))?;
+    Ok(())
 }
 
 /// Closes one thread.

@@ -3,6 +3,7 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use crate::keys::Scheme;
+use crate::keys::exchange::{Derivation, Method};
 use crate::message::{Address, HopKey, MessageId, TailHash, UnixTime};
 use crate::policy::Scope;
 
@@ -103,6 +104,30 @@ impl FromSql for Scheme {
         value.as_str()?.parse().map_err(FromSqlError::other)
     }
 }
+
+/// Values that have a name and are read from it.
+macro_rules! as_name {
+    ($type:ty, $what:literal, $($value:expr),+) => {
+        impl ToSql for $type {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.name().into())
+            }
+        }
+
+        impl FromSql for $type {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                let name = value.as_str()?;
+                [$($value),+]
+                    .into_iter()
+                    .find(|value| value.name() == name)
+                    .ok_or_else(|| FromSqlError::other(UnknownWord(name.to_owned(), $what)))
+            }
+        }
+    };
+}
+
+as_name!(Derivation, "derivation", Derivation::Hkdf, Derivation::Raw);
+as_name!(Method, "way to exchange keys", Method::Rsa, Method::Dh, Method::Clear);
 
 impl ToSql for Scope {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

@@ -43,7 +43,7 @@ const RULES: &[(&str, &str)] = &[
     (
         "wrong counts of asides",
         "SELECT (SELECT items FROM total WHERE what = 'aside') <> (SELECT count(*) FROM aside)
-             OR (SELECT bytes FROM total WHERE what = 'aside') <> (SELECT ifnull(sum(length(raw)), 0) FROM aside)",
+             OR (SELECT bytes FROM total WHERE what = 'aside') <> (SELECT ifnull(sum(256 + length(raw) + ifnull(length(kept), 0)), 0) FROM aside)",
     ),
     (
         "wrong counts of deliveries",

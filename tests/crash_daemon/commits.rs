@@ -97,6 +97,8 @@ fn go_on(story: &Story, gateway: &Gateway, outside: &Arc<Mutex<Outside>>) {
                 via: Via::Smtp,
                 peer: Some([127, 0, 0, 1].into()),
                 through_relay: false,
+                relay: None,
+                kept: None,
                 helo: None,
                 tls: false,
                 sender: Some(from.to_owned()),

@@ -1,7 +1,7 @@
 //! An SMTP client that does as it is told, right or wrong.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 use super::daemon::PATIENCE;
 
@@ -34,7 +34,18 @@ impl Client {
 
     /// Connects and returns the greeting, whatever it is.
     pub(crate) fn greeted(server: SocketAddr) -> io::Result<(Client, Reply)> {
-        let stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+        Client::over(TcpStream::connect_timeout(&server, PATIENCE)?)
+    }
+
+    /// As [`Client::greeted`], from this address of this machine.
+    pub(crate) fn greeted_from(from: Ipv4Addr, server: SocketAddr) -> io::Result<(Client, Reply)> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((from, 0)).into())?;
+        socket.connect_timeout(&server.into(), PATIENCE)?;
+        Client::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> io::Result<(Client, Reply)> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

@@ -223,7 +223,7 @@ impl House {
         let output = self.run(&["show", id, "--json"], b"");
         match output.status.code() {
             Some(0) => Some(serde_json::from_slice(&output.stdout).unwrap()),
-            Some(65) => None,
+            Some(65 | 69) => None,
             _ => panic!("show {id}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)),
         }
     }

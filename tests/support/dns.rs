@@ -112,9 +112,18 @@ pub(crate) struct Signer {
 impl Signer {
     /// With a fresh key, which the name server knows under the selector `s`.
     pub(crate) fn new(domain: &str, dns: &NameServer) -> Signer {
+        Signer::with(domain, dns, "")
+    }
+
+    /// The same; the domain only tries its key out (RFC 6376, section 3.6.1).
+    pub(crate) fn on_trial(domain: &str, dns: &NameServer) -> Signer {
+        Signer::with(domain, dns, "t=y; ")
+    }
+
+    fn with(domain: &str, dns: &NameServer, flags: &str) -> Signer {
         let key = Ed25519Key::generate_pkcs8().unwrap();
         let public = STANDARD.encode(Ed25519Key::from_pkcs8_der(&key).unwrap().public_key());
-        dns.text(&format!("s._domainkey.{domain}"), &format!("v=DKIM1; k=ed25519; p={public}"));
+        dns.text(&format!("s._domainkey.{domain}"), &format!("v=DKIM1; k=ed25519; {flags}p={public}"));
         Signer { domain: domain.to_owned(), key }
     }
 

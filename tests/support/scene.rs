@@ -65,6 +65,17 @@ impl Scene {
         self.sink.forget();
     }
 
+    /// Where mail to this person goes, for those who know no more than an alias.
+    pub(crate) fn alias(&self, author: &str) -> String {
+        let conn = self.house.read_database();
+        let (name, token): (String, String) = conn
+            .query_row("SELECT name, token FROM person WHERE address = ?1", [author], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap();
+        format!("cmr+{name}.{token}@home.test")
+    }
+
     /// Everything that has left, once nothing waits any more.
     pub(crate) fn left(&self) -> Vec<sink::Mail> {
         self.house.until_idle();

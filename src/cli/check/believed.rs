@@ -63,18 +63,25 @@ pub(super) fn relay(config: &Config) -> Option<Line> {
     let path = config.gateway.data_dir.join("cmr-mail.db");
     let probed = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .ok()
-        .and_then(|conn| Probed::last(&conn, config).ok().flatten());
-    Some(match probed {
-        Some(Probed { removed: true, at, .. }) => Line::ok(
+        .and_then(|conn| Probed::all(&conn, config).ok())
+        .unwrap_or_default();
+    let named = |removed: bool| {
+        let these = probed.iter().filter(|it| it.removed == removed);
+        these.map(|it| format!("{} (probed {})", it.relay, it.at.rfc3339())).collect::<Vec<_>>().join(", ")
+    };
+    Some(match (named(true), named(false)) {
+        (good, bad) if good.is_empty() && bad.is_empty() => {
+            Line::ok(NAME, format!("the Authentication-Results of {id} are not believed: {how}"))
+        }
+        (good, bad) if bad.is_empty() => Line::ok(
             NAME,
-            format!("the Authentication-Results of {id} are believed: probed {}", at.rfc3339()),
+            format!("the Authentication-Results of {id} are believed from {good}, and from no other relay"),
         ),
-        Some(Probed { at, .. }) => Line::warn(
+        (_, bad) => Line::warn(
             NAME,
-            format!("the relay lets forged Authentication-Results of {id} through (probed {})", at.rfc3339()),
+            format!("forged Authentication-Results of {id} come through {bad}"),
             "let it remove them (RFC 8601, section 5), and probe again; until then they are not believed",
         ),
-        None => Line::ok(NAME, format!("the Authentication-Results of {id} are not believed: {how}")),
     })
 }
 

@@ -21,6 +21,8 @@ pub enum Occasion<'a> {
     Searched,
     /// Something similar to an earlier post has arrived.
     Later,
+    /// What others wrote to the person's alias.
+    Handed,
     /// So many posts became public, because their author agreed.
     Published(usize),
     /// One message, which was asked for.
@@ -39,6 +41,17 @@ pub enum Publication<'a> {
         /// A posting address with a token nobody can guess.
         confirm: &'a str,
     },
+}
+
+/// What becomes of a text that was written to somebody's alias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handing {
+    /// It was handed on.
+    Done,
+    /// It will be, when its author has agreed to publishing.
+    Waits,
+    /// It was not: that person waits for nothing at present, or got enough mail today.
+    Not,
 }
 
 /// A message that is close to what the person wrote.
@@ -106,6 +119,8 @@ pub struct AnswerMail<'a> {
     pub faults: &'a [Fault],
     /// Who can read it.
     pub publication: Publication<'a>,
+    /// It was written to somebody's alias.
+    pub handing: Option<Handing>,
     /// For how many days later matches are sent; 0 for none.
     pub later_days: u32,
     /// The address that stops all mail to the person.
@@ -120,7 +135,8 @@ pub struct AnswerMail<'a> {
 /// An address or the Message-ID has no proper form.
 pub fn answer(mail: &AnswerMail<'_>) -> Result<Vec<u8>, ComposeError> {
     // RFC 3834, sections 3.1.7 and 5.2.
-    let automatic = if mail.occasion == Occasion::Later { "auto-generated" } else { "auto-replied" };
+    let unasked = matches!(mail.occasion, Occasion::Later | Occasion::Handed);
+    let automatic = if unasked { "auto-generated" } else { "auto-replied" };
     let mut builder = begin_threaded(&Threaded {
         robot: mail.robot,
         to: mail.to,
@@ -197,6 +213,16 @@ pub fn answer_text(mail: &AnswerMail<'_>) -> String {
                 .join("\n"),
         );
     }
+    let handing = mail.handing.map(|handing| match handing {
+        Handing::Done => "It was sent on to the person to whom you wrote it.",
+        Handing::Waits => {
+            "It will be sent on to the person to whom you wrote it when you have agreed to this:"
+        }
+        Handing::Not => {
+            "It was not sent on to the person to whom you wrote it, who takes no mail about it now."
+        }
+    });
+    paragraphs.extend(handing.map(|told| wrap(told, "", "")));
     paragraphs.extend(publication(mail.publication));
     if mail.later_days > 0 {
         let days = mail.later_days;
@@ -226,6 +252,7 @@ fn opening(mail: &AnswerMail<'_>) -> String {
         Occasion::NotPosted(reason) => {
             format!("Nothing was stored: {}.", short(reason, 400))
         }
+        Occasion::Handed => "This was written to you, at the alias that stands for you here:".to_owned(),
         Occasion::Later if mail.matches.len() > 1 => {
             format!("{} texts similar to your message have arrived:", mail.matches.len())
         }

@@ -9,8 +9,9 @@ mod layout;
 mod thread;
 mod word;
 
-pub use answer::{AnswerMail, List, Match, Occasion, Publication, answer, answer_text};
+pub use answer::{AnswerMail, Handing, List, Match, Occasion, Publication, answer, answer_text};
 pub use keep::{KeepMail, keep};
+pub use thread::kept_references;
 pub use word::{WordMail, word, word_text};
 
 use super::{LOOP_HEADER, Mailbox, text};

@@ -44,8 +44,13 @@ pub(super) fn begin_threaded(mail: &Threaded<'_>) -> Result<MessageBuilder, Comp
 fn references(theirs: &[String], id: &str) -> String {
     let known: Vec<&str> =
         theirs.iter().map(String::as_str).filter(|other| is_message_id(other) && *other != id).collect();
-    let first = known.len().min(3);
-    let last = known.len().saturating_sub(MAX_REFERENCES - 1 - first).max(first);
-    let kept = known.iter().take(first).chain(known.iter().skip(last)).copied().chain([id]);
+    let kept = kept_references(&known).copied().chain([id]);
     kept.map(|id| format!("<{id}>")).collect::<Vec<_>>().join(" ")
+}
+
+/// Of the References of a mail those that an answer to it repeats.
+pub fn kept_references<T>(all: &[T]) -> impl Iterator<Item = &T> {
+    let first = all.len().min(3);
+    let last = all.len().saturating_sub(MAX_REFERENCES - 1 - first).max(first);
+    all.iter().take(first).chain(all.iter().skip(last))
 }

@@ -210,3 +210,23 @@ proptest! {
         }
     }
 }
+
+/// A signature chooses among so many readings at most, however many fit: each is a copy of the
+/// message.
+#[test]
+fn readings_are_few_however_many_fit() {
+    // Every mark that is taken off lets one more of the line ends at the end belong to the body.
+    let lines = ">From a\r\n>From b\r\n>>From c\r\n>>From d\r\n From e\r\n From f\r\n";
+    let signed = HEAD.replacen('0', &format!("1{}", "a".repeat(64)), 1);
+    let content = format!("{signed}{}\r\n{lines}{}", lines.len() + 20, "\r\n".repeat(40));
+    let whole = header(content.as_bytes(), &Limits::default()).expect("a header").expect("a length");
+    let latin = Declared { flowed: None, charset: Some("iso-8859-1") };
+    let mut fits = Vec::new();
+    gather(content.as_bytes(), &whole, Change::None, true, &mut fits);
+    for undone in undo::all(content.as_bytes(), latin) {
+        gather(&undone.content, &whole, undone.change, undone.certain, &mut fits);
+    }
+    assert!(fits.len() > MOST_READINGS, "{}", fits.len());
+    let found = read(content.as_bytes(), latin, &Limits::default()).expect("it is signed");
+    assert_eq!(found.len(), MOST_READINGS);
+}

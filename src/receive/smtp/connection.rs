@@ -44,13 +44,16 @@ pub(super) struct Connection<H> {
     pub(super) options: Arc<Options>,
     pub(super) handler: Arc<H>,
     pub(super) stop: watch::Receiver<bool>,
+    /// The other end of the socket.
+    pub(super) address: IpAddr,
 }
 
 impl<H: Handler> Connection<H> {
     /// Serves the client to the end.
-    pub(super) async fn run(mut self, mut stream: TcpStream, address: IpAddr) {
+    pub(super) async fn run(mut self, mut stream: TcpStream) {
         let start = Instant::now();
         let config = Arc::clone(&self.options.session);
+        let address = self.address;
         let mut session = Session::new(config, address, Duration::ZERO);
         let ended = match self.converse(&mut stream, &mut session, start).await {
             Ok(End::StartTls) => self.run_tls(stream, &mut session, start).await,
@@ -162,10 +165,12 @@ impl<H: Handler> Connection<H> {
             via,
             peer: transaction.origin,
             through_relay: transaction.through_relay,
+            relay: transaction.through_relay.then_some(self.address),
             helo: transaction.helo,
             tls: transaction.tls,
             sender: transaction.sender,
             recipients: transaction.recipients,
+            kept: None,
             raw: transaction.raw,
             received: UnixTime::from(SystemTime::now()),
         };

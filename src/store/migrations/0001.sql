@@ -74,7 +74,7 @@ CREATE TABLE message (
 CREATE INDEX message_public_id ON message (public_id);
 CREATE INDEX message_author ON message (author);
 CREATE INDEX message_alias ON message (origin_address) WHERE origin_address <> author;
-CREATE INDEX message_unrouted ON message (attempts, seq) WHERE state = 'unrouted';
+CREATE INDEX message_unrouted ON message (attempts, kind <> 'post' AND verified = 0, seq) WHERE state = 'unrouted';
 CREATE INDEX message_held ON message (held_until) WHERE state = 'held';
 CREATE INDEX message_forget ON message (forget_after) WHERE state = 'evicted';
 CREATE INDEX message_raw ON message (raw) WHERE raw IS NOT NULL;
@@ -170,6 +170,7 @@ CREATE TABLE exchange (
     kind     TEXT NOT NULL CHECK (kind IN ('rsa', 'dh', 'clear')),
     role     TEXT NOT NULL CHECK (role IN ('asked', 'answered')),
     state    TEXT NOT NULL,
+    derivation TEXT NOT NULL CHECK (derivation IN ('hkdf', 'raw')),
     secret   BLOB,
     sent     BLOB,
     key      INTEGER REFERENCES key (id) ON DELETE SET NULL,
@@ -205,7 +206,7 @@ CREATE INDEX thread_until ON thread (until);
 -- and numbers, never text: text is read by seq, so that a removal reaches it).
 CREATE TABLE delivery (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind        TEXT NOT NULL CHECK (kind IN ('forward', 'answer', 'later_match', 'notice')),
+    kind        TEXT NOT NULL CHECK (kind IN ('forward', 'key_exchange', 'answer', 'later_match', 'notice')),
     seq         INTEGER REFERENCES message (seq) ON DELETE CASCADE,
     thread      INTEGER REFERENCES thread (id) ON DELETE CASCADE,
     to_address  BLOB NOT NULL,
@@ -252,12 +253,15 @@ CREATE TABLE match (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX match_other ON match (other);
 
--- What was not taken, kept for the operator to look at, within a byte limit.
+-- What was not taken, kept for the operator to look at, within a byte limit. kept: where the mail
+-- lies, if it stays there; then raw is empty. length: that of what was not taken.
 CREATE TABLE aside (
     id           INTEGER PRIMARY KEY,
     reason       TEXT NOT NULL,
     place        TEXT NOT NULL,
     raw          BLOB NOT NULL,
+    kept         TEXT,
+    length       INTEGER NOT NULL,
     author       BLOB,
     public_id    BLOB CHECK (public_id IS NULL OR length(public_id) = 8),
     received     INTEGER NOT NULL,
@@ -309,6 +313,24 @@ CREATE TABLE reputation (
     value  REAL NOT NULL
 ) STRICT;
 CREATE INDEX reputation_peer ON reputation (peer, id);
+
+-- What was written to the alias of a person, by somebody who is known for sure. handed: it was
+-- handed on to that person.
+CREATE TABLE addressed (
+    seq    INTEGER NOT NULL REFERENCES message (seq) ON DELETE CASCADE,
+    person INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
+    handed INTEGER NOT NULL DEFAULT 0 CHECK (handed IN (0, 1)),
+    PRIMARY KEY (seq, person)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX addressed_person ON addressed (person);
+
+-- Who has voted about a message, as a salted hash: one vote for each person, for as long as the
+-- message is known.
+CREATE TABLE vote (
+    seq INTEGER NOT NULL REFERENCES message (seq) ON DELETE CASCADE,
+    who BLOB NOT NULL CHECK (length(who) = 32),
+    PRIMARY KEY (seq, who)
+) STRICT, WITHOUT ROWID;
 
 -- Salted hashes of (author, Message-ID): a signed mail authorises once.
 CREATE TABLE mail_seen (
@@ -371,15 +393,19 @@ CREATE TRIGGER raw_mail_gone AFTER DELETE ON raw_mail BEGIN
     UPDATE total SET items = items - 1, bytes = bytes - length(OLD.raw) WHERE what = 'raw_mail';
 END;
 CREATE TRIGGER aside_added AFTER INSERT ON aside BEGIN
-    INSERT INTO aside_share (source, bytes) VALUES (NEW.source, length(NEW.raw))
+    INSERT INTO aside_share (source, bytes)
+        VALUES (NEW.source, 256 + length(NEW.raw) + ifnull(length(NEW.kept), 0))
         ON CONFLICT (source) DO UPDATE SET bytes = bytes + excluded.bytes;
-    UPDATE total SET items = items + 1, bytes = bytes + length(NEW.raw) WHERE what = 'aside';
+    UPDATE total SET items = items + 1, bytes = bytes + 256 + length(NEW.raw) + ifnull(length(NEW.kept), 0)
+     WHERE what = 'aside';
 END;
 CREATE TRIGGER aside_gone AFTER DELETE ON aside BEGIN
-    UPDATE aside_share SET bytes = bytes - length(OLD.raw) WHERE source = OLD.source;
+    UPDATE aside_share SET bytes = bytes - 256 - length(OLD.raw) - ifnull(length(OLD.kept), 0)
+     WHERE source = OLD.source;
     DELETE FROM aside_share WHERE source = OLD.source AND bytes <= 0
         AND NOT EXISTS (SELECT 1 FROM aside WHERE source = OLD.source);
-    UPDATE total SET items = items - 1, bytes = bytes - length(OLD.raw) WHERE what = 'aside';
+    UPDATE total SET items = items - 1, bytes = bytes - 256 - length(OLD.raw) - ifnull(length(OLD.kept), 0)
+     WHERE what = 'aside';
 END;
 CREATE TRIGGER delivery_added AFTER INSERT ON delivery BEGIN
     UPDATE total SET items = items + 1, bytes = bytes + 256 + length(NEW.to_address) + length(NEW.why) + ifnull(length(NEW.detail), 0)

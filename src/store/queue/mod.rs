@@ -25,6 +25,8 @@ words! {
     pub enum DeliveryKind {
         /// A message, to a peer.
         Forward => "forward",
+        /// A key exchange (A5), to a peer.
+        KeyExchange => "key_exchange",
         /// What a person asked for.
         Answer => "answer",
         /// Something that came later, to a person with an open thread.

@@ -10,10 +10,11 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::*;
+use crate::keys::exchange::Derivation;
 use crate::keys::{Key, Scheme};
 use crate::store::asides::{self, NewAside};
 use crate::store::decisions::{self, NewDecision, NewMatch};
-use crate::store::keys::{self, Derivation, KeyOrigin, KeyState, NewKey};
+use crate::store::keys::{self, KeyOrigin, KeyState, NewKey};
 use crate::store::people::{self, NewPerson, NewThread};
 use crate::store::queue::{self, DeliveryKind, DeliveryState, NewDelivery};
 use crate::store::{Boundary, FILE_NAME, messages, meta, removal, verify};
@@ -289,6 +290,7 @@ const STEPS: &[Step] = &[
                 reason: "no CMR message",
                 place: "the body",
                 raw: b"????",
+                kept: None,
                 author: None,
                 id: None,
                 received: NOON,

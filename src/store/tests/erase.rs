@@ -51,6 +51,7 @@ fn furnished(temp: &Temp) -> (i64, i64) {
                 reason: "another version",
                 place: "the body",
                 raw: b"SECRET-aside",
+                kept: None,
                 author: None,
                 id: Some(post.id()),
                 received: NOON,

@@ -108,13 +108,16 @@ fn fill(store: &Store) {
                  INSERT INTO peer (id, address, first_seen, reputation) VALUES (1, x'62', 1, -0.25);
                  INSERT INTO key (id, peer, state, scheme, scheme_pinned, derivation, secret, origin, created)
                       VALUES (1, 1, 'current', 'hmac', 0, 'hkdf', x'6b', 'dh', 1);
-                 INSERT INTO exchange (peer, kind, role, state, key, created, expires) VALUES (1, 'dh', 'asked', 'sent', 1, 1, 2);
+                 INSERT INTO exchange (peer, kind, role, state, derivation, key, created, expires) VALUES (1, 'dh', 'asked', 'sent', 'hkdf', 1, 1, 2);
                  INSERT INTO thread (id, person, seq, subject, authenticated, opened, until) VALUES (1, 1, {seq}, 'Re: it''s', 1, 1, 2);
                  INSERT INTO delivery (kind, seq, thread, to_address, transport, destination, stamp, message_id, why, state, next_try, created)
                       VALUES ('answer', {seq}, 1, x'63', 'mailto', 'b', '2023/11/14 00:00:00.5', '<1@b>', 'why', 'ready', 1, 1);
                  INSERT INTO decision VALUES ({seq}, 1, 'routed', '{{}}');
                  INSERT INTO match VALUES ({seq}, {other}, 0, 1.5, 2.5, 3.0);
-                 INSERT INTO aside (reason, place, raw, received, via, forget_after, source) VALUES ('r', 'p', x'64', 1, 'smtp', 2, 'smtp');
+                 INSERT INTO aside (reason, place, raw, kept, length, received, via, forget_after, source)
+                      VALUES ('r', 'p', x'64', '/c', 1, 1, 'smtp', 2, 'smtp');
+                 INSERT INTO addressed VALUES ({seq}, 1, 1);
+                 INSERT INTO vote VALUES ({seq}, zeroblob(32));
                  INSERT INTO block VALUES ('host', x'65', 'r', 1);
                  INSERT INTO bounce VALUES (x'66', 1, 2, '5.1.1', NULL);
                  INSERT INTO reputation (peer, at, cause, number, change, value) VALUES (1, 1, 'gain', 1, 0.5, 0.5);

@@ -1,9 +1,10 @@
 use super::*;
+use crate::keys::exchange::Derivation;
 use crate::keys::{Key, Scheme};
 use crate::store::asides::{self, NewAside, NewRaw};
 use crate::store::blocks::{self, BlockKind};
 use crate::store::decisions::{self, NewDecision, NewMatch};
-use crate::store::keys::{self, Derivation, KeyOrigin, KeyState, NewKey};
+use crate::store::keys::{self, KeyOrigin, KeyState, NewKey};
 use crate::store::limits::{self, Counted};
 use crate::store::people::{self, NewPerson, NewThread};
 use crate::store::queue::{self, DeliveryKind, DeliveryState, NewDelivery};
@@ -253,6 +254,7 @@ fn asides_and_raw_mails_have_a_byte_limit_and_an_end() {
             reason: "not well-formed: line 2",
             place: "attachment 2 (hello.cmr)",
             raw,
+            kept: None,
             author: None,
             id: None,
             received: at(1),
@@ -260,8 +262,8 @@ fn asides_and_raw_mails_have_a_byte_limit_and_an_end() {
             forget_after: until,
             source: "192.0.2.0/24",
         };
-        let put = |raw, until| asides::put(tx, &aside(raw, until), 100).unwrap();
-        assert_eq!(put(&[b'x'; 101], at(50)), None, "one alone is too long");
+        let put = |raw, until| asides::put(tx, &aside(raw, until), 100 + 2 * 256).unwrap();
+        assert_eq!(put(&[b'x'; 101 + 256], at(50)), None, "one alone is too long");
         let first = put(&[b'a'; 60], at(50)).unwrap();
         let second = put(&[b'b'; 40], at(60)).unwrap();
         assert_eq!(put(&[b'b'; 40], at(90)), Some(second), "sent again, it is here already");
@@ -280,7 +282,7 @@ fn asides_and_raw_mails_have_a_byte_limit_and_an_end() {
         assert_eq!(asides::forget_expired(tx, at(60), 9)?, 0);
         assert_eq!(asides::forget_expired(tx, at(61), 9)?, 1);
         let marked = NewAside { author: Some(&author), id: Some(nth(1).id()), ..aside(b"x", at(99)) };
-        let id = asides::put(tx, &marked, 100)?.unwrap();
+        let id = asides::put(tx, &marked, 999)?.unwrap();
         let found = asides::get(tx, id)?.unwrap();
         assert_eq!((found.author, found.public_id), (Some(author.clone()), Some(nth(1).id())));
         // The source that holds most gives way, and nobody's small share.
@@ -289,7 +291,7 @@ fn asides_and_raw_mails_have_a_byte_limit_and_an_end() {
         }
         let from = |source, raw| {
             let aside = NewAside { source, ..aside(raw, at(99)) };
-            asides::put(tx, &aside, 100).unwrap()
+            asides::put(tx, &aside, 100 + 3 * 256).unwrap()
         };
         let small = from("the relay", &[b'r'; 20]).unwrap();
         const FLOOD: [[u8; 30]; 6] = [[1; 30], [2; 30], [3; 30], [4; 30], [5; 30], [6; 30]];
@@ -300,6 +302,15 @@ fn asides_and_raw_mails_have_a_byte_limit_and_an_end() {
         for id in left {
             asides::drop_aside(tx, id)?;
         }
+        // What stays where it lies is not copied, and its row counts all the same.
+        let place = "/archive/cur/1.eml";
+        let there = NewAside { kept: Some(place), ..aside(&[b'k'; 5000], at(99)) };
+        assert_eq!(asides::put(tx, &there, 256)?, None);
+        let id = asides::put(tx, &there, 999)?.unwrap();
+        assert_eq!(asides::put(tx, &there, 999)?, Some(id));
+        let found = asides::get(tx, id)?.unwrap();
+        assert_eq!((found.kept.as_deref(), found.bytes, found.raw), (Some(place), 5000, None));
+        assert!(asides::drop_aside(tx, id)?);
         // Raw mails.
         let mut seqs = Vec::new();
         for n in 0..3 {

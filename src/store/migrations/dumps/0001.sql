@@ -113,6 +113,7 @@ CREATE TABLE exchange (
     kind     TEXT NOT NULL CHECK (kind IN ('rsa', 'dh', 'clear')),
     role     TEXT NOT NULL CHECK (role IN ('asked', 'answered')),
     state    TEXT NOT NULL,
+    derivation TEXT NOT NULL CHECK (derivation IN ('hkdf', 'raw')),
     secret   BLOB,
     sent     BLOB,
     key      INTEGER REFERENCES key (id) ON DELETE SET NULL,
@@ -136,7 +137,7 @@ CREATE TABLE thread (
 ) STRICT;
 CREATE TABLE delivery (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind        TEXT NOT NULL CHECK (kind IN ('forward', 'answer', 'later_match', 'notice')),
+    kind        TEXT NOT NULL CHECK (kind IN ('forward', 'key_exchange', 'answer', 'later_match', 'notice')),
     seq         INTEGER REFERENCES message (seq) ON DELETE CASCADE,
     thread      INTEGER REFERENCES thread (id) ON DELETE CASCADE,
     to_address  BLOB NOT NULL,
@@ -177,6 +178,8 @@ CREATE TABLE aside (
     reason       TEXT NOT NULL,
     place        TEXT NOT NULL,
     raw          BLOB NOT NULL,
+    kept         TEXT,
+    length       INTEGER NOT NULL,
     author       BLOB,
     public_id    BLOB CHECK (public_id IS NULL OR length(public_id) = 8),
     received     INTEGER NOT NULL,
@@ -211,6 +214,17 @@ CREATE TABLE reputation (
     change REAL NOT NULL,
     value  REAL NOT NULL
 ) STRICT;
+CREATE TABLE addressed (
+    seq    INTEGER NOT NULL REFERENCES message (seq) ON DELETE CASCADE,
+    person INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
+    handed INTEGER NOT NULL DEFAULT 0 CHECK (handed IN (0, 1)),
+    PRIMARY KEY (seq, person)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE vote (
+    seq INTEGER NOT NULL REFERENCES message (seq) ON DELETE CASCADE,
+    who BLOB NOT NULL CHECK (length(who) = 32),
+    PRIMARY KEY (seq, who)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE mail_seen (
     hash BLOB NOT NULL PRIMARY KEY CHECK (length(hash) = 32),
     seen INTEGER NOT NULL
@@ -243,8 +257,8 @@ CREATE TABLE import_mail (
     PRIMARY KEY (file, at, part)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'ea31a175f295796d72d769fb5e194cb9e14d925c05a29815f22a6fb9b4ec0a38');
-INSERT INTO "total" VALUES ('aside', 1, 1);
+INSERT INTO "meta" VALUES ('salt', x'f447acd88d0ea83643fe5d8d184b4e98e0207317baf4d65fd9a6dced192b552d');
+INSERT INTO "total" VALUES ('aside', 1, 259);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
 INSERT INTO "total" VALUES ('raw_mail', 1, 2);
@@ -265,16 +279,18 @@ INSERT INTO "holder" VALUES (1, x'61', 3);
 INSERT INTO "removed" VALUES (x'0000000000000000000000000000000000000000000000000000000000000000', 1);
 INSERT INTO "peer" VALUES (1, x'62', 1, NULL, 0, 0, -0.25, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL);
 INSERT INTO "key" VALUES (1, 1, 'current', 'hmac', 0, 'hkdf', x'6b', 'dh', 1, NULL);
-INSERT INTO "exchange" VALUES (1, 1, 'dh', 'asked', 'sent', NULL, NULL, 1, 0, NULL, 1, 2);
+INSERT INTO "exchange" VALUES (1, 1, 'dh', 'asked', 'sent', 'hkdf', NULL, NULL, 1, 0, NULL, 1, 2);
 INSERT INTO "thread" VALUES (1, 1, 1, NULL, '[]', 'Re: it''s', NULL, '[]', 1, 1, 2);
 INSERT INTO "delivery" VALUES (1, 'answer', 1, 1, x'63', 'mailto', 'b', '2023/11/14 00:00:00.5', '<1@b>', NULL, 'why', 'ready', 0, 1, NULL, NULL, 1, NULL, NULL);
 INSERT INTO "decision" VALUES (1, 1, 'routed', '{}');
 INSERT INTO "match" VALUES (1, 2, 0, 1.5, 2.5, 3.0);
-INSERT INTO "aside" VALUES (1, 'r', 'p', x'64', NULL, NULL, 1, 'smtp', 2, 'smtp');
-INSERT INTO "aside_share" VALUES ('smtp', 1);
+INSERT INTO "aside" VALUES (1, 'r', 'p', x'64', '/c', 1, NULL, NULL, 1, 'smtp', 2, 'smtp');
+INSERT INTO "aside_share" VALUES ('smtp', 259);
 INSERT INTO "block" VALUES ('host', x'65', 'r', 1);
 INSERT INTO "bounce" VALUES (x'66', 1, 2, '5.1.1', NULL);
 INSERT INTO "reputation" VALUES (1, 1, 1, 'gain', 1, 0.5, 0.5);
+INSERT INTO "addressed" VALUES (1, 1, 1);
+INSERT INTO "vote" VALUES (1, x'0000000000000000000000000000000000000000000000000000000000000000');
 INSERT INTO "mail_seen" VALUES (x'0000000000000000000000000000000000000000000000000000000000000000', 1);
 INSERT INTO "tally" VALUES (1, 'post', x'0000000000000000000000000000000000000000000000000000000000000000', 1, 1);
 INSERT INTO "import_file" VALUES (1, x'2f6dff', 9, 1, 'new', 9, 1);
@@ -283,7 +299,7 @@ CREATE INDEX raw_mail_forget ON raw_mail (forget_after);
 CREATE INDEX message_public_id ON message (public_id);
 CREATE INDEX message_author ON message (author);
 CREATE INDEX message_alias ON message (origin_address) WHERE origin_address <> author;
-CREATE INDEX message_unrouted ON message (attempts, seq) WHERE state = 'unrouted';
+CREATE INDEX message_unrouted ON message (attempts, kind <> 'post' AND verified = 0, seq) WHERE state = 'unrouted';
 CREATE INDEX message_held ON message (held_until) WHERE state = 'held';
 CREATE INDEX message_forget ON message (forget_after) WHERE state = 'evicted';
 CREATE INDEX message_raw ON message (raw) WHERE raw IS NOT NULL;
@@ -313,6 +329,7 @@ CREATE INDEX aside_forget ON aside (forget_after);
 CREATE INDEX aside_length ON aside (length(raw));
 CREATE INDEX aside_share_bytes ON aside_share (bytes);
 CREATE INDEX reputation_peer ON reputation (peer, id);
+CREATE INDEX addressed_person ON addressed (person);
 CREATE INDEX mail_seen_age ON mail_seen (seen);
 CREATE INDEX tally_window ON tally (kind, who, at, number);
 CREATE INDEX tally_age ON tally (at);
@@ -330,15 +347,19 @@ CREATE TRIGGER raw_mail_gone AFTER DELETE ON raw_mail BEGIN
     UPDATE total SET items = items - 1, bytes = bytes - length(OLD.raw) WHERE what = 'raw_mail';
 END;
 CREATE TRIGGER aside_added AFTER INSERT ON aside BEGIN
-    INSERT INTO aside_share (source, bytes) VALUES (NEW.source, length(NEW.raw))
+    INSERT INTO aside_share (source, bytes)
+        VALUES (NEW.source, 256 + length(NEW.raw) + ifnull(length(NEW.kept), 0))
         ON CONFLICT (source) DO UPDATE SET bytes = bytes + excluded.bytes;
-    UPDATE total SET items = items + 1, bytes = bytes + length(NEW.raw) WHERE what = 'aside';
+    UPDATE total SET items = items + 1, bytes = bytes + 256 + length(NEW.raw) + ifnull(length(NEW.kept), 0)
+     WHERE what = 'aside';
 END;
 CREATE TRIGGER aside_gone AFTER DELETE ON aside BEGIN
-    UPDATE aside_share SET bytes = bytes - length(OLD.raw) WHERE source = OLD.source;
+    UPDATE aside_share SET bytes = bytes - 256 - length(OLD.raw) - ifnull(length(OLD.kept), 0)
+     WHERE source = OLD.source;
     DELETE FROM aside_share WHERE source = OLD.source AND bytes <= 0
         AND NOT EXISTS (SELECT 1 FROM aside WHERE source = OLD.source);
-    UPDATE total SET items = items - 1, bytes = bytes - length(OLD.raw) WHERE what = 'aside';
+    UPDATE total SET items = items - 1, bytes = bytes - 256 - length(OLD.raw) - ifnull(length(OLD.kept), 0)
+     WHERE what = 'aside';
 END;
 CREATE TRIGGER delivery_added AFTER INSERT ON delivery BEGIN
     UPDATE total SET items = items + 1, bytes = bytes + 256 + length(NEW.to_address) + length(NEW.why) + ifnull(length(NEW.detail), 0)
