@@ -10,7 +10,8 @@
 use cmr_mail::evaluate::{Report, Row};
 use cmr_mail::gateway::api::{
     AsideView, Changed, Delivered, DeliveryView, Explained, ExplainedForward, ExplainedPeer, Failure, Found,
-    HopView, KeyView, MatchView, PeerView, Posted, RawMessage, Response, Shown, Status,
+    HopView, KeyView, MailboxView, MatchView, PeerView, PolledView, Posted, RawMessage, Response, Shown,
+    Status,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -167,9 +168,16 @@ fn peers_keys_queue_status() {
         came_back: 0,
         unsent: 0,
         daemon: false,
+        mailboxes: Vec::new(),
     };
     let before = "version messages bytes peers queued oldest_queued_seconds uptime_seconds";
-    names(&status, &format!("{before} unrouted failed asides silenced came_back unsent daemon"));
+    names(&status, &format!("{before} unrouted failed asides silenced came_back unsent daemon mailboxes"));
+    names(
+        &MailboxView::default(),
+        "account folder state last_success next_try lag_milliseconds behind too_large error error_since",
+    );
+    let polled = PolledView { account: String::new(), taken: 0, left: 0, put_off: 0, error: String::new() };
+    names(&polled, "account taken left put_off error");
 }
 
 #[test]

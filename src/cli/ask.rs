@@ -124,6 +124,7 @@ fn name(request: &Request) -> &'static str {
         Request::Queue { .. } => "queue",
         Request::Remove { .. } | Request::RemoveAuthor { .. } => "remove",
         Request::Block { .. } => "block",
+        Request::Poll => "poll",
         Request::Status => "status",
         Request::ProbeRelay { .. } => "check",
         Request::Import(_) => "import",

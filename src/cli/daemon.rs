@@ -5,19 +5,21 @@
 //! come; and at the end the doors close before the gateway does.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::exit::{CANT_CREATE, CONFIG, Outcome, SOFTWARE, TRY_LATER, UNAVAILABLE, fail};
+use super::poll;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::gateway::api::{Failure, Request, Response};
 use crate::gateway::control::{self, Caller, Door, Limits, Listener};
 use crate::gateway::lock::Lock;
 use crate::gateway::sender::Sender;
+use crate::receive::imap::Poller;
 use crate::receive::{self, smtp};
 use crate::send::queue;
 use crate::smtp::{Mode, Recipients, SessionConfig};
@@ -29,6 +31,8 @@ pub(super) struct Daemon {
     listening: Vec<(&'static str, SocketAddr)>,
     /// What new SMTP sessions are told.
     smtp: watch::Sender<Arc<smtp::Options>>,
+    /// The mailboxes that are read.
+    poller: Arc<OnceLock<Poller>>,
     /// Becomes true when no new work is to be taken.
     stopping: watch::Sender<bool>,
     /// Each part, by name; none of them ends before it is told to.
@@ -63,6 +67,7 @@ impl Daemon {
             sender: Arc::new(sender),
             listening,
             smtp: watch::Sender::new(options),
+            poller: Arc::default(),
             stopping: watch::Sender::new(false),
             parts: JoinSet::new(),
         };
@@ -76,7 +81,19 @@ impl Daemon {
                 "the SMTP receiver"
             });
         }
+        daemon.start_polling(&config)?;
         Ok(daemon)
+    }
+
+    /// Begins to read the mailboxes, each by a thread of its own.
+    fn start_polling(&mut self, config: &Config) -> Outcome {
+        let office = Arc::new(self.gateway.clone());
+        let runtime = tokio::runtime::Handle::current();
+        let started = Poller::start(&config.imap, &office, config.smtp.max_message, &runtime);
+        let poller = started.or_else(|e| fail(UNAVAILABLE, format!("the mailboxes can't be read: {e}")))?;
+        // It is empty: this is called once.
+        let _ = self.poller.set(poller);
+        Ok(())
     }
 
     /// Begins to work off the queue.
@@ -105,7 +122,9 @@ impl Daemon {
         for (name, listener, limits) in doors {
             let mut stop = self.stopping.subscribe();
             let gateway = self.gateway.clone();
-            let handler = move |request, caller| handle(gateway.clone(), request, caller);
+            let poller = Arc::clone(&self.poller);
+            let handler =
+                move |request, caller| handle(gateway.clone(), Arc::clone(&poller), request, caller);
             self.parts.spawn(async move {
                 let stopped = async {
                     // An error means that the daemon is gone: time to stop as well.
@@ -147,7 +166,13 @@ impl Daemon {
     /// Takes no new work, waits until what is under way is finished, and closes the gateway.
     pub(super) async fn stop(mut self) {
         self.stopping.send_replace(true);
+        let poller = Arc::clone(&self.poller);
+        if let Some(poller) = poller.get() {
+            poller.begin_to_stop();
+        }
         while self.parts.join_next().await.is_some() {}
+        // Its threads use the database; they stop at the next step.
+        let _ = blocking(move || poller.get().map(Poller::join)).await;
         let gateway = self.gateway;
         // A panic in there has been reported, and there is nothing left to be done about it.
         let _ = blocking(move || gateway.close()).await;
@@ -203,7 +228,16 @@ fn smtp_options(config: &Config) -> Outcome<smtp::Options> {
 }
 
 /// Carries a request out and records who asked for it, but never what stands in it.
-async fn handle(gateway: Gateway, request: Request, caller: Caller) -> Response {
+async fn handle(
+    gateway: Gateway,
+    poller: Arc<OnceLock<Poller>>,
+    request: Request,
+    caller: Caller,
+) -> Response {
+    if matches!(request, Request::Poll) {
+        let look = move || poller.get().map(|poller| poller.look_now(poll::LOOK)).unwrap_or_default();
+        return poll::view(blocking(look).await?);
+    }
     if caller.door == Door::Intake {
         tracing::info!(uid = caller.uid, pid = caller.pid, "mail by the intake socket");
     }

@@ -27,6 +27,7 @@ mod logging;
 mod matches;
 mod out;
 mod peers;
+mod poll;
 mod post;
 mod queue;
 mod receive;
@@ -89,6 +90,7 @@ enum Verb {
     Init(init::Args),
     Check(check::Args),
     Serve(serve::Args),
+    Poll(poll::Args),
     Post(post::Args),
     Search(search::Args),
     Show(show::Args),
@@ -162,6 +164,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Verb::Init(args) => init::run(&context, args),
         Verb::Check(args) => check::run(&context, &args),
         Verb::Serve(args) => serve::run(&context, &args),
+        Verb::Poll(args) => poll::run(&context, &args),
         Verb::Post(args) => post::run(&context, args),
         Verb::Search(args) => search::run(&context, args),
         Verb::Show(args) => show::run(&context, args),

@@ -9,7 +9,7 @@ use super::sections::{
     Authentication, Gateway, Log, LogFormat, LogLevel, Login, People, Policy, Pool, Routing, Security, Send,
     Smarthost, Smtp, TlsFiles,
 };
-use super::{files, names};
+use super::{files, imap, names};
 use crate::distance::Metric;
 use crate::message::Address;
 use crate::policy::human::{show_duration, show_size};
@@ -24,6 +24,7 @@ pub(super) struct Sections {
     pub(super) gateway: Option<Gateway>,
     pub(super) smtp: Option<Smtp>,
     pub(super) authentication: Option<Authentication>,
+    pub(super) imap: Option<Vec<imap::Imap>>,
     pub(super) send: Option<Send>,
     pub(super) policy: Option<Policy>,
     pub(super) people: Option<People>,
@@ -43,6 +44,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Sections {
     let gateway = gateway(r);
     let smtp = smtp(r, gateway.as_ref());
     let authentication = authentication(r);
+    let imap = imap::imap(r);
     let send = send(r, gateway.as_ref(), smtp.as_ref());
     let policy = policy(r);
     let people = people(r, policy.as_ref());
@@ -56,7 +58,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Sections {
         let line = r.line(&keys::GATEWAY_OPERATOR);
         r.error(&keys::GATEWAY_OPERATOR, line, Fault::OperatorPosts(address.clone()));
     }
-    Sections { gateway, smtp, authentication, send, policy, people, routing, pool, log }
+    Sections { gateway, smtp, authentication, imap, send, policy, people, routing, pool, log }
 }
 
 fn gateway(r: &mut Reader<'_>) -> Option<Gateway> {
@@ -190,7 +192,12 @@ fn tls(r: &mut Reader<'_>) -> Option<TlsFiles> {
     Some(files)
 }
 
-fn warn_if_readable(r: &mut Reader<'_>, key: &'static keys::Key, line: Option<usize>, path: &Path) {
+pub(super) fn warn_if_readable(
+    r: &mut Reader<'_>,
+    key: &'static keys::Key,
+    line: Option<usize>,
+    path: &Path,
+) {
     if let Some(mode) = files::readable_by_others(path) {
         r.warn(key, line, Fault::ReadableByOthers { path: path.to_path_buf(), mode });
     }

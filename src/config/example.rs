@@ -32,7 +32,10 @@ pub(super) fn example(of: &Example<'_>) -> String {
          # \"5d\", amounts like \"10 MiB\", rates like \"20/h\". After a change: cmr-mail check\n",
     );
     for section in keys::SECTIONS {
-        out.push_str(&format!("\n# {}\n[{}]\n", section.help, section.name));
+        // A section that there can be several of is shown, and none is there.
+        let repeated = keys::REPEATED.contains(&section.name);
+        let hash = if repeated { "#" } else { "" };
+        out.push_str(&format!("\n# {}\n{hash}{}\n", section.help, keys::brackets(section.name)));
         for key in keys::ALL.iter().filter(|key| key.section == section.name) {
             out.push('\n');
             for line in comment(key) {
@@ -51,7 +54,7 @@ pub(super) fn example(of: &Example<'_>) -> String {
                 "authserv_id" => quoted(of.hostname),
                 _ => key.sample().to_owned(),
             };
-            let mark = if key.decide { "" } else { "#" };
+            let mark = if key.decide && !repeated { "" } else { "#" };
             out.push_str(&format!("{mark}{} = {value}\n", key.name));
         }
     }
@@ -100,8 +103,9 @@ pub fn reference() -> String {
     );
     for section in keys::SECTIONS {
         out.push_str(&format!(
-            "\n## [{}]\n\n{}\n\n| key | value | default | meaning |\n|---|---|---|---|\n",
-            section.name, section.help
+            "\n## {}\n\n{}\n\n| key | value | default | meaning |\n|---|---|---|---|\n",
+            keys::brackets(section.name),
+            section.help
         ));
         for key in keys::ALL.iter().filter(|key| key.section == section.name) {
             let absent = match key.absent {

@@ -74,7 +74,7 @@ pub enum Fault {
     #[error("the byte at {0} is not UTF-8 text")]
     NotText(usize),
     /// A key that does not exist.
-    #[error("there is no key {name} in [{section}]; {hint}")]
+    #[error("there is no key {name} in {}; {hint}", super::keys::brackets(.section))]
     UnknownKey {
         /// The section it stands in.
         section: String,
@@ -117,6 +117,30 @@ pub enum Fault {
         /// The section.
         name: String,
     },
+    /// `[imap]` where `[[imap]]` should stand.
+    #[error("{name} stands in double brackets, because there can be several: write [[{name}]]")]
+    NotRepeated {
+        /// The section.
+        name: String,
+    },
+    /// A name that another section of the kind has.
+    #[error("\"{0}\" is the name of another account: each needs one of its own")]
+    NameTaken(String),
+    /// Two sections that read the same folder.
+    #[error("this folder is read by \"{0}\" already")]
+    FolderTaken(String),
+    /// A text that is none of the ways.
+    #[error("\"{0}\" is none of: seen, move:FOLDER, delete, keep")]
+    NotAfter(String),
+    /// Moving to where the mail is.
+    #[error("{0} is the folder that is read")]
+    MovesNowhere(String),
+    /// Not a date.
+    #[error("\"{0}\" is no date: write it as YEAR-MONTH-DAY, like \"2026-11-01\"")]
+    NotDate(String),
+    /// Not a host.
+    #[error("\"{0}\" is neither a host name nor an IP address")]
+    NotHost(String),
     /// A key that has to be there.
     #[error("missing; write for example: {name} = {example}")]
     Missing {
@@ -234,6 +258,9 @@ pub enum Fault {
     /// The password would travel in the clear.
     #[error("with user set, {0} would get the password unencrypted; use smtp+starttls:// or smtps://")]
     PasswordInClear(String),
+    /// The password of a mailbox would travel in the clear.
+    #[error("{0} would get the password unencrypted; use \"tls\" or \"starttls\"")]
+    MailboxInClear(String),
     /// A file that cannot be used.
     #[error("{}: {why}", .path.display())]
     File {

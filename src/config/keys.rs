@@ -18,6 +18,7 @@ pub static SECTIONS: &[Section] = &[
     Section { name: "gateway", help: "Who this gateway is." },
     Section { name: "smtp", help: "The SMTP receiver: how mail comes in." },
     Section { name: "authentication", help: "How it is found out who wrote a mail." },
+    Section { name: "imap", help: "A mailbox that is read by IMAP; any number of these sections." },
     Section { name: "send", help: "How mail goes out." },
     Section { name: "policy", help: "Who may post, and how much anybody gets." },
     Section { name: "people", help: "What people who write by ordinary mail can expect." },
@@ -30,11 +31,18 @@ pub static SECTIONS: &[Section] = &[
 /// gateway that silently leaves out its content filter does harm.
 pub static LATER: &[Section] = &[
     Section { name: "filter", help: "the Postfix content filter" },
-    Section { name: "imap", help: "polling a mailbox by IMAP" },
     Section { name: "http", help: "CMR over HTTP" },
     Section { name: "udp", help: "CMR over UDP" },
     Section { name: "web", help: "the web pages" },
 ];
+
+/// Sections that stand in double brackets, each as often as is wanted.
+pub static REPEATED: &[&str] = &["imap"];
+
+/// A section in its brackets.
+pub fn brackets(section: &str) -> String {
+    if REPEATED.contains(&section) { format!("[[{section}]]") } else { format!("[{section}]") }
+}
 
 /// How a value is written.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -179,6 +187,45 @@ keys! {
     AUTH_SEALERS: "authentication" "arc_sealers" List("domain"), Default("[]"), r#"["lists.example.org"]"#, false,
         "Domains of forwarders and lists whose ARC seals are believed about what they saw when the mail passed them.";
 
+    IMAP_NAME: "imap" "name" Text("name"), Required, r#""inbox""#, true,
+        "What this account is called here: in `status`, in the log, and in the database, which remembers under it how far the folder was read.";
+    IMAP_HOST: "imap" "host" Text("host name or IP address"), Required, r#""imap.example.org""#, true,
+        "The mail server.";
+    IMAP_PORT: "imap" "port" Integer { min: 1, max: 65_535 }, Derived("993 with security = \"tls\", else 143"), "993", false,
+        "Its port.";
+    IMAP_SECURITY: "imap" "security" Choice(&[
+            ("tls", "encrypted from the first byte"),
+            ("starttls", "encrypted by STARTTLS, or not spoken to"),
+            ("none", "not encrypted; with a password to this machine only"),
+        ]), Default(r#""tls""#), "", false,
+        "How the connection is encrypted.";
+    IMAP_CA_FILE: "imap" "ca_file" Text("file"), Off, r#""ca.pem""#, false,
+        "Certificates (PEM) of authorities to trust about this server, beside those of the system.";
+    IMAP_USER: "imap" "user" Text("name"), Required, r#""cmr@example.org""#, true,
+        "The name to log in with.";
+    IMAP_PASSWORD_COMMAND: "imap" "password_command" Text("shell command"), Off, r#""pass show mailbox""#, true,
+        "A command whose first line of output is the password. It runs in the directory of this file and has 30 seconds. One of password_command, password_file and oauth2_command has to be there.";
+    IMAP_PASSWORD_FILE: "imap" "password_file" Text("file"), Off, r#""password""#, false,
+        "A file whose first line is the password, instead of password_command.";
+    IMAP_OAUTH2_COMMAND: "imap" "oauth2_command" Text("shell command"), Off, r#""get-token cmr@example.org""#, false,
+        "A command whose first line of output is an OAuth 2 access token, instead of a password. It runs before each login, which is by OAUTHBEARER or XOAUTH2, whichever the server offers.";
+    IMAP_FOLDER: "imap" "folder" Text("folder"), Default(r#""INBOX""#), "", false,
+        "The folder to read. For another folder of the same mailbox write another section.";
+    IMAP_AFTER: "imap" "after" Text("what"), Default(r#""seen""#), r#""move:Processed""#, false,
+        "What happens to a mail that was taken, once it is stored here: \"seen\" marks it as read, \"move:FOLDER\" moves it, \"delete\" deletes it, \"keep\" leaves it. Mail that is not for this gateway is never touched.";
+    IMAP_POLL: "imap" "poll" Duration { min: SECOND, max: DAY }, Default(r#""5m""#), "", false,
+        "How often the folder is looked at where the server does not say when mail comes.";
+    IMAP_IDLE: "imap" "idle" Truth, Default("true"), "", false,
+        "Whether the server is asked to say at once when mail comes (IDLE), if it can.";
+    IMAP_TIMEOUT: "imap" "timeout" Duration { min: SECOND, max: 10 * MINUTE }, Default(r#""1m""#), "", false,
+        "How long the server may take for an answer; for a mail it gets a second more for every 4 KiB, for changing many mails five times as long.";
+    IMAP_SINCE: "imap" "since" Text("date"), Off, r#""2026-11-01""#, false,
+        "Mails that came before this day are left alone.";
+    IMAP_AUTHSERV_ID: "imap" "authserv_id" Text("host name"), Off, r#""mx.example.org""#, false,
+        "The name that the mail server of this account writes at the start of Authentication-Results. The topmost such field is believed about who wrote a mail, once `check --probe-relay` has shown that the server removes forged ones.";
+    IMAP_SENT: "imap" "sent" Text("folder"), Off, r#""Sent""#, false,
+        "A folder of this account to which a copy of each answer that was sent to a person is added. Servers that keep a copy of what is submitted to them do that anyway.";
+
     SEND_SMARTHOST: "send" "smarthost" Text("URL"), Default(r#""smtp://127.0.0.1:25""#), "", true,
         "The mail server that takes all outgoing mail: smtp://HOST:PORT (not encrypted), smtp+starttls://HOST:PORT or smtps://HOST:PORT. Without a port: 25, 587 and 465.";
     SEND_FROM: "send" "from" Text("mail address"), Derived("the mail address in [gateway] address"), r#""cmr@example.org""#, false,
@@ -297,7 +344,7 @@ keys! {
 impl Key {
     /// `[section] name`, as people are told.
     pub fn title(&self) -> String {
-        format!("[{}] {}", self.section, self.name)
+        format!("{} {}", brackets(self.section), self.name)
     }
 
     /// A value to show: the default, else the example.

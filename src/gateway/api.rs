@@ -1,9 +1,14 @@
-//! What the verbs ask and what they get: the requests of the control socket and the results,
-//! whose fields are the documented JSON of `--json`.
+//! The requests of the control socket and their results, the documented JSON of `--json`.
 //!
 //! This file knows values only. It must never know sockets, the store or how a result is shown.
 
+mod handed;
+mod mailboxes;
+
 use serde::{Deserialize, Serialize};
+
+pub use handed::Delivered;
+pub use mailboxes::{MailboxView, PolledView};
 
 use crate::policy::reputation::Cause;
 
@@ -77,12 +82,13 @@ pub enum Request {
         /// Undo the block instead.
         undo: bool,
     },
+    /// Look into every mailbox now. Carried out by whoever reads them.
+    Poll,
     /// Figures of the whole gateway.
     Status,
-    /// Mails out of an archive. The answer is a list of [`Ended`](super::import::Ended).
+    /// Mails out of an archive; the answer says what became of each.
     Import(Box<super::import::BatchView>),
-    /// A probe of the relay: does it remove forged Authentication-Results? Without a token a new one
-    /// is made, else it is said how that one is doing.
+    /// Does the relay remove forged Authentication-Results? A new probe, or how one is doing.
     ProbeRelay {
         /// The token of a probe that was sent.
         token: Option<String>,
@@ -573,6 +579,9 @@ pub struct Status {
     pub unsent: u64,
     /// Whether a daemon answered.
     pub daemon: bool,
+    /// The mailboxes that are read.
+    #[serde(default)]
+    pub mailboxes: Vec<MailboxView>,
 }
 
 /// Result of [`Request::ProbeRelay`].
@@ -588,15 +597,4 @@ pub struct RelayProbe {
     pub mail: String,
     /// `sent`; `waiting`: it has not come yet; `removed`, `kept`: what the relay did; `gone`.
     pub state: String,
-}
-
-/// Result of [`Request::Deliver`] and [`Request::Receive`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Delivered {
-    /// SMTP reply code: 2xx taken, 4xx try again, 5xx refused.
-    pub code: u16,
-    /// The reply's text, with the enhanced status code.
-    pub text: String,
-    /// Public ids of the messages taken.
-    pub ids: Vec<String>,
 }

@@ -93,6 +93,7 @@ impl Gateway {
             Request::Remove { id } => self.remove(&id),
             Request::RemoveAuthor { author } => self.remove_author(&author),
             Request::Block { value, undo } => self.block(&value, undo),
+            Request::Poll => Err(fail(UNAVAILABLE, "no mailbox is read here")),
             Request::Status => json(&self.status()?),
             Request::Import(batch) => {
                 let most = self.config().smtp.max_message;
@@ -349,6 +350,7 @@ impl Gateway {
             came_back: counted(Counter::CameBack)?,
             unsent: counted(Counter::NoRoom)?,
             daemon: self.0.started.is_some(),
+            mailboxes: self.mailboxes()?,
         })
     }
 

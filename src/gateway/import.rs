@@ -317,12 +317,12 @@ fn refer(
     now: UnixTime,
     forget_after: UnixTime,
 ) -> Result<(), StoreError> {
-    let place = format!("byte {at} of {}", path.escape_ascii());
+    let lies = format!("byte {at} of {}", path.escape_ascii());
     let aside = NewAside {
         reason,
-        place: &place,
-        raw: path,
-        kept: None,
+        place: "the mail",
+        raw: &[],
+        kept: Some(&lies),
         author: None,
         id: None,
         received: now,

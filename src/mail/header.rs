@@ -48,6 +48,8 @@ pub struct Header {
     pub to: Vec<String>,
     /// The addresses in Cc.
     pub cc: Vec<String>,
+    /// The addresses in Delivered-To, where the mail system that stored the mail wrote them.
+    pub delivered_to: Vec<String>,
     /// How many Received fields there are.
     pub received: usize,
     /// The mail is one of ours: it has our loop marker or a Message-ID of ours.
@@ -108,6 +110,7 @@ impl Header {
             }),
             to: plain(&HeaderName::To),
             cc: plain(&HeaderName::Cc),
+            delivered_to: delivered_to(part),
             received: fields(part, &HeaderName::Received).count(),
             our_loop,
             is_dsn: report.as_deref().is_some_and(|kind| kind != "disposition-notification"),
@@ -125,6 +128,15 @@ fn addresses<'a>(value: &'a HeaderValue<'a>) -> impl Iterator<Item = &'a mail_pa
         None => (&[], &[]),
     };
     list.iter().chain(groups.iter().flat_map(|group: &mail_parser::Group<'_>| group.addresses.iter()))
+}
+
+/// The topmost ones; each forwarding adds one.
+fn delivered_to(part: &MessagePart<'_>) -> Vec<String> {
+    const MOST: usize = 10;
+    let name = HeaderName::Other("Delivered-To".into());
+    let texts = fields(part, &name).filter_map(|value| value.as_text()).take(MOST);
+    let bare = |text: &str| text.trim().trim_start_matches('<').trim_end_matches('>').to_owned();
+    texts.map(bare).filter(|address| is_address(address)).collect()
 }
 
 fn mailbox(address: &mail_parser::Addr<'_>) -> Option<Mailbox> {
@@ -303,7 +315,7 @@ mod tests {
             "Message-ID: <one@example.org>\r\nIn-Reply-To: <zero@example.org>\r\n",
             "References: <a@example.org>\r\n <b@example.org>\r\nDate: Sat, 21 Nov 2026 19:49:29 +0100\r\n",
             "Precedence: Bulk (x)\r\nList-Unsubscribe: <mailto:x@example.org>\r\nContent-Language: de-DE, en\r\n",
-            "X-CMR-LOOP: MX.example.org\r\n",
+            "X-CMR-LOOP: MX.example.org\r\nDelivered-To: <d@example.org>\r\nDelivered-To: two words\r\n",
             "Content-Type: multipart/report; report-type=delivery-status; boundary=x\r\n\r\n",
         ));
         assert_eq!(header.return_path.as_deref(), Some(""));
@@ -311,6 +323,7 @@ mod tests {
         assert_eq!(header.from.and_then(|from| from.name).as_deref(), Some("Jürgen"));
         assert_eq!(header.to, ["cmr@example.org", "b@example.org"]);
         assert_eq!(header.cc, ["c@example.org"]);
+        assert_eq!(header.delivered_to, ["d@example.org"]);
         assert_eq!(header.subject.as_deref(), Some("Grüße x"));
         assert_eq!(header.message_id.as_deref(), Some("one@example.org"));
         assert_eq!(header.in_reply_to, ["zero@example.org"]);

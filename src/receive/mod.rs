@@ -6,6 +6,7 @@
 
 mod descriptors;
 mod error;
+pub mod imap;
 pub mod smtp;
 
 use std::fmt;

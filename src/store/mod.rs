@@ -30,6 +30,7 @@ pub mod exchanges;
 pub mod imports;
 pub mod keys;
 pub mod limits;
+pub mod mailboxes;
 pub mod messages;
 pub mod meta;
 pub mod peers;

@@ -19,8 +19,8 @@ use crate::policy::WhoMayPost;
 /// Say what is wrong, and how to mend it
 ///
 /// Looks at the configuration, the database, certificates, the addresses to listen on, the
-/// smarthost, the name of this host, the name servers and what is known of the relay. Changes
-/// nothing, and sends nothing but the probe that you ask for.
+/// smarthost, the mailboxes that are read, the name of this host, the name servers and what is
+/// known of the relay. Changes nothing, and sends nothing but the probe that you ask for.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -131,9 +131,11 @@ fn report(context: &Context) -> Report {
             lines.extend(net::tls(&config));
             lines.extend(net::listen(&config, running));
             lines.push(net::smarthost(&config));
+            lines.extend(net::mailboxes(&config));
             lines.push(net::own_name(&config));
             lines.push(believed::dns(&config));
             lines.extend(believed::relay(&config));
+            lines.extend(believed::mailboxes(&config));
             lines
         }
         Err(error) => unusable(&error),

@@ -124,7 +124,10 @@ fn fill(store: &Store) {
                  INSERT INTO mail_seen VALUES (zeroblob(32), 1);
                  INSERT INTO import_file VALUES (1, x'2f6dff', 9, 1, 'new', 9, 1);
                  INSERT INTO import_mail VALUES (1, 0, 0, 'post', {seq}, -5, 9, NULL);
-                 INSERT INTO tally (kind, who, at, number) VALUES ('post', zeroblob(32), 1, 1);"
+                 INSERT INTO tally (kind, who, at, number) VALUES ('post', zeroblob(32), 1, 1);
+                 INSERT INTO imap_folder (id, account, server, folder, uidvalidity, next_uid) VALUES (1, 'a', 'u@h:993', 'INBOX', 7, 5);
+                 INSERT INTO imap_mail VALUES (1, 4, 'after', 1);
+                 INSERT INTO imap_account VALUES ('a', 'INBOX', 1, 1, 2, 1, 0, 0, 900, NULL, NULL, 1, 0);"
             ))?;
             meta::set_last_time(tx, at(5))
         })

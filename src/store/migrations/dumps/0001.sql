@@ -256,8 +256,39 @@ CREATE TABLE import_mail (
     reason TEXT,
     PRIMARY KEY (file, at, part)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE imap_folder (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    account     TEXT NOT NULL,
+    server      TEXT NOT NULL,
+    folder      TEXT NOT NULL,
+    uidvalidity INTEGER NOT NULL,
+    next_uid    INTEGER NOT NULL,
+    UNIQUE (account, folder)
+) STRICT;
+CREATE TABLE imap_mail (
+    folder INTEGER NOT NULL REFERENCES imap_folder (id) ON DELETE CASCADE,
+    uid    INTEGER NOT NULL,
+    state  TEXT NOT NULL CHECK (state IN ('left', 'after', 'again')),
+    due    INTEGER NOT NULL,
+    PRIMARY KEY (folder, uid)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE imap_account (
+    name        TEXT NOT NULL PRIMARY KEY,
+    folder      TEXT NOT NULL,
+    tried       INTEGER NOT NULL,
+    looked      INTEGER,
+    next_try    INTEGER NOT NULL,
+    idle        INTEGER NOT NULL CHECK (idle IN (0, 1)),
+    behind      INTEGER NOT NULL,
+    too_large   INTEGER NOT NULL,
+    lag         INTEGER,
+    error       TEXT,
+    error_since INTEGER,
+    copied_at   INTEGER NOT NULL,
+    copied      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'f447acd88d0ea83643fe5d8d184b4e98e0207317baf4d65fd9a6dced192b552d');
+INSERT INTO "meta" VALUES ('salt', x'0d44eb2e8f0e01345ad8868d63718dc175a0e6cccd308df8e040bc8890474ba2');
 INSERT INTO "total" VALUES ('aside', 1, 259);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
@@ -295,6 +326,9 @@ INSERT INTO "mail_seen" VALUES (x'0000000000000000000000000000000000000000000000
 INSERT INTO "tally" VALUES (1, 'post', x'0000000000000000000000000000000000000000000000000000000000000000', 1, 1);
 INSERT INTO "import_file" VALUES (1, x'2f6dff', 9, 1, 'new', 9, 1);
 INSERT INTO "import_mail" VALUES (1, 0, 0, 'post', 1, -5, 9, NULL);
+INSERT INTO "imap_folder" VALUES (1, 'a', 'u@h:993', 'INBOX', 7, 5);
+INSERT INTO "imap_mail" VALUES (1, 4, 'after', 1);
+INSERT INTO "imap_account" VALUES ('a', 'INBOX', 1, 1, 2, 1, 0, 0, 900, NULL, NULL, 1, 0);
 CREATE INDEX raw_mail_forget ON raw_mail (forget_after);
 CREATE INDEX message_public_id ON message (public_id);
 CREATE INDEX message_author ON message (author);
@@ -334,6 +368,7 @@ CREATE INDEX mail_seen_age ON mail_seen (seen);
 CREATE INDEX tally_window ON tally (kind, who, at, number);
 CREATE INDEX tally_age ON tally (at);
 CREATE INDEX import_mail_seq ON import_mail (seq) WHERE seq IS NOT NULL;
+CREATE INDEX imap_mail_state ON imap_mail (folder, state, due);
 CREATE TRIGGER text_added AFTER INSERT ON text BEGIN
     UPDATE total SET items = items + 1, bytes = bytes + length(NEW.header) + length(NEW.body) WHERE what = 'text';
 END;
