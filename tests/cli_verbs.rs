@@ -43,7 +43,7 @@ fn shown() -> Value {
     json!({"id": "0123456789abcdef", "scope": "public", "conflicts": 0,
            "hops": [{"time": "2026/11/22 10:00:00.5", "address": "mailto:a@example.org"}],
            "body_utf8": "Which planet?\n", "bytes": 14, "received": "2026-11-22T10:00:01Z",
-           "via": "smtp", "state": "routed", "authenticity": "nobody knows"})
+           "via": "smtp", "state": "routed", "author": "mailto:a@example.org", "authenticity": "nobody knows"})
 }
 
 fn aside(raw: bool) -> Value {

@@ -106,6 +106,9 @@ pub fn mails(path: &Path, most: usize) -> Result<Mails, ArchiveError> {
 /// It can't be read, or is no folder.
 pub fn folders(path: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
     let hidden = |path: &Path| path.to_string_lossy().starts_with('.');
+    if !path.exists() {
+        return Err(ArchiveError::Missing(path.to_owned()));
+    }
     let found = entries(path)?.into_iter().filter(|name| !hidden(name)).map(|name| path.join(name));
     Ok(found.filter(|entry| entry.is_dir()).collect())
 }
