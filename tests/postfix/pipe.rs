@@ -15,6 +15,8 @@ use crate::support::daemon::{Config, House, PROGRAM, until};
 /// Postfix's setgid commands take another directory than /etc/postfix only if it stands in there.
 struct Known {
     dir: PathBuf,
+    /// There was no main.cf before.
+    made: bool,
     _one_at_a_time: MutexGuard<'static, ()>,
 }
 
@@ -23,10 +25,11 @@ static MAIN_CF: Mutex<()> = Mutex::new(());
 impl Known {
     fn new(dir: &Path) -> Known {
         let guard = MAIN_CF.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !Path::new("/etc/postfix/main.cf").exists() {
+        let made = !Path::new("/etc/postfix/main.cf").exists();
+        if made {
             fs::copy("/usr/share/postfix/main.cf.debian", "/etc/postfix/main.cf").unwrap();
         }
-        let known = Known { dir: dir.to_owned(), _one_at_a_time: guard };
+        let known = Known { dir: dir.to_owned(), made, _one_at_a_time: guard };
         let others = known.others();
         known.set(format!("{others} {}", dir.display()).trim());
         known
@@ -40,15 +43,22 @@ impl Known {
     }
 
     fn set(&self, all: &str) {
-        let status =
-            Command::new("postconf").args(["-e", &format!("alternate_config_directories = {all}")]).status();
-        assert!(status.unwrap().success());
+        let name = "alternate_config_directories";
+        let change = if all.is_empty() {
+            ["-X".to_owned(), name.to_owned()]
+        } else {
+            ["-e".to_owned(), format!("{name} = {all}")]
+        };
+        assert!(Command::new("postconf").args(change).status().unwrap().success());
     }
 }
 
 impl Drop for Known {
     fn drop(&mut self) {
         self.set(&self.others());
+        if self.made {
+            let _ = fs::remove_file("/etc/postfix/main.cf");
+        }
     }
 }
 
