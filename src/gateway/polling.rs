@@ -63,10 +63,10 @@ impl Found {
 }
 
 impl Outcome {
-    /// Whether nothing was taken because of something that passes.
+    /// Whether something was not taken because of what passes. The mail comes again, and what was
+    /// taken of it is known then.
     pub(super) fn is_put_off(&self) -> bool {
-        let nothing = self.taken.is_empty() && self.known.is_empty() && self.note.is_none();
-        nothing && self.refused.iter().any(|part| part.why.is_temporary())
+        self.refused.iter().any(|part| part.why.is_temporary())
     }
 }
 
