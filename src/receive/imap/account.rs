@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tracing::{debug, info, warn};
 
 use super::after::carry_out;
-use super::folder::{BATCH, Counts, Fate, Look, Step, went_back};
+use super::folder::{BATCH, Counts, Facts, Fate, Look, Step, is_news, went_back};
 use super::schedule::{Rest, Schedule};
 use super::session::Session;
 use super::trouble::Trouble;
@@ -121,7 +121,7 @@ impl<O: Office> Worker<O> {
     /// Looks once.
     pub(super) fn once(mut self) -> Result<Counts, String> {
         let looked = Session::open(&self.account, &self.sleeper).and_then(|mut session| {
-            let counts = self.look(&mut session)?;
+            let (counts, _) = self.look(&mut session)?;
             session.close();
             Ok(counts)
         });
@@ -170,14 +170,21 @@ impl<O: Office> Worker<O> {
     fn stay(&mut self, mut session: Session, since: Instant) -> Result<Duration, Trouble> {
         loop {
             let asked = self.waker.asked();
-            let counts = self.look(&mut session)?;
+            let (counts, seen) = self.look(&mut session)?;
             self.schedule.succeeded(since.elapsed());
             let rest = self.schedule.rest(session.skills().idle, random());
             let (Rest::Idle(time) | Rest::Sleep(time) | Rest::Leave(time)) = rest;
             self.report(None, Some(counts), matches!(rest, Rest::Idle(_)), time);
             self.board.tell(asked, self.complaint.clone().map_or(Ok(counts), Err));
             match rest {
-                Rest::Idle(time) => session.idle(time)?,
+                Rest::Idle(time) => {
+                    // What came during the look was told in answer to one of its commands, if at all,
+                    // and IDLE does not tell it again: so no command stands between this and IDLE.
+                    let now = session.select(&self.account.folder)?;
+                    if !is_news(&seen, &now) {
+                        session.idle(time)?;
+                    }
+                }
                 Rest::Sleep(time) => {
                     self.sleeper.wait(None, time).map_err(Trouble::Io)?;
                 }
@@ -194,8 +201,8 @@ impl<O: Office> Worker<O> {
         }
     }
 
-    /// Looks through the folder.
-    fn look(&mut self, session: &mut Session) -> Result<Counts, Trouble> {
+    /// Looks through the folder. Returns what was found, and what the folder was when the look began.
+    fn look(&mut self, session: &mut Session) -> Result<(Counts, Facts), Trouble> {
         self.complaint = None;
         self.copy_what_was_sent(session)?;
         let facts = session.select(&self.account.folder)?;
@@ -232,10 +239,19 @@ impl<O: Office> Worker<O> {
                     }
                     look.found(session.search(&query)?, to);
                 }
-                Step::Sizes(uids) => look.sized(session.sizes(&uids)?),
+                Step::Sizes(uids) => {
+                    let sizes = session.sizes(&uids)?;
+                    let is_there = |uid: &u32| sizes.iter().any(|(found, _)| found == uid);
+                    // What was put off and is gone would be asked for again and again.
+                    let gone: Vec<u32> =
+                        uids.into_iter().filter(|uid| known.again.contains(uid) && !is_there(uid)).collect();
+                    if !gone.is_empty() {
+                        self.office.done(known.folder, &gone).map_err(Trouble::Here)?;
+                    }
+                    look.sized(sizes);
+                }
                 Step::Take(uid, size) => {
                     if let Some(raw) = session.mail(uid, self.largest, size)? {
-                        let changes = changes && !matches!(self.account.after, After::Keep);
                         let stays = matches!(self.account.after, After::Seen | After::Keep).then(|| {
                             let (account, folder) = (&self.account.name, &self.account.folder);
                             format!("mailbox {account}, {folder}, UID {uid}")
@@ -272,13 +288,13 @@ impl<O: Office> Worker<O> {
                     }
                 }
                 Step::After { uids, interrupted } => {
-                    match carry_out(session, &self.account, &uids, interrupted) {
+                    match carry_out(session, &self.account, facts.validity, &uids, interrupted) {
                         Ok(()) => self.office.done(known.folder, &uids).map_err(Trouble::Here)?,
                         Err(trouble @ (Trouble::Refused { .. } | Trouble::Folder { .. })) => {
                             // What was taken is stored; only the folder does not show it yet.
                             self.complain(trouble.to_string());
                             look.gave_up_after();
-                            session.select(&self.account.folder)?;
+                            session.select_again(&self.account.folder, facts.validity)?;
                         }
                         Err(trouble) => return Err(trouble),
                     }
@@ -296,7 +312,7 @@ impl<O: Office> Worker<O> {
                 "the folder was read"
             );
         }
-        Ok(look.counts)
+        Ok((look.counts, facts))
     }
 
     /// Hands a mail over, after waiting for room.
