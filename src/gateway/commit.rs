@@ -209,10 +209,12 @@ impl Plan {
         asides::keep_raw(tx, &seqs, &raw, RAW_MAX)?;
         let conflicts = not_taken.iter().any(|it| matches!(it.why, Refused::Conflict(_)));
         let keeps_something = !outcome.taken.is_empty() || !outcome.known.is_empty() || conflicts;
+        let not_ours = outcome.is_not_ours(provenance);
         for it in not_taken {
             // What is refused in the dialogue leaves no trace here. Beside something good, from a
             // relay, or in conflict with what is here, it is kept for the operator to look at.
-            let keep = (it.bytes.is_some() || keeps_whole)
+            let keep = !not_ours
+                && (it.bytes.is_some() || keeps_whole)
                 && (keeps_something || !in_dialogue)
                 && !it.why.is_temporary()
                 && !it.why.may_hold_key()
@@ -235,6 +237,7 @@ impl Plan {
             }
             outcome.refused.push(Part { place: it.place, why: it.why, kept: keep });
         }
+        outcome.left |= not_ours && !outcome.is_put_off();
         Ok(outcome)
     }
 }

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use cmr_mail::config::Imap;
@@ -72,7 +72,7 @@ pub(crate) fn select(mails: &str) -> Steps {
 }
 
 /// Plays the steps to one client. A command that is not expected is invalid data.
-fn play(steps: &[(String, String)], stream: TcpStream) -> std::io::Result<()> {
+fn play(steps: &[(String, String)], stream: TcpStream, reach: &SyncSender<()>) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let mut reader = BufReader::new(stream.try_clone()?);
@@ -130,6 +130,7 @@ fn play(steps: &[(String, String)], stream: TcpStream) -> std::io::Result<()> {
                 let mut all = Vec::new();
                 let _ = reader.read_to_end(&mut all);
             }
+            "reached" => drop(reach.try_send(())),
             "close" => return Ok(()),
             other => panic!("no such step: {other}"),
         }
@@ -142,23 +143,29 @@ fn play(steps: &[(String, String)], stream: TcpStream) -> std::io::Result<()> {
 pub(crate) struct Server {
     pub(crate) port: u16,
     first: Receiver<std::io::Result<()>>,
+    reached: Receiver<()>,
 }
 
 impl Server {
     pub(crate) fn start(steps: Steps) -> Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (tell, first) = sync_channel(1);
+        let ((tell, first), (reach, reached)) = (sync_channel(1), sync_channel(1));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (steps, tell) = (steps.clone(), tell.clone());
+                let (steps, tell, reach) = (steps.clone(), tell.clone(), reach.clone());
                 std::thread::spawn(move || {
                     // Only the first one is asked about.
-                    let _ = tell.try_send(play(&steps, stream));
+                    let _ = tell.try_send(play(&steps, stream, &reach));
                 });
             }
         });
-        Server { port, first }
+        Server { port, first, reached }
+    }
+
+    /// Waits until the step `reached` is.
+    pub(crate) fn reached(&self) {
+        self.reached.recv_timeout(PATIENCE).expect("the dialogue gets so far");
     }
 
     /// How the first dialogue ended: the client may hang up when it has had enough, but what it said

@@ -1,9 +1,10 @@
 //! What a server is asked for in situations that a real one can't be brought to at will.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cmr_mail::config::After;
-use cmr_mail::receive::imap::{self, Known, Looked};
+use cmr_mail::receive::imap::{self, Known, Looked, Poller};
 
 use super::dialogue::{Notes, Server, Steps, account, login, select, steps};
 
@@ -58,4 +59,31 @@ fn mails_that_were_put_off_and_are_gone_are_forgotten() {
     let (looked, office) = look(dialogue, known, After::Keep);
     assert_eq!(looked.result.unwrap().taken, 1);
     assert_eq!(*office.done.lock().unwrap(), [3, 7]);
+}
+
+#[test]
+fn a_stop_waits_for_no_server_that_takes_its_time() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let fetch = "C UID SEARCH\nS * SEARCH 1\nOK\nC UID FETCH\nS * 1 FETCH (UID 1 RFC822.SIZE 29)\nOK\n\
+                 C UID FETCH\nS * 1 FETCH (UID 1 BODY[] {29}";
+    let idle = "C UID SEARCH\nS * SEARCH\nOK";
+    for (what, before) in [
+        ("before the greeting", Steps::new()),
+        ("at the login", login()[..6].to_vec()),
+        ("in the middle of a mail", [login(), select("1"), steps(fetch)].concat()),
+        ("after DONE", [login(), select("1"), steps(idle), select("1"), steps("C IDLE\nS + go on")].concat()),
+    ] {
+        // The step before the silence tells that it was reached.
+        let server = Server::start([before, steps("reached\nsilence")].concat());
+        let mut account = account(server.port);
+        account.timeout = Duration::from_secs(600);
+        let office = Arc::new(Notes::default());
+        let poller = Poller::start(&[account], &office, 1 << 20, runtime.handle()).unwrap();
+        server.reached();
+        let begun = Instant::now();
+        poller.begin_to_stop();
+        poller.join();
+        assert!(begun.elapsed() < Duration::from_secs(15), "{what}: {:?}", begun.elapsed());
+        assert_eq!(*office.reported.lock().unwrap(), None, "{what}: a stop is no trouble of the mailbox");
+    }
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Handle;
+use tokio::task::JoinError;
 use tracing::{debug, info, warn};
 
 use super::after::carry_out;
@@ -18,7 +19,7 @@ use super::folder::{BATCH, Counts, Facts, Fate, Look, Step, is_news, went_back};
 use super::schedule::{Rest, Schedule};
 use super::session::Session;
 use super::trouble::Trouble;
-use super::wake::{self, Sleeper, Waker};
+use super::wake::{self, GRACE, Sleeper, Waker};
 use super::{Health, Office, Place, Polled, names};
 use crate::config::{After, Imap, Security};
 use crate::mail;
@@ -28,6 +29,9 @@ const IN_FLIGHT: usize = 64;
 
 /// And their bytes; a mail that is larger goes alone.
 const BYTES_IN_FLIGHT: usize = 8 << 20;
+
+/// What is said of a mail that was under way at the end.
+const STOPPED: &str = "told to stop";
 
 /// How often a long look says how far it is.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -148,7 +152,8 @@ impl<O: Office> Worker<O> {
             let ended = opened.and_then(|session| self.stay(session, since));
             let wait = match ended {
                 Ok(wait) => wait,
-                Err(Trouble::Stopped) => break,
+                // Whatever it was, it is no trouble of the mailbox.
+                Err(_) if self.waker.is_stopped() => break,
                 Err(trouble) => {
                     let lasted = logged_in.then(|| since.elapsed());
                     let wait = self.schedule.failed(trouble.kind(), lasted, random());
@@ -329,14 +334,7 @@ impl<O: Office> Worker<O> {
             self.runtime.spawn(async move { office.admit(mail).await })
         };
         self.runtime.spawn(async move {
-            let fate = match admitted.await {
-                Ok(fate) => fate,
-                // A mail that breaks something here must not be met again and again.
-                Err(_) => match tokio::task::spawn_blocking(move || office.skip(folder, uid)).await {
-                    Ok(Ok(())) => Fate::Left,
-                    _ => Fate::Unknown("a mail could not be read here".to_owned()),
-                },
-            };
+            let fate = fate_of(admitted.await, move || office.skip(folder, uid)).await;
             // Nobody listens: the session is over.
             let _ = tell.send(Landed { uid, bytes, fate, arrived });
         });
@@ -345,7 +343,15 @@ impl<O: Office> Worker<O> {
     /// Waits until at most so many mails and bytes are under way.
     fn wait_for(&mut self, flight: &mut Flight, look: &mut Look, mails: usize, bytes: usize) {
         while flight.mails > 0 && (flight.mails > mails || flight.bytes > bytes) {
-            let Ok(landed) = flight.landed.recv() else { return };
+            let landed = match flight.landed.recv_timeout(GRACE) {
+                Ok(landed) => landed,
+                // Nobody may be left who would tell.
+                Err(_) if self.waker.is_stopped() => {
+                    flight.unknown = Some(STOPPED.to_owned());
+                    return;
+                }
+                Err(_) => continue,
+            };
             flight.mails = flight.mails.saturating_sub(1);
             flight.bytes = flight.bytes.saturating_sub(landed.bytes);
             if let Fate::Unknown(why) = &landed.fate {
@@ -399,6 +405,22 @@ impl<O: Office> Worker<O> {
     }
 }
 
+/// What became of a mail that was handed over. `skip` remembers that it is left.
+async fn fate_of(
+    admitted: Result<Fate, JoinError>,
+    skip: impl FnOnce() -> Result<(), String> + Send + 'static,
+) -> Fate {
+    match admitted {
+        Ok(fate) => fate,
+        // A mail that breaks something here must not be met again and again.
+        Err(failed) if failed.is_panic() => match tokio::task::spawn_blocking(skip).await {
+            Ok(Ok(())) => Fate::Left,
+            _ => Fate::Unknown("a mail could not be read here".to_owned()),
+        },
+        Err(_) => Fate::Unknown(STOPPED.to_owned()),
+    }
+}
+
 /// Mails that were handed over.
 struct Flight {
     mails: usize,
@@ -427,4 +449,22 @@ impl Flight {
 /// Not to be guessed by nobody, only different in every process: the hasher's keys.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mail_that_breaks_something_is_left_and_one_that_was_cut_short_is_not() {
+        let cut_short = tokio::spawn(std::future::pending::<Fate>());
+        cut_short.abort();
+        let fate = fate_of(cut_short.await, || panic!("it was not read")).await;
+        assert_eq!(fate, Fate::Unknown("told to stop".to_owned()));
+        let broke = || tokio::spawn(async { panic!("a mail that breaks something") });
+        assert_eq!(fate_of(broke().await, || Ok(())).await, Fate::Left);
+        let unknown = fate_of(broke().await, || Err("the database is full".to_owned())).await;
+        assert!(matches!(unknown, Fate::Unknown(_)), "{unknown:?}");
+        assert_eq!(fate_of(Ok(Fate::Again), || panic!("it was read")).await, Fate::Again);
+    }
 }

@@ -286,7 +286,8 @@ mod tests {
 
     #[test]
     fn a_message_id_by_which_a_mail_can_be_found_again() {
-        let long = format!("Message-ID: <{}@x>\r\n\r\n", "a".repeat(LONGEST_ID));
+        // As much as is asked for, so that more may have been cut off.
+        let cut = format!("Message-ID: <{}@x>", "a".repeat(LONGEST_ID - 16));
         for (header, id) in [
             ("Message-ID: <1@b.c>\r\n\r\n", Some("<1@b.c>")),
             ("message-id:<1@b.c>", Some("<1@b.c>")),
@@ -301,8 +302,7 @@ mod tests {
             ("Message-ID: <1@b.c>\r\nMessage-ID: <2@b.c>\r\n\r\n", None),
             ("\r\n", None),
             ("", None),
-            (&long, None),
-            (&long[..LONGEST_ID], None),
+            (&cut, None),
         ] {
             assert_eq!(message_id(header.as_bytes()).as_deref(), id, "{header}");
         }
