@@ -218,10 +218,12 @@ impl Plan {
         let keeps_something = !outcome.taken.is_empty() || !outcome.known.is_empty() || conflicts;
         // The sender keeps such a mail and brings it again: what is good in it is known then.
         let comes_again = not_taken.iter().any(|it| it.why.is_temporary());
+        let not_ours = outcome.is_not_ours(provenance);
         for it in not_taken {
             // What is refused in the dialogue leaves no trace here. Beside something good, from a
             // relay, or in conflict with what is here, it is kept for the operator to look at.
-            let keep = (it.bytes.is_some() || keeps_whole)
+            let keep = !not_ours
+                && (it.bytes.is_some() || keeps_whole)
                 && (keeps_something || !in_dialogue)
                 && !comes_again
                 && !it.why.may_hold_key()
@@ -244,6 +246,7 @@ impl Plan {
             }
             outcome.refused.push(Part { place: it.place, why: it.why, kept: keep });
         }
+        outcome.left |= not_ours && !outcome.is_put_off();
         Ok(outcome)
     }
 }

@@ -306,7 +306,7 @@ impl Gateway {
         let plan = if arrival.raw.len() > LONG_MAIL {
             let (config, inner) = (Arc::clone(&config), Arc::clone(&self.0));
             let work = move || admit::plan(&config, &inner.own, &blocks, arrival, finding, now);
-            match tokio::task::spawn_blocking(work).await {
+            match polling::at_length(work, mailbox.is_some()).await {
                 Ok(plan) => plan,
                 Err(failed) => {
                     error!(%failed, "reading a mail failed");
