@@ -9,20 +9,17 @@ use tracing::{info, warn};
 
 use super::api::Filtered;
 use super::ask::{Outcome, UNAVAILABLE, fail};
-use super::{Gateway, LONG_MAIL, clock, people as names};
+use super::learned::archive_address;
+use super::{Gateway, LONG_MAIL, clock};
 use crate::config::Config;
 use crate::filter::{self, Intent, Judgement, Look, Mode};
 use crate::mail::{self, Reading};
-use crate::message::{Address, Hop, Limits, Message};
-use crate::policy::{self, Provenance};
+use crate::message::Limits;
 use crate::receive::filter::{Judge, Passing};
 use crate::receive::{Arrival, Via};
 use crate::smtp::{Reply, Severity};
 use crate::store::StoreError;
-use crate::store::messages::{self, Admitted, Kind, NewMessage};
-
-/// What begins the tag of the origin of learned mail.
-const ARCHIVE_TAG: &str = "archive";
+use crate::store::messages::{self, Admitted, NewMessage};
 
 impl Judge for Gateway {
     fn takes(&self, recipient: &str, size: Option<u64>) -> bool {
@@ -220,26 +217,13 @@ impl Gateway {
     }
 }
 
-/// Ordinary mail as a message: our archive address is its origin, its author, date and subject are
-/// the first lines of its body. `None`: there is no text in it.
+/// Ordinary mail as a message of our archive. `None`: there is no text in it.
 fn learned(config: &Config, arrival: &Arrival) -> Option<NewMessage> {
     let submission = mail::extract(&arrival.raw, &reading(config, &arrival.recipients));
-    let (header, post) = (submission.header, submission.post?);
-    let from = header.from?;
-    let date = header.date.unwrap_or(arrival.received);
-    let text = post.body();
-    let mut body = format!("From: {}\nDate: {}\n", from.address, date.rfc3339()).into_bytes();
-    body.extend_from_slice(&text);
-    let posting = config.smtp.recipients.first().unwrap_or(&config.gateway.mail_address);
-    let origin = Address::new(format!("mailto:{}", names::tagged(posting, ARCHIVE_TAG))).ok()?;
-    let skew = config.policy.clock_skew;
-    let time = clock::post_stamp(Some(date), arrival.received, skew, header.message_id.as_deref(), &body);
-    let message = Message::new(Hop::new(time, origin), body);
-    let mut new = NewMessage::new(message, arrival.received, arrival.via.as_str());
-    new.author = Address::new(format!("mailto:{}", from.address)).ok()?;
-    new.kind = Kind::Learned;
-    new.scope = policy::scope_of(Provenance::Learned, false, policy::FirstPost::Ask);
-    Some(new)
+    let post = submission.post?;
+    let archive = archive_address(config).ok()?;
+    let (now, skew, via) = (arrival.received, config.policy.clock_skew, arrival.via.as_str());
+    Some(super::learned::learned(&submission.header, &post.text, &archive, now, skew, via))
 }
 
 #[cfg(test)]

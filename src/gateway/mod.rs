@@ -21,6 +21,7 @@ mod exchange;
 mod filtering;
 pub mod import;
 mod keys_within;
+pub mod learned;
 pub mod lock;
 mod notice;
 pub mod origin;
@@ -559,7 +560,7 @@ fn read_blocks(store: &Store) -> Result<Vec<Block>, StoreError> {
 }
 
 /// Whom the operator refuses, by the database.
-fn blocks_of(conn: &rusqlite::Connection) -> Result<Vec<Block>, StoreError> {
+pub(crate) fn blocks_of(conn: &rusqlite::Connection) -> Result<Vec<Block>, StoreError> {
     let list = blocks::list(conn)?;
     Ok(list.iter().filter_map(|blocked| Block::parse(&String::from_utf8_lossy(&blocked.value))).collect())
 }

@@ -127,14 +127,16 @@ pub fn publish(tx: &Connection, seq: i64) -> Result<bool, StoreError> {
 }
 
 /// Makes a local message public and leaves it where it is on its way: whoever imports it once more
-/// and wants it public wants nothing sent. `false` if it is public already, or gone.
+/// and wants it public wants nothing sent. A person's post only its author makes public. `false` if
+/// it is one, public already, or gone.
 ///
 /// # Errors
 /// Those of any write.
 pub fn open_up(tx: &Connection, seq: i64) -> Result<bool, StoreError> {
     let changed = tx
         .prepare_cached(
-            "UPDATE message SET scope = 'public' WHERE seq = ?1 AND scope = 'local' AND state <> 'evicted'",
+            "UPDATE message SET scope = 'public'
+              WHERE seq = ?1 AND scope = 'local' AND kind <> 'post' AND state <> 'evicted'",
         )?
         .execute([seq])?;
     Ok(changed > 0)
