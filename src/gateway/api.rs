@@ -269,6 +269,39 @@ pub struct MatchView {
     pub time: String,
     /// The passage of Y that shares most with X.
     pub excerpt: String,
+    /// What they share; told by `explain` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<SharedView>,
+}
+
+/// The wording that X and Y share, by what is known about words now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SharedView {
+    /// In a sentence.
+    pub why: String,
+    /// The passage of X that shares most with Y.
+    pub passage: String,
+    /// The words that save most, best first.
+    pub words: Vec<SharedWordView>,
+    /// How many more there are.
+    pub more_words: usize,
+    /// What these save, in bits.
+    pub more_bits: f64,
+}
+
+/// One word that X and Y share.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SharedWordView {
+    /// As X writes it first.
+    pub word: String,
+    /// What it saves when X is coded for one who has Y, in bits.
+    pub bits: f64,
+    /// How many messages have it; long ones count more than once.
+    pub messages: usize,
+    /// Its first places in the body of X: first byte, and one after the last.
+    pub in_x: Vec<[usize; 2]>,
+    /// The same in Y.
+    pub in_y: Vec<[usize; 2]>,
 }
 
 /// Result of [`Request::Post`].
@@ -412,6 +445,10 @@ pub struct Explained {
     pub matches: Vec<MatchView>,
     /// What was put into the queue.
     pub forwards: Vec<ExplainedForward>,
+    /// C(X) by the coder itself, in bits, by what is known about words now. What gains are measured
+    /// against (`gain_bits` and `one_sided_bits` of a match) is summed up faster and less exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_bits: Option<f64>,
 }
 
 /// One element of [`Request::Peers`].

@@ -28,8 +28,9 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod wording;
 
-pub use nearest::{MIN_GAIN_BITS, MIN_GAIN_SHARE, MUCH_GAIN_BITS, NOMINEES, ONE_WORD_BITS, Query, Scored};
+pub use nearest::{MIN_GAIN_BITS, NET_BITS, NOMINEES, ONE_WORD_BITS, Query, Scored};
 pub use profiles::{PEER_MIN_GAIN_BITS, PEER_MIN_GAIN_SHARE, PeerCost};
 pub use texts::Texts;
 
