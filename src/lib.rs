@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod distance;
 pub mod evaluate;
+pub mod filter;
 pub mod gateway;
 pub mod keys;
 pub mod mail;

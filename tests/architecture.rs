@@ -86,6 +86,7 @@ const ROOMS: &[Room] = &[
     },
     Room { name: "pool", imports: &["message", "distance", "policy"], never: PURE },
     Room { name: "router", imports: &["message", "distance", "pool", "policy"], never: PURE },
+    Room { name: "filter", imports: &["message", "smtp", "mail"], never: PURE },
     Room {
         name: "evaluate",
         imports: &["message", "archive", "distance", "mail", "policy", "pool"],
@@ -107,18 +108,18 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "config",
-        imports: &["message", "keys", "distance", "policy", "router"],
+        imports: &["message", "keys", "distance", "policy", "router", "filter"],
         never: &["tokio", "rusqlite", "lettre", "TcpStream", "TcpListener", "mailin_embedded"],
     },
     Room {
-        name: "receive",
-        imports: &["smtp", "mail", "message", "config"],
-        never: &["rusqlite", "lettre", "mailin_embedded"],
+        name: "send",
+        imports: &["smtp", "mail", "message", "keys", "store", "config"],
+        never: &["TcpListener", "mailin_embedded", "smtp_proto"],
     },
     Room {
-        name: "send",
-        imports: &["mail", "message", "keys", "store", "config"],
-        never: &["TcpListener", "mailin_embedded", "smtp_proto"],
+        name: "receive",
+        imports: &["smtp", "mail", "message", "config", "filter", "send"],
+        never: &["rusqlite", "lettre", "mailin_embedded"],
     },
     Room {
         name: "gateway",
@@ -136,6 +137,7 @@ const ROOMS: &[Room] = &[
             "receive",
             "send",
             "authenticate",
+            "filter",
         ],
         never: &[
             "TcpStream",
@@ -166,6 +168,7 @@ const ROOMS: &[Room] = &[
             "authenticate",
             "archive",
             "evaluate",
+            "filter",
         ],
         never: &[],
     },

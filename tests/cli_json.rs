@@ -10,8 +10,8 @@
 use cmr_mail::evaluate::{Report, Row};
 use cmr_mail::gateway::api::{
     AsideView, Changed, Delivered, DeliveryView, Explained, ExplainedForward, ExplainedPeer, Failure, Found,
-    HopView, KeyView, MatchView, PeerView, Posted, RawMessage, Response, SharedView, SharedWordView, Shown,
-    Status,
+    HopView, KeyView, MailboxView, MatchView, PeerView, PolledView, Posted, RawMessage, Response, SharedView,
+    SharedWordView, Shown, Status,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -41,6 +41,7 @@ fn shown(text: Option<&str>, base64: Option<&str>) -> Shown {
         received: String::new(),
         via: String::new(),
         state: String::new(),
+        author: String::new(),
         authenticity: String::new(),
     }
 }
@@ -82,7 +83,7 @@ fn post_search_show() {
     names(&posted, "id time from matches");
     let found = Found { query_bytes: 1, candidates: 2, micros: 3, matches: vec![found()] };
     names(&found, "query_bytes candidates micros matches");
-    let all = "id scope conflicts hops BODY bytes received via state authenticity";
+    let all = "id scope conflicts hops BODY bytes received via state author authenticity";
     names(&shown(Some("x"), None), &all.replace("BODY", "body_utf8"));
     names(&shown(None, Some("eA==")), &all.replace("BODY", "body_base64"));
     names(&HopView { time: String::new(), address: String::new() }, "time address");
@@ -175,9 +176,16 @@ fn peers_keys_queue_status() {
         came_back: 0,
         unsent: 0,
         daemon: false,
+        mailboxes: Vec::new(),
     };
     let before = "version messages bytes peers queued oldest_queued_seconds uptime_seconds";
-    names(&status, &format!("{before} unrouted failed asides silenced came_back unsent daemon"));
+    names(&status, &format!("{before} unrouted failed asides silenced came_back unsent daemon mailboxes"));
+    names(
+        &MailboxView::default(),
+        "account folder state last_success next_try lag_milliseconds behind too_large error error_since",
+    );
+    let polled = PolledView { account: String::new(), taken: 0, left: 0, put_off: 0, error: String::new() };
+    names(&polled, "account taken left put_off error");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::process::Stdio;
 use cli_support::{House, ended, limits};
 use serde_json::json;
 
-const VERBS: [&str; 36] = [
+const VERBS: [&str; 37] = [
     "demo",
     "init",
     "check",
@@ -28,6 +28,7 @@ const VERBS: [&str; 36] = [
     "block",
     "remove",
     "deliver",
+    "filter",
     "receive",
     "queue",
     "queue list",

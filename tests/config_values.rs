@@ -8,6 +8,7 @@
 )]
 
 use cmr_mail::config::{Config, ConfigError, Example, LogFormat, LogLevel, Security, keys};
+use cmr_mail::filter::{Learn, Mode, OnError};
 use cmr_mail::policy::{FirstPost, Origin, WhoMayPost};
 use cmr_mail::router::RoutingPolicy;
 use proptest::prelude::*;
@@ -24,6 +25,19 @@ fn root() -> PathBuf {
 
 fn parse(text: &str) -> Config {
     Config::parse(text, "/srv/gateway/cmr-mail.toml").unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// The section of a key with this line, and with what such a section can't be without.
+fn section(key: &keys::Key, line: &str) -> String {
+    let needed = match key.section {
+        "imap" => {
+            ["name = \"a\"", "host = \"127.0.0.1\"", "user = \"b\"", "password_command = \"c\""].as_slice()
+        }
+        _ => &[],
+    };
+    let others = needed.iter().filter(|needed| !needed.starts_with(&format!("{} ", key.name)));
+    let others: String = others.map(|needed| format!("{needed}\n")).collect();
+    format!("{}\n{others}{line}\n", keys::brackets(key.section))
 }
 
 fn with(text: &str) -> Config {
@@ -67,6 +81,29 @@ fn three_lines_are_enough() {
     assert_eq!(c.pool.remember_ids, Duration::from_secs(90 * 86_400));
     assert_eq!(c.pool.keep_raw, Duration::from_secs(7 * 86_400));
     assert_eq!((c.log.format, c.log.level), (LogFormat::Text, LogLevel::Info));
+}
+
+#[test]
+fn the_filter_is_off_and_would_only_watch() {
+    let filter = parse(GATEWAY).filter;
+    assert_eq!(filter.listen, None);
+    assert_eq!(filter.next_hop, "127.0.0.1:10026".parse().unwrap());
+    assert_eq!(filter.clients, ["127.0.0.0/8".parse().unwrap()]);
+    assert_eq!((filter.mode, filter.on_error, filter.learn), (Mode::Shadow, OnError::Defer, Learn::Nothing));
+    assert!(!filter.pass_refusals);
+    let c = with(concat!(
+        "[smtp]\nlisten = [\"127.0.0.1:2525\", \"lmtp://127.0.0.1:2424\", \"smtp://[::1]:25\"]\n",
+        "[filter]\nlisten = \"127.0.0.1:10025\"\nmode = \"take\"\non_error = \"pass\"\nrefusals = \"pass\"\n",
+        "learn = [\"Users.Lists.example\", \"The list <b.example>\"]\n",
+    ));
+    assert_eq!(c.smtp.listen.len(), 2);
+    assert_eq!(c.smtp.lmtp, ["127.0.0.1:2424".parse().unwrap()]);
+    assert_eq!((c.filter.mode, c.filter.on_error, c.filter.pass_refusals), (Mode::Take, OnError::Pass, true));
+    let lists = ["users.lists.example", "b.example"].map(str::to_owned).to_vec();
+    assert_eq!(c.filter.learn, Learn::Lists(lists));
+    let all = with("[filter]\nmode = \"copy\"\nlearn = \"all\"\n");
+    assert_eq!(all.filter.learn, Learn::All);
+    assert_eq!(all.warnings, []);
 }
 
 #[test]
@@ -119,7 +156,7 @@ fn every_word_of_a_choice_is_understood() {
         let mut seen = Vec::new();
         for (word, _) in choices {
             let listed = if *word == "listed" { "listed = [\"a@example.org\"]\n" } else { "" };
-            let config = with(&format!("[{}]\n{} = \"{word}\"\n{listed}", key.section, key.name));
+            let config = with(&section(key, &format!("{} = \"{word}\"\n{listed}", key.name)));
             assert_eq!(config.warnings, [], "{} {word}", key.title());
             // Each word means something of its own.
             let debug = format!("{config:?}");
@@ -156,7 +193,22 @@ fn the_example_loads_and_shows_the_defaults() {
         .filter(|k| k.absent == keys::Absent::Off)
         .map(|k| format!("#{} = ", k.name))
         .collect();
-    let all: String = text
+    // A mailbox is shown, and none is there: it is looked at apart.
+    let (before, after) = text.split_once("#[[imap]]\n").unwrap();
+    let (mailbox, after) = after.split_once("\n# How mail goes out.").unwrap();
+    let mailbox: String = mailbox
+        .lines()
+        .filter_map(|line| line.strip_prefix('#').filter(|line| !line.starts_with(' ')))
+        .filter(|line| {
+            !["password_file", "oauth2_command", "ca_file"].iter().any(|off| line.starts_with(off))
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let mailbox = with(&format!("[[imap]]\n{mailbox}"));
+    assert_eq!((mailbox.imap.len(), &mailbox.warnings), (1, &Vec::new()));
+    assert_eq!((mailbox.imap[0].port, mailbox.imap[0].poll), (993, Duration::from_secs(300)));
+    let rest = format!("{before}\n# How mail goes out.{after}");
+    let all: String = rest
         .lines()
         .map(|line| match line.strip_prefix('#') {
             Some(rest) if !rest.starts_with(' ') && !off.iter().any(|o| line.starts_with(o.as_str())) => {
@@ -287,9 +339,9 @@ proptest! {
         let text = if list { format!("[{text}]") } else { text };
         for value in [text, number.to_string(), "inf".to_owned(), "{ a = 1 }".to_owned()] {
             let mut lines: Vec<_> = GATEWAY.lines().filter(|l| key.section != "gateway" || !l.starts_with(&format!("{} =", key.name))).collect();
-            let (section, line) = (format!("[{}]", key.section), format!("{} = {value}", key.name));
-            if key.section != "gateway" { lines.push(&section); }
-            lines.push(&line);
+            let line = format!("{} = {value}", key.name);
+            let section = section(key, &line);
+            lines.push(if key.section == "gateway" { &line } else { &section });
             if let Err(error) = Config::parse(&lines.join("\n"), "cmr-mail.toml") {
                 prop_assert!(error.to_string().contains(&key.title()) || error.to_string().contains("[gateway]"), "{} {error}", line);
             }

@@ -323,6 +323,15 @@ fn mail_to_an_alias_reaches_the_person_behind_it() {
     let mail = Mail::from("cmr@peer.test").attachments(&[("m.cmr", "base64", &known.write())]);
     scene.takes("cmr@peer.test", &alias, &mail);
     assert!(to_ann(6).text().contains("above the dunes"));
+    // Three a day, whatever authors it names.
+    for number in 1..4 {
+        let origin = format!("mailto:author{number}@else.test");
+        let hops = [(in_seconds(-6), "mailto:cmr@peer.test"), (in_seconds(-7 - number), origin.as_str())];
+        let wire = message(&hops, format!("Letter {number} about lighthouses.")).write();
+        let mail = Mail::from("cmr@peer.test").attachments(&[("m.cmr", "base64", &wire)]);
+        scene.takes("cmr@peer.test", &alias, &mail);
+    }
+    assert!(to_ann(7).text().contains("Letter 1 about"));
 
     // Programs reach nobody, and no list does.
     for (name, value) in [("Auto-Submitted", "auto-replied"), ("List-Id", "<talk.people.test>")] {
@@ -331,13 +340,13 @@ fn mail_to_an_alias_reaches_the_person_behind_it() {
         mail.fields.retain(|(name, _)| name != "To");
         scene.takes("bob@people.test", &alias, &mail);
     }
-    to_ann(6);
+    to_ann(7);
     // And stop is stop.
     scene.takes("ann@people.test", "cmr+stop@home.test", &Mail::from(ANN).text(""));
-    to_ann(7);
+    to_ann(8);
     let mail = by("bob@people.test", "b3@people.test", "Monday", "Then come on Monday evening.");
     scene.takes("bob@people.test", &alias, &mail);
-    to_ann(7);
+    to_ann(8);
     let told = scene.sink.wait_for("bob@people.test", |mail| mail.text().contains("not sent on"));
     assert!(told.flat().contains("who takes no mail about it now"), "{}", told.text());
 }

@@ -15,11 +15,14 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use cmr_mail::gateway::Gateway;
 use cmr_mail::mail::{Caps, NoPost, Reading, Submission, extract};
 use cmr_mail::message::Limits;
+use cmr_mail::receive::{Arrival, Via};
 use serde_json::Value;
 use support::client::Client;
 use support::daemon::{Config, Daemon, House};
+use support::messages::now;
 
 const POSTING: &str = "cmr@example.net";
 
@@ -186,4 +189,52 @@ impl House {
     fn is_id(&self, word: &str) -> bool {
         word.len() == 16 && word.bytes().all(|it| it.is_ascii_hexdigit()) && self.show(word).is_some()
     }
+}
+
+/// What lies in a mailbox or an archive stays there: of what is not taken only the place is kept.
+#[tokio::test]
+async fn what_stays_where_it_lies_is_kept_aside_by_its_place() {
+    let house = House::new(&config());
+    let config = cmr_mail::config::Config::load(house.dir().join("cmr-mail.toml")).unwrap();
+    let gateway = Gateway::open(&config).unwrap();
+    let broken =
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mails/encrypted-pgp-mime.eml")).unwrap();
+    let whole = b"From: alice@example.org\r\nTo: cmr@example.net\r\n\r\nWhich planet is the largest?\r\n";
+    for (number, raw) in [broken.as_slice(), whole].into_iter().enumerate() {
+        let arrival = Arrival {
+            via: Via::Imap,
+            peer: None,
+            through_relay: false,
+            relay: None,
+            helo: None,
+            tls: false,
+            sender: None,
+            recipients: Vec::new(),
+            kept: Some(format!("inbox/INBOX/1/{number}")),
+            raw: raw.to_vec(),
+            received: now(),
+        };
+        let reply = gateway.admit_arrival(arrival).await.reply;
+        assert_eq!(reply.code(), 250, "{reply:?}");
+    }
+    gateway.close();
+    drop(gateway);
+    let asides = house.json(&["show", "--aside"]);
+    assert_eq!(asides.as_array().unwrap().len(), 1, "{asides}");
+    assert_eq!((&asides[0]["kept"], &asides[0]["via"]), (&"inbox/INBOX/1/0".into(), &"imap".into()));
+    assert_eq!(asides[0]["bytes"], broken.len());
+    assert_eq!(house.json(&["status"])["asides"], 1);
+    let number = asides[0]["id"].to_string();
+    let shown = house.run(&["show", "--aside", &number, "--raw"], b"");
+    assert!(String::from_utf8_lossy(&shown.stderr).contains("they are in inbox/INBOX/1/0"), "{shown:?}");
+    // Neither of the mails was copied.
+    let (raw, aside): (i64, i64) = house
+        .read_database()
+        .query_row(
+            "SELECT (SELECT count(*) FROM raw_mail), (SELECT sum(length(raw)) FROM aside)",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .unwrap();
+    assert_eq!((raw, aside), (0, 0));
 }

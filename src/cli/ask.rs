@@ -124,9 +124,11 @@ fn name(request: &Request) -> &'static str {
         Request::Queue { .. } => "queue",
         Request::Remove { .. } | Request::RemoveAuthor { .. } => "remove",
         Request::Block { .. } => "block",
+        Request::Poll => "poll",
         Request::Status => "status",
         Request::ProbeRelay { .. } => "check",
         Request::Deliver { .. } => "deliver",
+        Request::Filter { .. } => "filter",
         Request::Receive { .. } => "receive",
     }
 }

@@ -5,20 +5,22 @@
 //! come; and at the end the doors close before the gateway does.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::exit::{CANT_CREATE, CONFIG, Outcome, SOFTWARE, TRY_LATER, UNAVAILABLE, fail};
+use super::poll;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::gateway::api::{Failure, Request, Response};
 use crate::gateway::control::{self, Caller, Door, Limits, Listener};
 use crate::gateway::lock::Lock;
 use crate::gateway::sender::Sender;
-use crate::receive::{self, smtp};
+use crate::receive::imap::Poller;
+use crate::receive::{self, filter, smtp};
 use crate::send::queue;
 use crate::smtp::{Mode, Recipients, SessionConfig};
 
@@ -29,6 +31,12 @@ pub(super) struct Daemon {
     listening: Vec<(&'static str, SocketAddr)>,
     /// What new SMTP sessions are told.
     smtp: watch::Sender<Arc<smtp::Options>>,
+    /// What new LMTP sessions are told.
+    lmtp: watch::Sender<Arc<smtp::Options>>,
+    /// What new connections of the filter are told.
+    filter: watch::Sender<Arc<filter::Options>>,
+    /// The mailboxes that are read.
+    poller: Arc<OnceLock<Poller>>,
     /// Becomes true when no new work is to be taken.
     stopping: watch::Sender<bool>,
     /// Each part, by name; none of them ends before it is told to.
@@ -42,13 +50,20 @@ impl Daemon {
     /// What could not be started, and why; nothing is left running then.
     pub(super) async fn start(config: Arc<Config>, lock: &Lock) -> Outcome<Daemon> {
         receive::raise_descriptor_limit();
-        let options = Arc::new(smtp_options(&config)?);
-        let listeners = smtp_listeners(&config)?;
+        let options = Arc::new(smtp_options(&config, Mode::Smtp)?);
+        let lmtp_options = Arc::new(smtp_options(&config, Mode::Lmtp)?);
+        let listeners = listeners(&config.smtp.listen)?;
+        let lmtp_listeners = self::listeners(&config.smtp.lmtp)?;
+        let filter_listeners = self::listeners(config.filter.listen.as_slice())?;
         let doors = doors(&config, lock)?;
         let mut listening = Vec::new();
-        for listener in &listeners {
-            let address = listener.local_addr().or_else(|e| fail(UNAVAILABLE, e.to_string()))?;
-            listening.push(("smtp", address));
+        for (name, listeners) in
+            [("smtp", &listeners), ("lmtp", &lmtp_listeners), ("filter", &filter_listeners)]
+        {
+            for listener in listeners {
+                let address = listener.local_addr().or_else(|e| fail(UNAVAILABLE, e.to_string()))?;
+                listening.push((name, address));
+            }
         }
         let gateway = {
             let config = Arc::clone(&config);
@@ -63,20 +78,54 @@ impl Daemon {
             sender: Arc::new(sender),
             listening,
             smtp: watch::Sender::new(options),
+            lmtp: watch::Sender::new(lmtp_options),
+            filter: watch::Sender::new(Arc::new(filter_options(&config))),
+            poller: Arc::default(),
             stopping: watch::Sender::new(false),
             parts: JoinSet::new(),
         };
         daemon.open_doors(doors);
         daemon.start_sending();
-        if !listeners.is_empty() {
-            let (options, stop) = (daemon.smtp.subscribe(), daemon.stopping.subscribe());
-            let handler = Arc::new(daemon.gateway.clone());
+        daemon.receive(listeners, daemon.smtp.subscribe(), "the SMTP receiver");
+        daemon.receive(lmtp_listeners, daemon.lmtp.subscribe(), "the LMTP receiver");
+        for listener in filter_listeners {
+            let (options, stop) = (daemon.filter.subscribe(), daemon.stopping.subscribe());
+            let judge = Arc::new(daemon.gateway.clone());
             daemon.parts.spawn(async move {
-                smtp::serve(listeners, options, handler, stop).await;
-                "the SMTP receiver"
+                filter::serve(listener, options, judge, stop).await;
+                "the content filter"
             });
         }
+        daemon.start_polling(&config)?;
         Ok(daemon)
+    }
+
+    /// Begins to receive mail.
+    fn receive(
+        &mut self,
+        listeners: Vec<TcpListener>,
+        options: watch::Receiver<Arc<smtp::Options>>,
+        name: &'static str,
+    ) {
+        if listeners.is_empty() {
+            return;
+        }
+        let (handler, stop) = (Arc::new(self.gateway.clone()), self.stopping.subscribe());
+        self.parts.spawn(async move {
+            smtp::serve(listeners, options, handler, stop).await;
+            name
+        });
+    }
+
+    /// Begins to read the mailboxes, each by a thread of its own.
+    fn start_polling(&mut self, config: &Config) -> Outcome {
+        let office = Arc::new(self.gateway.clone());
+        let runtime = tokio::runtime::Handle::current();
+        let started = Poller::start(&config.imap, &office, config.smtp.max_message, &runtime);
+        let poller = started.or_else(|e| fail(UNAVAILABLE, format!("the mailboxes can't be read: {e}")))?;
+        // It is empty: this is called once.
+        let _ = self.poller.set(poller);
+        Ok(())
     }
 
     /// Begins to work off the queue.
@@ -105,7 +154,9 @@ impl Daemon {
         for (name, listener, limits) in doors {
             let mut stop = self.stopping.subscribe();
             let gateway = self.gateway.clone();
-            let handler = move |request, caller| handle(gateway.clone(), request, caller);
+            let poller = Arc::clone(&self.poller);
+            let handler =
+                move |request, caller| handle(gateway.clone(), Arc::clone(&poller), request, caller);
             self.parts.spawn(async move {
                 let stopped = async {
                     // An error means that the daemon is gone: time to stop as well.
@@ -127,10 +178,12 @@ impl Daemon {
     /// # Errors
     /// What is wrong with the new configuration; nothing has changed then.
     pub(super) fn reload(&mut self, config: &Config) -> Outcome {
-        let options = smtp_options(config)?;
+        let (smtp, lmtp) = (smtp_options(config, Mode::Smtp)?, smtp_options(config, Mode::Lmtp)?);
         self.gateway.reload(config).or_else(|e| fail(TRY_LATER, e.to_string()))?;
         self.sender.reload().or_else(|e| fail(CONFIG, e.to_string()))?;
-        self.smtp.send_replace(Arc::new(options));
+        self.smtp.send_replace(Arc::new(smtp));
+        self.lmtp.send_replace(Arc::new(lmtp));
+        self.filter.send_replace(Arc::new(filter_options(config)));
         Ok(())
     }
 
@@ -147,7 +200,13 @@ impl Daemon {
     /// Takes no new work, waits until what is under way is finished, and closes the gateway.
     pub(super) async fn stop(mut self) {
         self.stopping.send_replace(true);
+        let poller = Arc::clone(&self.poller);
+        if let Some(poller) = poller.get() {
+            poller.begin_to_stop();
+        }
         while self.parts.join_next().await.is_some() {}
+        // Its threads use the database; they stop at the next step.
+        let _ = blocking(move || poller.get().map(Poller::join)).await;
         let gateway = self.gateway;
         // A panic in there has been reported, and there is nothing left to be done about it.
         let _ = blocking(move || gateway.close()).await;
@@ -172,14 +231,14 @@ fn doors(config: &Config, lock: &Lock) -> Outcome<Vec<(&'static str, Listener, L
     Ok(doors)
 }
 
-fn smtp_listeners(config: &Config) -> Outcome<Vec<TcpListener>> {
+fn listeners(addresses: &[SocketAddr]) -> Outcome<Vec<TcpListener>> {
     let bind = |&address| smtp::bind(address);
-    let listeners: Result<_, _> = config.smtp.listen.iter().map(bind).collect();
+    let listeners: Result<_, _> = addresses.iter().map(bind).collect();
     listeners.or_else(|e: receive::ListenError| fail(UNAVAILABLE, e.to_string()))
 }
 
 /// What the receiver is told by the configuration.
-fn smtp_options(config: &Config) -> Outcome<smtp::Options> {
+fn smtp_options(config: &Config, mode: Mode) -> Outcome<smtp::Options> {
     let settings = &config.smtp;
     let recipients = Recipients::new(&settings.recipients, &config.gateway.hostname)
         .or_else(|e| fail(CONFIG, e.to_string()))?;
@@ -189,7 +248,7 @@ fn smtp_options(config: &Config) -> Outcome<smtp::Options> {
     };
     let session = SessionConfig {
         hostname: config.gateway.hostname.clone(),
-        mode: Mode::Smtp,
+        mode,
         recipients,
         relays: settings.relays.clone(),
         starttls: tls.is_some(),
@@ -202,8 +261,29 @@ fn smtp_options(config: &Config) -> Outcome<smtp::Options> {
     })
 }
 
+/// What the filter is told by the configuration.
+fn filter_options(config: &Config) -> filter::Options {
+    let settings = &config.filter;
+    let spool = config.gateway.data_dir.clone();
+    filter::Options {
+        clients: settings.clients.clone(),
+        on_error: settings.on_error,
+        pass_refusals: settings.pass_refusals,
+        ..filter::Options::new(&config.gateway.hostname, settings.next_hop, spool)
+    }
+}
+
 /// Carries a request out and records who asked for it, but never what stands in it.
-async fn handle(gateway: Gateway, request: Request, caller: Caller) -> Response {
+async fn handle(
+    gateway: Gateway,
+    poller: Arc<OnceLock<Poller>>,
+    request: Request,
+    caller: Caller,
+) -> Response {
+    if matches!(request, Request::Poll) {
+        let look = move || poller.get().map(|poller| poller.look_now(poll::LOOK)).unwrap_or_default();
+        return poll::view(blocking(look).await?);
+    }
     if caller.door == Door::Intake {
         tracing::info!(uid = caller.uid, pid = caller.pid, "mail by the intake socket");
     }

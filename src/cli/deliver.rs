@@ -66,7 +66,7 @@ fn verdict(delivered: &Delivered) -> Outcome {
 }
 
 /// `<a@b>` and `a@b` are the same; nothing and `<>` are the null sender.
-fn address(given: Option<OsString>) -> Option<String> {
+pub(super) fn address(given: Option<OsString>) -> Option<String> {
     let given = given?.to_string_lossy().trim().to_owned();
     let bare = given.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(&given);
     (!bare.is_empty()).then(|| bare.to_owned())

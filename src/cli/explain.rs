@@ -32,7 +32,7 @@ pub(super) fn render(explained: &Explained, paint: Paint) -> String {
     let mut text = format!("{}\n", paint.bold(&escape::line(&explained.id)));
     text.push_str(&paragraph(&escape::flat(&explained.verdict), 0));
     if !explained.authenticity.is_empty() {
-        text.push_str(&paragraph(&format!("Its author: {}", escape::flat(&explained.authenticity)), 0));
+        text.push_str(&paragraph(&format!("Who wrote it: {}", escape::flat(&explained.authenticity)), 0));
     }
     for reason in &explained.reasons {
         let lines = paragraph(&escape::flat(reason), 4);
@@ -132,7 +132,7 @@ mod tests {
         for part in [
             "it takes 812 bits",
             "*LARGEST*",
-            "Its author: it is signed by example.org (DKIM)\n",
+            "Who wrote it: it is signed by example.org (DKIM)\n",
             "  - it is a post of ours\n",
             "   1 ->        812.5 bits  mailto:b@example.org\n        the cheapest\n",
             "   2               - bits  mailto:c@example.org\n        it stands in the header \\x1b[0m\n",

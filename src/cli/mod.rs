@@ -18,6 +18,7 @@ mod escape;
 mod evaluate;
 mod exit;
 mod explain;
+mod filter;
 mod init;
 mod keys;
 mod layout;
@@ -25,6 +26,7 @@ mod logging;
 mod matches;
 mod out;
 mod peers;
+mod poll;
 mod post;
 mod queue;
 mod receive;
@@ -86,6 +88,7 @@ enum Verb {
     Init(init::Args),
     Check(check::Args),
     Serve(serve::Args),
+    Poll(poll::Args),
     Post(post::Args),
     Search(search::Args),
     Show(show::Args),
@@ -98,6 +101,7 @@ enum Verb {
     Block(block::Args),
     Remove(remove::Args),
     Deliver(deliver::Args),
+    Filter(filter::Args),
     Receive(receive::Args),
 }
 
@@ -112,7 +116,7 @@ struct Format {
 /// Runs the program with these arguments (the first is its name) and says how it ended.
 ///
 /// A fault of the program itself ends in 70, except for the verbs whose callers would make a
-/// bounce of that: `deliver` never ends in anything but 0 and 75, `receive` 0, 65 and 75.
+/// bounce of that: `deliver` and `filter` never end in anything but 0 and 75, `receive` 0, 65 and 75.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let verb = verb(&args).and_then(OsStr::to_str).unwrap_or_default().to_owned();
@@ -125,7 +129,7 @@ fn guarded(verb: &str, work: impl FnOnce() -> u8) -> u8 {
     let code = catch_unwind(AssertUnwindSafe(work)).unwrap_or(exit::SOFTWARE);
     match (verb, code) {
         (_, 0) => 0,
-        ("deliver", _) => exit::TRY_LATER,
+        ("deliver" | "filter", _) => exit::TRY_LATER,
         ("receive", exit::BAD_DATA) => exit::BAD_DATA,
         ("receive", _) => exit::TRY_LATER,
         (_, code) => code,
@@ -157,6 +161,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Verb::Init(args) => init::run(&context, args),
         Verb::Check(args) => check::run(&context, &args),
         Verb::Serve(args) => serve::run(&context, &args),
+        Verb::Poll(args) => poll::run(&context, &args),
         Verb::Post(args) => post::run(&context, args),
         Verb::Search(args) => search::run(&context, args),
         Verb::Show(args) => show::run(&context, args),
@@ -169,6 +174,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Verb::Block(args) => block::run(&context, args),
         Verb::Remove(args) => remove::run(&context, args),
         Verb::Deliver(args) => deliver::run(&context, args),
+        Verb::Filter(args) => filter::run(&context, args),
         Verb::Receive(args) => receive::run(&context, args),
     }
 }
@@ -253,11 +259,12 @@ mod tests {
 
     #[test]
     fn a_panic_does_not_break_the_promises() {
-        for (verb, code) in [("deliver", 75), ("receive", 75), ("post", 70)] {
+        for (verb, code) in [("deliver", 75), ("filter", 75), ("receive", 75), ("post", 70)] {
             assert_eq!(guarded(verb, || panic!("on purpose")), code, "{verb}");
         }
         for code in [64, 65, 69, 70, 73, 78, 255] {
             assert_eq!(guarded("deliver", || code), 75);
+            assert_eq!(guarded("filter", || code), 75);
             assert_eq!(guarded("receive", || code), if code == 65 { 65 } else { 75 });
             assert_eq!(guarded("post", || code), code);
         }

@@ -109,7 +109,8 @@ fn render(shown: &Shown, paint: Paint) -> String {
         ("id", paint.bold(&escape::line(&shown.id))),
         ("state", format!("{}, {}", escape::line(&shown.state), escape::line(&shown.scope))),
         ("received", format!("{} by {}", escape::line(&shown.received), escape::line(&shown.via))),
-        ("author", escape::line(&shown.authenticity)),
+        ("author", escape::line(&shown.author)),
+        ("evidence", escape::line(&shown.authenticity)),
         ("length", length),
     ];
     if shown.conflicts > 0 {
@@ -185,6 +186,7 @@ mod tests {
             received: "2026-11-22T10:00:01Z".into(),
             via: "smtp".into(),
             state: "routed".into(),
+            author: "mailto:bob@example.net".into(),
             authenticity: "nobody knows who wrote it".into(),
         }
     }
@@ -197,7 +199,8 @@ mod tests {
             "id        0123456789abcdef\n\
              state     routed, local\n\
              received  2026-11-22T10:00:01Z by smtp\n\
-             author    nobody knows who wrote it\n\
+             author    mailto:bob@example.net\n\
+             evidence  nobody knows who wrote it\n\
              length    24 bytes\n\
              conflict  1 other bodies came under this id\n\
              way, newest first\n  \

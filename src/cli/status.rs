@@ -2,7 +2,7 @@
 
 use super::layout::{Paint, bytes, count, duration, pairs};
 use super::{Context, escape, exit::Outcome, out};
-use crate::gateway::api::{Request, Status};
+use crate::gateway::api::{MailboxView, Request, Status};
 
 /// Show how the gateway is doing
 ///
@@ -61,7 +61,37 @@ fn render(status: &Status, paint: Paint) -> String {
         );
         rows.push(("unsent", paint.red(&unsent)));
     }
+    let mailboxes: Vec<String> = status.mailboxes.iter().map(|one| mailbox(one, paint)).collect();
+    rows.extend(mailboxes.into_iter().map(|line| ("mailbox", line)));
     pairs(&rows, paint)
+}
+
+/// One mailbox in a line.
+fn mailbox(one: &MailboxView, paint: Paint) -> String {
+    let mut parts = vec![format!("{} ({})", escape::line(&one.account), escape::line(&one.folder))];
+    match one.state.as_str() {
+        "new" => parts.push("not read yet".to_owned()),
+        "failing" => {
+            parts.push(paint.red(&format!("since {}: {}", one.error_since, escape::flat(&one.error))))
+        }
+        "idle" => parts.push(paint.green("the server tells when mail comes")),
+        state => parts.push(paint.green(&escape::line(state))),
+    }
+    if !one.last_success.is_empty() {
+        parts.push(format!("read {}", escape::line(&one.last_success)));
+    } else if one.state == "failing" {
+        parts.push("never read".to_owned());
+    }
+    if let Some(lag) = one.lag_milliseconds {
+        parts.push(format!("the last mail waited {}", duration(lag / 1000)));
+    }
+    if one.behind > 0 {
+        parts.push(format!("{} to be looked at", count(one.behind, "mail")));
+    }
+    if one.too_large > 0 {
+        parts.push(format!("{} too large", count(one.too_large, "mail")));
+    }
+    parts.join(", ")
 }
 
 #[cfg(test)]
@@ -85,6 +115,7 @@ mod tests {
             came_back: 0,
             unsent: 0,
             daemon: true,
+            mailboxes: Vec::new(),
         };
         assert_eq!(
             render(&status, Paint::default()),
@@ -102,6 +133,25 @@ mod tests {
         status.asides = 4;
         status.silenced = 2;
         status.unsent = 1;
+        status.mailboxes = vec![
+            MailboxView {
+                account: "inbox".into(),
+                folder: "INBOX".into(),
+                state: "failing".into(),
+                last_success: "2026-11-22T08:00:00Z".into(),
+                lag_milliseconds: Some(2500),
+                behind: 7,
+                error: "the login is refused: no\u{1b}".into(),
+                error_since: "2026-11-22T08:30:00Z".into(),
+                ..MailboxView::default()
+            },
+            MailboxView {
+                account: "b".into(),
+                folder: "F".into(),
+                state: "idle".into(),
+                ..MailboxView::default()
+            },
+        ];
         let text = render(&status, Paint::default());
         for part in [
             "not running: `cmr-mail serve` starts it\n",
@@ -112,6 +162,15 @@ mod tests {
             "unsent    1 message: the queue was full, and their authors got no answer\n",
         ] {
             assert!(text.contains(part), "{part:?} in\n{text}");
+        }
+        // Long lines are broken.
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in [
+            "inbox (INBOX), since 2026-11-22T08:30:00Z: the login is refused: no\\x1b, read 2026-11-22T08:00:00Z, \
+             the last mail waited 2 s, 7 mails to be looked at",
+            "b (F), the server tells when mail comes",
+        ] {
+            assert!(flat.contains(part), "{part:?} in\n{text}");
         }
     }
 }

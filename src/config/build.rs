@@ -6,11 +6,12 @@ use super::keys;
 use super::reader::{Found, Reader};
 use super::secret::Password;
 use super::sections::{
-    Authentication, Gateway, Log, LogFormat, LogLevel, Login, People, Policy, Pool, Routing, Security, Send,
-    Smarthost, Smtp, TlsFiles,
+    Authentication, Filter, Gateway, Log, LogFormat, LogLevel, Login, People, Policy, Pool, Routing,
+    Security, Send, Smarthost, Smtp, TlsFiles,
 };
-use super::{files, names};
+use super::{files, imap, names};
 use crate::distance::Metric;
+use crate::filter::{Learn, Mode, OnError};
 use crate::message::Address;
 use crate::policy::human::{show_duration, show_size};
 use crate::policy::{FirstPost, Origin, WhoMayPost};
@@ -23,7 +24,9 @@ use std::time::Duration;
 pub(super) struct Sections {
     pub(super) gateway: Option<Gateway>,
     pub(super) smtp: Option<Smtp>,
+    pub(super) filter: Option<Filter>,
     pub(super) authentication: Option<Authentication>,
+    pub(super) imap: Option<Vec<imap::Imap>>,
     pub(super) send: Option<Send>,
     pub(super) policy: Option<Policy>,
     pub(super) people: Option<People>,
@@ -42,7 +45,9 @@ const LONGEST_DATA_DIR: usize = LONGEST_SOCKET - "/control.sock".len();
 pub(super) fn build(r: &mut Reader<'_>) -> Sections {
     let gateway = gateway(r);
     let smtp = smtp(r, gateway.as_ref());
+    let filter = filter(r, smtp.as_ref());
     let authentication = authentication(r);
+    let imap = imap::imap(r);
     let send = send(r, gateway.as_ref(), smtp.as_ref());
     let policy = policy(r);
     let people = people(r, policy.as_ref());
@@ -56,7 +61,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Sections {
         let line = r.line(&keys::GATEWAY_OPERATOR);
         r.error(&keys::GATEWAY_OPERATOR, line, Fault::OperatorPosts(address.clone()));
     }
-    Sections { gateway, smtp, authentication, send, policy, people, routing, pool, log }
+    Sections { gateway, smtp, filter, authentication, imap, send, policy, people, routing, pool, log }
 }
 
 fn gateway(r: &mut Reader<'_>) -> Option<Gateway> {
@@ -117,7 +122,7 @@ fn data_dir(r: &mut Reader<'_>) -> Option<PathBuf> {
 
 fn smtp(r: &mut Reader<'_>, gateway: Option<&Gateway>) -> Option<Smtp> {
     let listen = r.list(&keys::SMTP_LISTEN);
-    let listen = r.check_each(&keys::SMTP_LISTEN, listen, names::listen);
+    let listen = r.check_each(&keys::SMTP_LISTEN, listen, names::mail_listen);
     let recipients = match r.list(&keys::SMTP_RECIPIENTS) {
         Some(list) if list.value.is_empty() => {
             let fault =
@@ -151,8 +156,11 @@ fn smtp(r: &mut Reader<'_>, gateway: Option<&Gateway>) -> Option<Smtp> {
     let max_connections = r.integer(&keys::SMTP_MAX_CONNECTIONS);
     let max_connections_per_ip = r.integer(&keys::SMTP_MAX_PER_IP);
     let tls = tls(r);
+    let (lmtp, listen): (Vec<_>, Vec<_>) = listen?.value.into_iter().partition(|(lmtp, _)| *lmtp);
+    let addresses = |these: Vec<(bool, SocketAddr)>| these.into_iter().map(|(_, address)| address).collect();
     Some(Smtp {
-        listen: listen?.value,
+        listen: addresses(listen),
+        lmtp: addresses(lmtp),
         recipients: recipients?.value,
         trusted_networks: trusted?.value,
         relays: relays?.value,
@@ -161,6 +169,57 @@ fn smtp(r: &mut Reader<'_>, gateway: Option<&Gateway>) -> Option<Smtp> {
         max_connections: whole(max_connections?.value),
         max_connections_per_ip: whole(max_connections_per_ip?.value),
         tls,
+    })
+}
+
+fn filter(r: &mut Reader<'_>, smtp: Option<&Smtp>) -> Option<Filter> {
+    let listen = r.text(&keys::FILTER_LISTEN);
+    let listen = r.check(&keys::FILTER_LISTEN, listen, |text| names::listen(text));
+    let next_hop = r.text(&keys::FILTER_NEXT_HOP);
+    let next_hop = r.check(&keys::FILTER_NEXT_HOP, next_hop, |text| names::next_hop(text));
+    if let (Some(listen), Some(next_hop), Some(smtp)) = (&listen, &next_hop, smtp) {
+        let to = Smarthost {
+            security: Security::None,
+            host: next_hop.value.ip().to_string(),
+            port: next_hop.value.port(),
+        };
+        let ours = smtp.listen.iter().chain(&smtp.lmtp).chain([&listen.value]);
+        if ours.into_iter().any(|ours| is_reached_by(ours, &to)) {
+            let line = next_hop.line.or(listen.line);
+            r.error(&keys::FILTER_NEXT_HOP, line, Fault::PassesToItself(next_hop.value.to_string()));
+        }
+    }
+    let clients = r.list(&keys::FILTER_CLIENTS);
+    let clients = r.check_each(&keys::FILTER_CLIENTS, clients, names::network);
+    if let Some(clients) = &clients
+        && let Some(all) = clients.value.iter().find(|network| network.prefix_len() == 0)
+    {
+        r.error(&keys::FILTER_CLIENTS, clients.line, Fault::OpenFilter(names::network_text(all)));
+    }
+    let mode =
+        r.choice(&keys::FILTER_MODE, &[("shadow", Mode::Shadow), ("copy", Mode::Copy), ("take", Mode::Take)]);
+    let on_error = r.choice(&keys::FILTER_ON_ERROR, &[("defer", OnError::Defer), ("pass", OnError::Pass)]);
+    let refusals = r.choice(&keys::FILTER_REFUSALS, &[("defer", false), ("pass", true)]);
+    let learn = r.word_or_list(&keys::FILTER_LEARN, &[("none", Learn::Nothing), ("all", Learn::All)])?;
+    let line = learn.line;
+    let learn = match learn.value {
+        Ok(word) => word,
+        Err(list) => {
+            let list = Some(Found { value: list, line });
+            Learn::Lists(r.check_each(&keys::FILTER_LEARN, list, names::list_id)?.value)
+        }
+    };
+    if learn != Learn::Nothing && mode.as_ref().is_some_and(|mode| mode.value == Mode::Shadow) {
+        r.warn(&keys::FILTER_LEARN, line, Fault::LearnsInShadow);
+    }
+    Some(Filter {
+        listen: listen.map(|found| found.value),
+        next_hop: next_hop?.value,
+        clients: clients?.value,
+        mode: mode?.value,
+        on_error: on_error?.value,
+        pass_refusals: refusals?.value,
+        learn,
     })
 }
 
@@ -190,7 +249,12 @@ fn tls(r: &mut Reader<'_>) -> Option<TlsFiles> {
     Some(files)
 }
 
-fn warn_if_readable(r: &mut Reader<'_>, key: &'static keys::Key, line: Option<usize>, path: &Path) {
+pub(super) fn warn_if_readable(
+    r: &mut Reader<'_>,
+    key: &'static keys::Key,
+    line: Option<usize>,
+    path: &Path,
+) {
     if let Some(mode) = files::readable_by_others(path) {
         r.warn(key, line, Fault::ReadableByOthers { path: path.to_path_buf(), mode });
     }

@@ -32,7 +32,10 @@ pub(super) fn example(of: &Example<'_>) -> String {
          # \"5d\", amounts like \"10 MiB\", rates like \"20/h\". After a change: cmr-mail check\n",
     );
     for section in keys::SECTIONS {
-        out.push_str(&format!("\n# {}\n[{}]\n", section.help, section.name));
+        // A section that there can be several of is shown, and none is there.
+        let repeated = keys::REPEATED.contains(&section.name);
+        let hash = if repeated { "#" } else { "" };
+        out.push_str(&format!("\n# {}\n{hash}{}\n", section.help, keys::brackets(section.name)));
         for key in keys::ALL.iter().filter(|key| key.section == section.name) {
             out.push('\n');
             for line in comment(key) {
@@ -51,7 +54,7 @@ pub(super) fn example(of: &Example<'_>) -> String {
                 "authserv_id" => quoted(of.hostname),
                 _ => key.sample().to_owned(),
             };
-            let mark = if key.decide { "" } else { "#" };
+            let mark = if key.decide && !repeated { "" } else { "#" };
             out.push_str(&format!("{mark}{} = {value}\n", key.name));
         }
     }
@@ -65,7 +68,7 @@ fn quoted(text: &str) -> String {
 
 fn comment(key: &Key) -> Vec<String> {
     let mut lines = wrapped(key.help);
-    if let Kind::Choice(choices) = key.kind {
+    if let Kind::Choice(choices) | Kind::WordOrList(choices, _) = key.kind {
         let width = choices.iter().map(|(word, _)| word.len() + 2).max().unwrap_or(0);
         lines.extend(choices.iter().map(|(word, help)| format!("  {:width$}  {help}", quoted(word))));
     }
@@ -100,8 +103,9 @@ pub fn reference() -> String {
     );
     for section in keys::SECTIONS {
         out.push_str(&format!(
-            "\n## [{}]\n\n{}\n\n| key | value | default | meaning |\n|---|---|---|---|\n",
-            section.name, section.help
+            "\n## {}\n\n{}\n\n| key | value | default | meaning |\n|---|---|---|---|\n",
+            keys::brackets(section.name),
+            section.help
         ));
         for key in keys::ALL.iter().filter(|key| key.section == section.name) {
             let absent = match key.absent {
@@ -123,7 +127,7 @@ pub fn reference() -> String {
 
 fn cell(key: &Key) -> String {
     let mut text = key.help.to_owned();
-    if let Kind::Choice(choices) = key.kind {
+    if let Kind::Choice(choices) | Kind::WordOrList(choices, _) = key.kind {
         let choices: Vec<_> = choices.iter().map(|(word, help)| format!("`{word}`: {help}")).collect();
         text = format!("{text} {}", choices.join("; "));
     }
@@ -135,6 +139,7 @@ fn kind(kind: &Kind) -> String {
         Kind::Text(what) => (*what).to_owned(),
         Kind::List(what) => format!("list of {what}"),
         Kind::Choice(_) => "word".to_owned(),
+        Kind::WordOrList(_, what) => format!("word, or list of {what}"),
         Kind::Integer { min, max } => format!("number, {min} to {max}"),
         Kind::Number { min, max } => format!("number, {min} to {max}"),
         Kind::Duration { min, max } => {

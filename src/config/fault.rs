@@ -74,7 +74,7 @@ pub enum Fault {
     #[error("the byte at {0} is not UTF-8 text")]
     NotText(usize),
     /// A key that does not exist.
-    #[error("there is no key {name} in [{section}]; {hint}")]
+    #[error("there is no key {name} in {}; {hint}", super::keys::brackets(.section))]
     UnknownKey {
         /// The section it stands in.
         section: String,
@@ -117,6 +117,30 @@ pub enum Fault {
         /// The section.
         name: String,
     },
+    /// `[imap]` where `[[imap]]` should stand.
+    #[error("{name} stands in double brackets, because there can be several: write [[{name}]]")]
+    NotRepeated {
+        /// The section.
+        name: String,
+    },
+    /// A name that another section of the kind has.
+    #[error("\"{0}\" is the name of another account: each needs one of its own")]
+    NameTaken(String),
+    /// Two sections that read the same folder.
+    #[error("this folder is read by \"{0}\" already")]
+    FolderTaken(String),
+    /// A text that is none of the ways.
+    #[error("\"{0}\" is none of: seen, move:FOLDER, delete, keep")]
+    NotAfter(String),
+    /// Moving to where the mail is.
+    #[error("{0} is the folder that is read")]
+    MovesNowhere(String),
+    /// Not a date.
+    #[error("\"{0}\" is no date: write it as YEAR-MONTH-DAY, like \"2026-11-01\"")]
+    NotDate(String),
+    /// Not a host.
+    #[error("\"{0}\" is neither a host name nor an IP address")]
+    NotHost(String),
     /// A key that has to be there.
     #[error("missing; write for example: {name} = {example}")]
     Missing {
@@ -228,12 +252,21 @@ pub enum Fault {
     /// Mail would be sent to ourselves.
     #[error("{0} is where [smtp] listen is: every mail would come straight back")]
     SendsToItself(String),
+    /// The filter would hand every mail to this program.
+    #[error("{0} is where this program listens itself: every mail would go round in a circle")]
+    PassesToItself(String),
+    /// Not a List-Id.
+    #[error("\"{0}\" is no List-Id: write what stands between its angle brackets")]
+    NotListId(String),
     /// A login that is not complete.
     #[error("{0}")]
     Login(&'static str),
     /// The password would travel in the clear.
     #[error("with user set, {0} would get the password unencrypted; use smtp+starttls:// or smtps://")]
     PasswordInClear(String),
+    /// The password of a mailbox would travel in the clear.
+    #[error("{0} would get the password unencrypted; use \"tls\" or \"starttls\"")]
+    MailboxInClear(String),
     /// A file that cannot be used.
     #[error("{}: {why}", .path.display())]
     File {
@@ -280,6 +313,12 @@ pub enum Fault {
     /// Nobody could post.
     #[error("nobody may post: [policy] who_may_post is \"listed\" and the list is empty")]
     NobodyMayPost,
+    /// Learning in a mode that changes nothing.
+    #[error("nothing is learned with mode = \"shadow\", which changes nothing")]
+    LearnsInShadow,
+    /// Everybody could send mail through us.
+    #[error("{0} is everybody: any client could send mail to anybody through the filter")]
+    OpenFilter(String),
     /// A list that is not looked at.
     #[error("not looked at, because who_may_post is \"{0}\"")]
     ListUnused(String),

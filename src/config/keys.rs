@@ -17,7 +17,12 @@ pub struct Section {
 pub static SECTIONS: &[Section] = &[
     Section { name: "gateway", help: "Who this gateway is." },
     Section { name: "smtp", help: "The SMTP receiver: how mail comes in." },
+    Section {
+        name: "filter",
+        help: "The content filter for a mail server such as Postfix: a listener of its own, only for that server.",
+    },
     Section { name: "authentication", help: "How it is found out who wrote a mail." },
+    Section { name: "imap", help: "A mailbox that is read by IMAP; any number of these sections." },
     Section { name: "send", help: "How mail goes out." },
     Section { name: "policy", help: "Who may post, and how much anybody gets." },
     Section { name: "people", help: "What people who write by ordinary mail can expect." },
@@ -29,12 +34,18 @@ pub static SECTIONS: &[Section] = &[
 /// Sections that later versions will read: to ask for one of them is an error, because a
 /// gateway that silently leaves out its content filter does harm.
 pub static LATER: &[Section] = &[
-    Section { name: "filter", help: "the Postfix content filter" },
-    Section { name: "imap", help: "polling a mailbox by IMAP" },
     Section { name: "http", help: "CMR over HTTP" },
     Section { name: "udp", help: "CMR over UDP" },
     Section { name: "web", help: "the web pages" },
 ];
+
+/// Sections that stand in double brackets, each as often as is wanted.
+pub static REPEATED: &[&str] = &["imap"];
+
+/// A section in its brackets.
+pub fn brackets(section: &str) -> String {
+    if REPEATED.contains(&section) { format!("[[{section}]]") } else { format!("[{section}]") }
+}
 
 /// How a value is written.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,6 +54,8 @@ pub enum Kind {
     Text(&'static str),
     /// A list of texts.
     List(&'static str),
+    /// One of these words, or a list of texts; the word says of which.
+    WordOrList(&'static [(&'static str, &'static str)], &'static str),
     /// One of these words, each with its meaning.
     Choice(&'static [(&'static str, &'static str)]),
     /// A whole number within this range.
@@ -128,7 +141,7 @@ macro_rules! keys {
 }
 
 use Absent::{Default, Derived, Off, Required};
-use Kind::{Choice, Duration, Integer, List, Number, Rate, Size, Text, Tls, Truth};
+use Kind::{Choice, Duration, Integer, List, Number, Rate, Size, Text, Tls, Truth, WordOrList};
 
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;
@@ -149,10 +162,10 @@ keys! {
     GATEWAY_DATA_DIR: "gateway" "data_dir" Text("directory"), Default(r#""data""#), r#""/var/lib/cmr-mail""#, true,
         "Where the database and the mails that were set aside live. Only the user of the daemon may read it.";
     GATEWAY_INTAKE: "gateway" "intake_socket" Text("file"), Off, r#""/run/cmr-mail/intake.sock""#, false,
-        "A Unix socket by which other users of this machine may hand mail in with `deliver` and `receive`, and do nothing else. It must lie outside of data_dir, in a directory that they may enter.";
+        "A Unix socket by which other users of this machine may hand mail in with `deliver`, `filter` and `receive`, and do nothing else. It must lie outside of data_dir, in a directory that they may enter.";
 
-    SMTP_LISTEN: "smtp" "listen" List("IP:PORT"), Default(r#"["127.0.0.1:2525"]"#), "", true,
-        "Where the SMTP receiver listens. Port 0 takes a free one and `serve` prints it; an empty list means no receiver.";
+    SMTP_LISTEN: "smtp" "listen" List("IP:PORT or lmtp://IP:PORT"), Default(r#"["127.0.0.1:2525"]"#), "", true,
+        "Where the receiver listens: by SMTP, or by LMTP with lmtp:// in front (for the transports of Postfix and Dovecot). Port 0 takes a free one and `serve` prints it; an empty list means no receiver.";
     SMTP_RECIPIENTS: "smtp" "recipients" List("mail address"), Derived("the mail address in [gateway] address"), r#"["cmr@example.org"]"#, true,
         "The posting addresses: mail to them becomes messages. NAME+anything@ belongs to each of them. Every other recipient is refused; this is no relay.";
     SMTP_TRUSTED: "smtp" "trusted_networks" List("network"), Default("[]"), r#"["192.0.2.0/24"]"#, true,
@@ -170,6 +183,31 @@ keys! {
     SMTP_TLS: "smtp" "tls" Tls, Off, r#"{ certificate = "cert.pem", key = "key.pem" }"#, false,
         "Offers STARTTLS with this certificate (the whole chain, PEM) and key (PEM, PKCS #8, without a passphrase).";
 
+    FILTER_LISTEN: "filter" "listen" Text("IP:PORT"), Off, r#""127.0.0.1:10025""#, false,
+        "Where the content filter listens. Without it there is none.";
+    FILTER_NEXT_HOP: "filter" "next_hop" Text("IP:PORT"), Default(r#""127.0.0.1:10026""#), "", false,
+        "The mail server that gets every mail next: Postfix's second listener, which has no filter.";
+    FILTER_CLIENTS: "filter" "clients" List("network"), Default(r#"["127.0.0.0/8"]"#), "", false,
+        "Who may hand mail in at the filter. It passes everything that they send: never anybody but mail servers of the house.";
+    FILTER_MODE: "filter" "mode" Choice(&[
+            ("shadow", "only say in the log what would be done; change, store and stamp nothing"),
+            ("copy", "process them, and pass them on as well, with one header line X-CMR on top"),
+            ("take", "process them; the copies for posting addresses end here, all others are passed on"),
+        ]), Default(r#""shadow""#), "", true,
+        "What is done with mails to a posting address and mails that hold CMR messages. All other mail is passed on as it is, whatever stands here.";
+    FILTER_ON_ERROR: "filter" "on_error" Choice(&[
+            ("defer", "the mail server keeps it and tries again (4xx)"),
+            ("pass", "it is passed on without being processed"),
+        ]), Default(r#""defer""#), "", false,
+        "What happens to a mail that can't be processed because of trouble here, such as a full disk.";
+    FILTER_REFUSALS: "filter" "refusals" Choice(&[
+            ("defer", "the mail server keeps the mail and tries again: a next hop that is set up wrongly costs no mail"),
+            ("pass", "it is passed on as it is, and the mail server returns the mail to its sender"),
+        ]), Default(r#""defer""#), "", false,
+        "What becomes of a refusal for good (5xx) by the next hop. It has hardly ever a reason to refuse: the mail server in front has accepted the mail.";
+    FILTER_LEARN: "filter" "learn" WordOrList(&[("none", "nothing"), ("all", "all that passes")], "List-Id"), Default(r#""none""#), r#"["users.lists.example.org"]"#, false,
+        "Which other mail goes into the pool as well, for the operator alone: it is never shown, sent or matched for anybody else. With a list: mail of the mailing lists with these List-Ids. Needs mode copy or take.";
+
     AUTH_VERIFY: "authentication" "verify" Truth, Default("true"), "", false,
         "Whether SPF, DKIM, DMARC and ARC are looked up for mail that is not from a trusted network. Without it only trusted networks and keys show who wrote a mail.";
     AUTH_DNS: "authentication" "dns" List("IP or IP:PORT"), Default("[]"), r#"["127.0.0.1"]"#, false,
@@ -178,6 +216,45 @@ keys! {
         "How long the DNS may take for one mail, all in all. What is not answered by then leaves the mail's author unproven, and a mail that needs the proof gets 451.";
     AUTH_SEALERS: "authentication" "arc_sealers" List("domain"), Default("[]"), r#"["lists.example.org"]"#, false,
         "Domains of forwarders and lists whose ARC seals are believed about what they saw when the mail passed them.";
+
+    IMAP_NAME: "imap" "name" Text("name"), Required, r#""inbox""#, true,
+        "What this account is called here: in `status`, in the log, and in the database, which remembers under it how far the folder was read.";
+    IMAP_HOST: "imap" "host" Text("host name or IP address"), Required, r#""imap.example.org""#, true,
+        "The mail server.";
+    IMAP_PORT: "imap" "port" Integer { min: 1, max: 65_535 }, Derived("993 with security = \"tls\", else 143"), "993", false,
+        "Its port.";
+    IMAP_SECURITY: "imap" "security" Choice(&[
+            ("tls", "encrypted from the first byte"),
+            ("starttls", "encrypted by STARTTLS, or not spoken to"),
+            ("none", "not encrypted; with a password to this machine only"),
+        ]), Default(r#""tls""#), "", false,
+        "How the connection is encrypted.";
+    IMAP_CA_FILE: "imap" "ca_file" Text("file"), Off, r#""ca.pem""#, false,
+        "Certificates (PEM) of authorities to trust about this server, beside those of the system.";
+    IMAP_USER: "imap" "user" Text("name"), Required, r#""cmr@example.org""#, true,
+        "The name to log in with.";
+    IMAP_PASSWORD_COMMAND: "imap" "password_command" Text("shell command"), Off, r#""pass show mailbox""#, true,
+        "A command whose first line of output is the password. It runs in the directory of this file and has 30 seconds. One of password_command, password_file and oauth2_command has to be there.";
+    IMAP_PASSWORD_FILE: "imap" "password_file" Text("file"), Off, r#""password""#, false,
+        "A file whose first line is the password, instead of password_command.";
+    IMAP_OAUTH2_COMMAND: "imap" "oauth2_command" Text("shell command"), Off, r#""get-token cmr@example.org""#, false,
+        "A command whose first line of output is an OAuth 2 access token, instead of a password. It runs before each login, which is by OAUTHBEARER or XOAUTH2, whichever the server offers.";
+    IMAP_FOLDER: "imap" "folder" Text("folder"), Default(r#""INBOX""#), "", false,
+        "The folder to read. For another folder of the same mailbox write another section.";
+    IMAP_AFTER: "imap" "after" Text("what"), Default(r#""seen""#), r#""move:Processed""#, false,
+        "What happens to a mail that was taken, once it is stored here: \"seen\" marks it as read, \"move:FOLDER\" moves it, \"delete\" deletes it, \"keep\" leaves it. Mail that is not for this gateway is never touched.";
+    IMAP_POLL: "imap" "poll" Duration { min: SECOND, max: DAY }, Default(r#""5m""#), "", false,
+        "How often the folder is looked at where the server does not say when mail comes.";
+    IMAP_IDLE: "imap" "idle" Truth, Default("true"), "", false,
+        "Whether the server is asked to say at once when mail comes (IDLE), if it can.";
+    IMAP_TIMEOUT: "imap" "timeout" Duration { min: SECOND, max: 10 * MINUTE }, Default(r#""1m""#), "", false,
+        "How long the server may take for an answer; for a mail it gets a second more for every 4 KiB, for changing many mails five times as long.";
+    IMAP_SINCE: "imap" "since" Text("date"), Off, r#""2026-11-01""#, false,
+        "Mails that came before this day are left alone.";
+    IMAP_AUTHSERV_ID: "imap" "authserv_id" Text("host name"), Off, r#""mx.example.org""#, false,
+        "The name that the mail server of this account writes at the start of Authentication-Results. The topmost such field is believed about who wrote a mail, once `check --probe-relay` has shown that the server removes forged ones.";
+    IMAP_SENT: "imap" "sent" Text("folder"), Off, r#""Sent""#, false,
+        "A folder of this account to which a copy of each answer that was sent to a person is added. Servers that keep a copy of what is submitted to them do that anyway.";
 
     SEND_SMARTHOST: "send" "smarthost" Text("URL"), Default(r#""smtp://127.0.0.1:25""#), "", true,
         "The mail server that takes all outgoing mail: smtp://HOST:PORT (not encrypted), smtp+starttls://HOST:PORT or smtps://HOST:PORT. Without a port: 25, 587 and 465.";
@@ -297,7 +374,7 @@ keys! {
 impl Key {
     /// `[section] name`, as people are told.
     pub fn title(&self) -> String {
-        format!("[{}] {}", self.section, self.name)
+        format!("{} {}", brackets(self.section), self.name)
     }
 
     /// A value to show: the default, else the example.

@@ -10,6 +10,7 @@ mod build;
 pub mod example;
 mod fault;
 mod files;
+mod imap;
 pub mod keys;
 mod names;
 mod reader;
@@ -19,10 +20,11 @@ mod sections;
 pub use example::Example;
 pub use fault::{ConfigError, Fault, Problem};
 pub use files::FileError;
+pub use imap::{After, Imap, Secret};
 pub use secret::{COMMAND_TIMEOUT, Password, SecretError};
 pub use sections::{
-    Authentication, Gateway, Log, LogFormat, LogLevel, Login, Operator, People, Policy, Pool, Routing,
-    Security, Send, Smarthost, Smtp, TlsFiles,
+    Authentication, Filter, Gateway, Log, LogFormat, LogLevel, Login, Operator, People, Policy, Pool,
+    Routing, Security, Send, Smarthost, Smtp, TlsFiles,
 };
 
 use reader::Reader;
@@ -38,8 +40,12 @@ pub struct Config {
     pub gateway: Gateway,
     /// The receiver.
     pub smtp: Smtp,
+    /// The content filter.
+    pub filter: Filter,
     /// `[authentication]`.
     pub authentication: Authentication,
+    /// `[[imap]]`: the mailboxes that are read.
+    pub imap: Vec<Imap>,
     /// The smarthost and its queue.
     pub send: Send,
     /// Who may post, and how much.
@@ -99,7 +105,9 @@ impl Config {
                 path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()),
                 gateway: s.gateway?,
                 smtp: s.smtp?,
+                filter: s.filter?,
                 authentication: s.authentication?,
+                imap: s.imap?,
                 send: s.send?,
                 policy: s.policy?,
                 people: s.people?,
@@ -142,8 +150,10 @@ impl Config {
             (&keys::GATEWAY_OPERATOR, self.gateway.operator != new.gateway.operator),
             (&keys::GATEWAY_DATA_DIR, self.gateway.data_dir != new.gateway.data_dir),
             (&keys::GATEWAY_INTAKE, self.gateway.intake_socket != new.gateway.intake_socket),
-            (&keys::SMTP_LISTEN, self.smtp.listen != new.smtp.listen),
+            (&keys::SMTP_LISTEN, (&self.smtp.listen, &self.smtp.lmtp) != (&new.smtp.listen, &new.smtp.lmtp)),
+            (&keys::FILTER_LISTEN, self.filter.listen != new.filter.listen),
             (&keys::AUTH_DNS, self.authentication.dns != new.authentication.dns),
+            (&keys::IMAP_NAME, self.imap != new.imap),
             (&keys::SEND_RETRY_FIRST, self.send.retry_first != new.send.retry_first),
             (&keys::SEND_RETRY_MAX, self.send.retry_max != new.send.retry_max),
             (&keys::SEND_GIVE_UP, self.send.give_up != new.send.give_up),
@@ -183,6 +193,9 @@ mod tests {
     fn every_key_of_the_table_is_read_and_has_a_default_that_fits() {
         let mut reader = Reader::new(Path::new("cmr-mail.toml"), "");
         build::build(&mut reader);
+        let mut one_of_each = Reader::new(Path::new("cmr-mail.toml"), "[[imap]]\n");
+        build::build(&mut one_of_each);
+        reader.asked.append(&mut one_of_each.asked);
         let asked: Vec<_> = reader.asked.iter().map(|key| key.title()).collect();
         for key in keys::ALL {
             assert!(asked.contains(&key.title()), "{} is not read", key.title());
@@ -192,7 +205,7 @@ mod tests {
         let missing: Vec<_> = reader.errors.iter().map(|problem| problem.key.map(keys::Key::title)).collect();
         let required: Vec<_> = keys::ALL
             .iter()
-            .filter(|k| k.absent == keys::Absent::Required)
+            .filter(|k| k.absent == keys::Absent::Required && !keys::REPEATED.contains(&k.section))
             .map(|k| Some(k.title()))
             .collect();
         assert_eq!(missing, required, "and nothing else is wrong with an empty file");

@@ -116,6 +116,34 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
     })
 }
 
+/// `IP:PORT` or `lmtp://IP:PORT`; whether it is the latter.
+pub(super) fn mail_listen(text: &str) -> Result<(bool, SocketAddr), Fault> {
+    match text.split_once("://") {
+        Some(("lmtp", address)) => Ok((true, listen(address)?)),
+        Some(("smtp", address)) => Ok((false, listen(address)?)),
+        _ => Ok((false, listen(text)?)),
+    }
+}
+
+/// `IP:PORT` of a mail server.
+pub(super) fn next_hop(text: &str) -> Result<SocketAddr, Fault> {
+    match listen(text) {
+        Ok(address) if address.port() == 0 => {
+            Err(Fault::NotListen { value: text.to_owned(), why: "nobody listens on port 0".to_owned() })
+        }
+        other => other,
+    }
+}
+
+/// What stands between the angle brackets of a List-Id field, with them or without.
+pub(super) fn list_id(text: &str) -> Result<String, Fault> {
+    let id = text.rsplit_once('<').map_or(text, |(_, id)| id).trim_end_matches('>').trim();
+    if id.is_empty() || id.contains(char::is_whitespace) {
+        return Err(Fault::NotListId(text.to_owned()));
+    }
+    Ok(id.to_ascii_lowercase())
+}
+
 /// `IP` or `IP:PORT` of a name server.
 pub(super) fn name_server(text: &str) -> Result<SocketAddr, Fault> {
     match text.parse::<IpAddr>() {

@@ -110,6 +110,8 @@ pub(super) struct Reader<'a> {
     pub(super) asked: Vec<&'static Key>,
     /// Whether the text could be parsed at all.
     pub(super) is_toml: bool,
+    /// Which one of the sections in double brackets is being read.
+    nth: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -122,6 +124,7 @@ impl<'a> Reader<'a> {
             warnings: Vec::new(),
             asked: Vec::new(),
             is_toml: true,
+            nth: 0,
         };
         match DeTable::parse(text) {
             Ok(table) => {
@@ -164,19 +167,29 @@ impl<'a> Reader<'a> {
                 let fault =
                     Fault::LaterSection { name, what: later.help, version: env!("CARGO_PKG_VERSION") };
                 errors.push(self.problem(None, Some(item.line), fault));
+            } else if keys::REPEATED.contains(&section.as_str()) {
+                let all = match &item.value {
+                    Value::List(all) => all.as_slice(),
+                    _ => &[],
+                };
+                let tables = all.iter().filter_map(|one| match &one.value {
+                    Value::Table(entries) => Some(entries),
+                    _ => None,
+                });
+                if all.is_empty() || tables.clone().count() != all.len() {
+                    let fault = Fault::NotRepeated { name: section.clone() };
+                    errors.push(self.problem(None, Some(item.line), fault));
+                }
+                for entries in tables {
+                    errors.extend(self.unknown_keys(section, entries));
+                }
             } else if let Value::Table(entries) = &item.value {
                 if !known {
                     let fault = Fault::UnknownSection { name: section.clone(), hint: section_hint(section) };
                     errors.push(self.problem(None, Some(item.line), fault));
                     continue;
                 }
-                for (name, item) in entries {
-                    if !keys::ALL.iter().any(|k| k.section == section && k.name == name) {
-                        let hint = key_hint(section, name);
-                        let fault = Fault::UnknownKey { section: section.clone(), name: name.clone(), hint };
-                        errors.push(self.problem(None, Some(item.line), fault));
-                    }
-                }
+                errors.extend(self.unknown_keys(section, entries));
             } else if known {
                 errors.push(self.problem(
                     None,
@@ -191,9 +204,47 @@ impl<'a> Reader<'a> {
         self.errors.append(&mut errors);
     }
 
+    fn unknown_keys(&self, section: &str, entries: &[(String, Item)]) -> Vec<Problem> {
+        let unknown = |name: &String| !keys::ALL.iter().any(|k| k.section == section && k.name == name);
+        let found = entries.iter().filter(|(name, _)| unknown(name));
+        found
+            .map(|(name, item)| {
+                let hint = key_hint(section, name);
+                let fault = Fault::UnknownKey { section: section.to_owned(), name: name.clone(), hint };
+                self.problem(None, Some(item.line), fault)
+            })
+            .collect()
+    }
+
+    /// How often a section in double brackets stands there.
+    pub(super) fn repeated(&self, section: &str) -> usize {
+        match self.sections.iter().find(|(name, _)| name == section).map(|(_, item)| &item.value) {
+            Some(Value::List(all)) => all.len(),
+            _ => 0,
+        }
+    }
+
+    /// From now on the keys of sections in double brackets are those of the `nth`, counted from 0.
+    pub(super) fn turn_to(&mut self, nth: usize) {
+        self.nth = nth;
+    }
+
+    /// The line on which the section begins whose keys are being read.
+    fn section_line(&self, section: &str) -> Option<usize> {
+        let (_, found) = self.sections.iter().find(|(name, _)| name == section)?;
+        match &found.value {
+            Value::List(all) => all.get(self.nth).map(|item| item.line),
+            _ => Some(found.line),
+        }
+    }
+
     fn item(&mut self, key: &'static Key) -> Option<Item> {
         self.asked.push(key);
         let (_, section) = self.sections.iter().find(|(name, _)| name == key.section)?;
+        let section = match &section.value {
+            Value::List(all) if keys::REPEATED.contains(&key.section) => all.get(self.nth)?,
+            _ => section,
+        };
         let Value::Table(entries) = &section.value else {
             return None;
         };
@@ -211,7 +262,9 @@ impl<'a> Reader<'a> {
                 Err(fault) => self.error(key, Some(item.line), fault),
             }
         } else if key.absent == Absent::Required {
-            self.error(key, None, Fault::Missing { name: key.name, example: key.example });
+            // Of sections that stand there several times the line says which one it is.
+            let line = self.section_line(key.section).filter(|_| keys::REPEATED.contains(&key.section));
+            self.error(key, line, Fault::Missing { name: key.name, example: key.example });
         }
         let Absent::Default(text) = key.absent else {
             return None;
@@ -274,6 +327,34 @@ impl<'a> Reader<'a> {
                     words.iter().map(|(word, help)| format!("\"{word}\" ({help})")).collect();
                 Fault::NoSuchChoice { value: text.clone(), choices: choices.join(", ") }
             })
+        })
+    }
+
+    /// One of the words of the key, by what `choices` make of them, or a list of texts.
+    pub(super) fn word_or_list<T: Clone>(
+        &mut self,
+        key: &'static Key,
+        choices: &[(&str, T)],
+    ) -> Option<Found<Result<T, Vec<Found<String>>>>> {
+        self.read(key, |value| match value {
+            Value::Text(text) => {
+                let choice =
+                    choices.iter().find(|(word, _)| word == text).map(|(_, choice)| Ok(choice.clone()));
+                choice.ok_or_else(|| {
+                    let words: Vec<_> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+                    let choices = format!("{}, or a list like {}", words.join(", "), key.example);
+                    Fault::NoSuchChoice { value: text.clone(), choices }
+                })
+            }
+            Value::List(items) => {
+                let texts = items.iter().map(|item| match &item.value {
+                    Value::Text(text) if text.contains(char::is_control) => Err(Fault::ControlCharacter),
+                    Value::Text(text) => Ok(Found { value: text.clone(), line: Some(item.line) }),
+                    _ => Err(wrong(key, "a list of texts", value)),
+                });
+                texts.collect::<Result<Vec<_>, _>>().map(Err)
+            }
+            other => Err(wrong(key, "a word in quotes or a list", other)),
         })
     }
 
@@ -488,7 +569,7 @@ fn section_hint(name: &str) -> String {
 /// The same key in another section, else the nearest name here.
 fn key_hint(section: &str, name: &str) -> String {
     let elsewhere: Vec<_> =
-        keys::ALL.iter().filter(|k| k.name == name).map(|k| format!("[{}]", k.section)).collect();
+        keys::ALL.iter().filter(|k| k.name == name).map(|k| keys::brackets(k.section)).collect();
     if !elsewhere.is_empty() {
         return format!("it belongs to {}", elsewhere.join(" or "));
     }

@@ -1,6 +1,7 @@
 //! The typed configuration: what the other rooms take from here.
 
 use super::secret::Password;
+use crate::filter::{Learn, Mode, OnError};
 use crate::message::Address;
 use crate::policy::{FirstPost, Origin, Rate, WhoMayPost};
 use crate::router::RoutingPolicy;
@@ -41,8 +42,10 @@ pub struct Operator {
 /// `[smtp]`: the receiver.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Smtp {
-    /// Where to listen; empty for no receiver. Port 0 is a free one.
+    /// Where to listen by SMTP. Port 0 is a free one.
     pub listen: Vec<SocketAddr>,
+    /// Where to listen by LMTP.
+    pub lmtp: Vec<SocketAddr>,
     /// The posting addresses, never empty; the domains in lower case.
     pub recipients: Vec<String>,
     /// Original clients in here are believed about the author.
@@ -59,6 +62,25 @@ pub struct Smtp {
     pub max_connections_per_ip: usize,
     /// For STARTTLS.
     pub tls: Option<TlsFiles>,
+}
+
+/// `[filter]`: the content filter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filter {
+    /// Where to listen; none for no listener.
+    pub listen: Option<SocketAddr>,
+    /// Who gets every mail next.
+    pub next_hop: SocketAddr,
+    /// Who may hand mail in.
+    pub clients: Vec<IpNet>,
+    /// What is done with mail that concerns the gateway.
+    pub mode: Mode,
+    /// What happens to it when there is trouble.
+    pub on_error: OnError,
+    /// Whether a refusal for good by the next hop is passed on as such.
+    pub pass_refusals: bool,
+    /// Which other mail goes into the pool.
+    pub learn: Learn,
 }
 
 /// `[authentication]`: how it is found out who wrote a mail.

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const TEXT: &[u8] = include_bytes!("../../README.md");
+    const TEXT: &[u8] = include_bytes!("../../LICENSE-APACHE");
 
     #[test]
     fn a_quote_saves_nearly_all_of_itself() {

@@ -66,7 +66,7 @@ impl Coder for Zstd {
 mod tests {
     use super::*;
 
-    const TEXT: &[u8] = include_bytes!("../../README.md");
+    const TEXT: &[u8] = include_bytes!("../../LICENSE-APACHE");
 
     #[test]
     fn the_length_is_that_of_a_frame_which_decodes() {

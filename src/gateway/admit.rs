@@ -16,7 +16,7 @@ use crate::message::{
     self, Acceptance, Address, FormatError, Limits, Message, MessageId, Recipient, UnixTime,
 };
 use crate::policy::exchange::NoExchange;
-use crate::policy::{self, Authenticity, Block, Refusal};
+use crate::policy::{self, Authenticity, Block, Provenance, Refusal};
 use crate::receive::{Arrival, Via};
 use crate::smtp::Reply;
 use crate::store::messages::NewMessage;
@@ -24,6 +24,9 @@ use crate::store::messages::NewMessage;
 use super::keys_within::may_hold_key;
 use super::say::Hit;
 use super::tags::{self, Tag, Ticket};
+
+/// Why a mail that was found in a mailbox gets no answer.
+const TOO_OLD: &str = "it came too long ago to be answered";
 
 /// Why something was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -182,6 +185,8 @@ pub(super) struct NotTaken {
 /// What an arrival is, as far as it can be said without the database.
 #[derive(Debug)]
 pub(super) enum Content {
+    /// It stood in a mailbox that is read here, and is for somebody else.
+    NotOurs,
     /// Nothing is stored of it, for this reason; it is a success all the same.
     Absorbed(&'static str),
     /// A mail of our own came back: it is dropped and counted.
@@ -191,7 +196,7 @@ pub(super) enum Content {
     /// A report, to the envelope sender with this token, and what it says for certain.
     Bounce(String, Option<mail::Bounce>),
     /// A probe, with this token, came back by this relay.
-    Probe(IpAddr, String),
+    Probe(Option<IpAddr>, String),
     /// A person wants no more mail; with the token, if there is one.
     Stop(Option<String>),
     /// A person uses a token for a message.
@@ -219,6 +224,10 @@ pub(super) struct Plan {
     /// have to be new with the author.
     pub(super) once: Vec<String>,
     pub(super) content: Content,
+    /// Where messages in it are from, as far as their scope is concerned.
+    pub(super) provenance: Provenance,
+    /// The account in whose folder it was found.
+    pub(super) mailbox: Option<String>,
     /// The mail as it is must not be kept: in some encoding there may be a key in transit in it.
     pub(super) may_hold_key: bool,
 }
@@ -282,8 +291,13 @@ pub(super) fn plan(
         }
         _ => false,
     };
+    // Nobody chose to publish what was found in a mail to somebody else.
+    let polled = Provenance::Polled { addressed: false, confirmed: false };
+    let is_ours = submission.addressed || arrival.via != Via::Imap;
+    let provenance = if is_ours { Provenance::Peer } else { polled };
     let Submission { header, tags, .. } = submission;
-    Plan { now, header, tags, authenticity, once, content, arrival, may_hold_key }
+    let mailbox = None;
+    Plan { now, header, tags, authenticity, once, content, provenance, mailbox, arrival, may_hold_key }
 }
 
 #[allow(clippy::too_many_arguments)] // One caller; the arguments are the facts it has gathered.
@@ -299,20 +313,22 @@ fn content(
 ) -> Content {
     let Submission { header, tags, addressed, messages, faults, post, no_post, ignored } = submission;
     let is_ours = |from: &mail::Mailbox| mail::is_ours(&config.smtp.recipients, &from.address);
+    let polled = arrival.via == Via::Imap;
     if header.our_loop || header.from.as_ref().is_some_and(is_ours) {
-        return Content::Own;
+        // In a mailbox our own mails are where they belong.
+        return if polled { Content::NotOurs } else { Content::Own };
     }
-    if let Some((relay, token)) = super::origin::probe_token(config, arrival) {
+    if let Some((relay, token)) = super::origin::probe_token(config, arrival, tags) {
         return Content::Probe(relay, token);
     }
-    if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::CONFIRM_TAG)) {
+    if let Some(token) = tags::behind(tags, super::people::CONFIRM_TAG) {
         if is_by_program(header, arrival) {
             return Content::Absorbed("only a person can confirm, and a program sent this");
         }
-        return Content::Confirmation(token.to_owned());
+        return Content::Confirmation(token);
     }
-    if let Some(token) = tags.iter().find_map(|tag| tag.strip_prefix(super::people::BOUNCE_TAG)) {
-        return Content::Bounce(token.to_owned(), mail::read_bounce(&arrival.raw));
+    if let Some(token) = tags::behind(tags, super::people::BOUNCE_TAG) {
+        return Content::Bounce(token, mail::read_bounce(&arrival.raw));
     }
     let refuse = |place: &str, why: Refused| {
         Content::Messages(Vec::new(), vec![NotTaken { place: place.to_owned(), why, bytes: None, id: None }])
@@ -372,6 +388,9 @@ fn content(
             }
         }
     }
+    if polled && !addressed && candidates.is_empty() {
+        return Content::NotOurs;
+    }
     if !candidates.is_empty() || !not_taken.is_empty() {
         return Content::Messages(candidates, not_taken);
     }
@@ -389,6 +408,8 @@ fn content(
         Some((command, rest)) => (Some(rest), Some(command)),
         None => (post.clone(), None),
     };
+    // A folder that is read for the first time may hold mails of many years.
+    let stale = polled && now.since(arrival.received) > config.people.later_matches;
     let nothing = |why: String| Wanted::Nothing { why, ignored: ignored.clone() };
     let wanted = match (command, &post) {
         (Some(Command::Search), Some(post)) if policy::is_key_exchange(&post.body()) => {
@@ -402,6 +423,9 @@ fn content(
         (Some(_), _) => Some(Wanted::Help),
         (None, _) => None,
     };
+    if stale && (wanted.is_some() || post.is_none()) {
+        return Content::Absorbed(TOO_OLD);
+    }
     if let Some(wanted) = wanted {
         return match errand(config, blocks, arrival, authenticity, header, wanted) {
             Ok(errand) => errand,
@@ -429,7 +453,8 @@ fn content(
     if let Err(why) = may_write(config, blocks, &from.address, authenticity) {
         return refuse("the mail", why.into());
     }
-    let answerable = autoreply(config, arrival, header).map_err(str::to_owned).and_then(|()| {
+    let recent = if stale { Err(TOO_OLD) } else { autoreply(config, arrival, header) };
+    let answerable = recent.map_err(str::to_owned).and_then(|()| {
         policy::may_be_answered(&from.address, &from.address, authenticity).map_err(|no| no.to_string())
     });
     Content::Post(Box::new(PostPlan {
@@ -469,7 +494,7 @@ fn no_author(header: &Header) -> Refusal {
 fn autoreply(config: &Config, arrival: &Arrival, header: &Header) -> Result<(), &'static str> {
     let sender = arrival.sender.as_deref().unwrap_or_default();
     // By a pipe the envelope may be unknown; the mail's own Return-Path counts then.
-    let envelope = (arrival.sender.is_some() || arrival.via == Via::Smtp).then_some(sender);
+    let envelope = (arrival.sender.is_some() || arrival.via.knows_the_sender()).then_some(sender);
     mail::may_autoreply(header, envelope, &config.smtp.recipients)
 }
 
@@ -498,7 +523,7 @@ fn errand(
 fn is_by_program(header: &Header, arrival: &Arrival) -> bool {
     let null_sender = match &arrival.sender {
         Some(sender) => sender.is_empty(),
-        None => arrival.via == Via::Smtp || header.return_path.as_deref() == Some(""),
+        None => arrival.via.knows_the_sender() || header.return_path.as_deref() == Some(""),
     };
     let automatic = header.auto_submitted.as_deref().is_some_and(|value| value != "no");
     null_sender || automatic || header.is_dsn || header.is_mdn

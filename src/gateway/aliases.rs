@@ -9,11 +9,15 @@ use rusqlite::Connection;
 use super::{answers, worth};
 use crate::config::Config;
 use crate::message::UnixTime;
-use crate::policy::Scope;
+use crate::policy::{self, Scope};
 use crate::router::Decision;
 use crate::store::StoreError;
-use crate::store::messages::{self, State, Stored};
-use crate::store::people::{self, Thread};
+use crate::store::limits::{self, Counted};
+use crate::store::messages::{self, Kind, State, Stored};
+use crate::store::people;
+
+/// The time of the limits.
+const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 /// Persons that one mail is for, at most.
 const ADDRESSEES: usize = 3;
@@ -60,9 +64,16 @@ pub(super) fn hand_on(
         if handed || queued >= most || stored.person == Some(person) {
             continue;
         }
-        let open = people::open_threads_of(tx, person, now)?;
-        let Some(question) = question(&open, decision) else { continue };
+        let Some(question) = question(tx, person, decision, now)? else { continue };
+        // A neighbour may write whatever it likes into an origin: it is the one that is known.
+        let by = if stored.kind == Kind::Cmr { &stored.neighbour } else { &stored.author };
+        let pair = [by.as_bytes(), b"\n", person.to_string().as_bytes()].concat();
+        let since = now.saturating_sub(DAY);
+        if limits::number_since(tx, Counted::Handed, &pair, since)? >= policy::LATER_PER_AUTHOR {
+            continue;
+        }
         if answers::later(tx, config, stored, question, now)? {
+            limits::note(tx, Counted::Handed, &pair, now)?;
             people::handed_on(tx, stored.seq, person)?;
             queued += 1;
         }
@@ -96,11 +107,19 @@ pub(super) fn known_again(
 }
 
 /// Of a person's open questions the one that a message is closest to, else the newest.
-fn question(open: &[Thread], decision: Option<&Decision>) -> Option<i64> {
-    let mut questions = open.iter().filter(|thread| thread.authenticated).filter_map(|thread| thread.seq);
-    let is_one = |seq: i64| open.iter().any(|thread| thread.authenticated && thread.seq == Some(seq));
-    let matches = decision.map_or(&[][..], |decision| decision.matches.as_slice());
-    matches.iter().map(|found| found.seq).find(|seq| is_one(*seq)).or_else(|| questions.next())
+fn question(
+    conn: &Connection,
+    person: i64,
+    decision: Option<&Decision>,
+    now: UnixTime,
+) -> Result<Option<i64>, StoreError> {
+    for found in decision.map_or(&[][..], |decision| decision.matches.as_slice()) {
+        let thread = people::thread_of_message(conn, found.seq)?;
+        if thread.is_some_and(|it| it.person == person && it.authenticated && it.until > now) {
+            return Ok(Some(found.seq));
+        }
+    }
+    people::newest_question(conn, person, now)
 }
 
 #[cfg(test)]

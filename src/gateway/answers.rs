@@ -59,7 +59,7 @@ pub(super) fn to_author(
     else {
         return Ok(hastened);
     };
-    let text = stored.text.as_ref().map_or(&[][..], |text| text.body.as_slice());
+    let text = stored.text.as_ref().map_or(&[][..], |text| below_subject(&text.body, &thread.subject));
     let say = Say::Posted { shown: decision.matches.iter().map(|found| found.seq).collect() };
     let unique = format!("answer-{}-{}", stored.id, thread.id);
     let seq = Some(stored.seq);
@@ -207,6 +207,13 @@ fn who(person: &Person) -> Vec<u8> {
     person.address.to_ascii_lowercase().into_bytes()
 }
 
+/// A post's text without its subject, to which each program and each of our answers adds something; the
+/// subject if there is nothing else.
+fn below_subject<'a>(body: &'a [u8], subject: &str) -> &'a [u8] {
+    let end = body.windows(2).position(|pair| pair == b"\n\n").filter(|_| !subject.is_empty());
+    end.and_then(|end| body.get(end..)).unwrap_or(body)
+}
+
 /// The letters of a text: what is left where a program counts its answers or names the time. All
 /// of it if it has none.
 fn wording(text: &[u8]) -> String {
@@ -247,4 +254,30 @@ fn delivery(
         why: why.to_owned(),
         next_try: if waits { now.saturating_add(DECISIONS) } else { now },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_says_the_same_under_other_subjects_and_numbers() {
+        let said = |body: &'static str, subject| wording(below_subject(body.as_bytes(), subject));
+        let first = said("Out of office: whales\n\nI am away until 3 May.", "Out of office: Re: whales");
+        for (body, subject) in [
+            (
+                "Out of office: Out of office: whales\n\nI am away until 4 May",
+                "Out of office: Re: Out of office",
+            ),
+            ("I am AWAY until\n\n3 May.", ""),
+        ] {
+            assert_eq!(said(body, subject), first, "{body}");
+        }
+        for (body, subject) in
+            [("whales\n\nI am here until 3 May.", "whales"), ("whales", "whales"), ("", "")]
+        {
+            assert_ne!(said(body, subject), first, "{body}");
+        }
+        assert_ne!(said("42", ""), said("43", ""), "all of it where there are no letters");
+    }
 }

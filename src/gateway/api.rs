@@ -3,7 +3,15 @@
 //!
 //! This file knows values only. It must never know sockets, the store or how a result is shown.
 
+mod handed;
+mod mailboxes;
+mod probe;
+
 use serde::{Deserialize, Serialize};
+
+pub use handed::{Delivered, Filtered};
+pub use mailboxes::{MailboxView, PolledView};
+pub use probe::RelayProbe;
 
 use crate::policy::reputation::Cause;
 
@@ -77,6 +85,8 @@ pub enum Request {
         /// Undo the block instead.
         undo: bool,
     },
+    /// Look into every mailbox now. Carried out by whoever reads them.
+    Poll,
     /// Figures of the whole gateway.
     Status,
     /// A probe of the relay: does it remove forged Authentication-Results? Without a token a new one
@@ -93,6 +103,16 @@ pub enum Request {
         recipient: Option<String>,
         /// The mail, base64.
         mail: String,
+    },
+    /// A mail from `filter`, which hands it on itself by what it is told. Allowed on the intake
+    /// socket.
+    Filter {
+        /// Envelope sender; `None` is the null sender.
+        sender: Option<String>,
+        /// All envelope recipients.
+        recipients: Vec<String>,
+        /// The mail, base64; `None`: it is too long to be looked into.
+        mail: Option<String>,
     },
     /// A bare CMR message from `receive`. Allowed on the intake socket.
     Receive {
@@ -364,6 +384,9 @@ pub struct Shown {
     pub via: String,
     /// `held`, `unrouted`, `routed` or `failed`.
     pub state: String,
+    /// Who wrote it, as its mail said, or its origin's address: for the operator's eyes.
+    #[serde(default)]
+    pub author: String,
     /// What is known about who wrote or brought it, as a sentence.
     pub authenticity: String,
 }
@@ -605,30 +628,7 @@ pub struct Status {
     pub unsent: u64,
     /// Whether a daemon answered.
     pub daemon: bool,
-}
-
-/// Result of [`Request::ProbeRelay`].
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct RelayProbe {
-    /// What names the probe.
-    pub token: String,
-    /// Where to send it, by way of the relay.
-    pub to: String,
-    /// The envelope's sender.
-    pub from: String,
-    /// The mail, base64.
-    pub mail: String,
-    /// `sent`; `waiting`: it has not come yet; `removed`, `kept`: what the relay did; `gone`.
-    pub state: String,
-}
-
-/// Result of [`Request::Deliver`] and [`Request::Receive`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Delivered {
-    /// SMTP reply code: 2xx taken, 4xx try again, 5xx refused.
-    pub code: u16,
-    /// The reply's text, with the enhanced status code.
-    pub text: String,
-    /// Public ids of the messages taken.
-    pub ids: Vec<String>,
+    /// The mailboxes that are read.
+    #[serde(default)]
+    pub mailboxes: Vec<MailboxView>,
 }

@@ -93,12 +93,17 @@ impl Gateway {
             Request::Remove { id } => self.remove(&id),
             Request::RemoveAuthor { author } => self.remove_author(&author),
             Request::Block { value, undo } => self.block(&value, undo),
+            Request::Poll => Err(fail(UNAVAILABLE, "no mailbox is read here")),
             Request::Status => json(&self.status()?),
             Request::ProbeRelay { token } => json(&self.probe_relay(token)?),
             Request::Deliver { sender, recipient, mail: text } => {
                 // On standard input lines end with LF; inside, mails have CRLF.
                 let raw = mail::lf_to_crlf(&decode(&text)?);
                 self.take(Via::Pipe, None, sender, recipient, raw)
+            }
+            Request::Filter { sender, recipients, mail } => {
+                let raw = mail.map(|text| decode(&text).map(|raw| mail::lf_to_crlf(&raw))).transpose()?;
+                json(&self.filtered(sender, recipients, raw)?)
             }
             Request::Receive { transport, message } => {
                 self.take(Via::Bare, Some(transport), None, None, decode(&message)?)
@@ -345,6 +350,7 @@ impl Gateway {
             came_back: counted(Counter::CameBack)?,
             unsent: counted(Counter::NoRoom)?,
             daemon: self.0.started.is_some(),
+            mailboxes: self.mailboxes()?,
         })
     }
 

@@ -4,8 +4,6 @@
 //! It knows the store and the plan. It must never know transports or replies: it gives an
 //! [`Outcome`].
 
-use std::net::IpAddr;
-
 use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
@@ -17,7 +15,6 @@ use crate::mail::Header;
 use crate::message::{Address, Hop, Message, MessageId, UnixTime};
 use crate::policy::reputation::Cause;
 use crate::policy::{self, Authenticity, Origin, Provenance, Refusal};
-use crate::receive::Arrival;
 use crate::store::asides::{self, NewAside, NewRaw};
 use crate::store::counters::{self, Counter};
 use crate::store::exchanges;
@@ -62,6 +59,8 @@ pub(super) struct Outcome {
     pub(super) refused: Vec<Part>,
     /// Another sentence for the reply.
     pub(super) note: Option<String>,
+    /// It was found in a mailbox and is not for us: it is to be left as it is.
+    pub(super) left: bool,
     /// Something waits for the router.
     pub(super) wakes_router: bool,
     /// Something was put into the queue.
@@ -88,11 +87,22 @@ impl Plan {
     ) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
         let in_dialogue = self.is_in_dialogue();
-        let Plan { arrival, now, header, tags, authenticity, once, content, may_hold_key } = self;
+        let Plan {
+            arrival,
+            now,
+            header,
+            tags,
+            authenticity,
+            once,
+            content,
+            provenance,
+            mailbox,
+            may_hold_key,
+        } = self;
         let via = transport.unwrap_or(arrival.via.as_str());
         let forget_after = now.saturating_add(config.pool.keep_raw);
         let whole = &arrival.raw;
-        let source = source(&arrival, via);
+        let source = origin::source(&arrival, via);
         let signed = Signed::new(tx, &header, once)?;
         let replayed = signed.as_ref().is_some_and(|it| it.seen);
         let mut seqs = Vec::new();
@@ -103,6 +113,7 @@ impl Plan {
         let asking = commands::Asking { config, header: &header, known, raw: whole, now };
         let addressees = aliases::behind(tx, &tags)?;
         match content {
+            Content::NotOurs => outcome.left = true,
             Content::Absorbed(why) => outcome.note = Some(format!("{why}; nothing was stored")),
             Content::Own => {
                 counters::note(tx, Counter::CameBack)?;
@@ -113,7 +124,9 @@ impl Plan {
                 outcome.note = Some(format!("{what}; nothing was stored"));
             }
             Content::Probe(relay, token) => {
-                let known = origin::probed(tx, config, (relay, &token), whole, now)?;
+                let mailbox = origin::Back::Mailbox(mailbox.as_deref().unwrap_or_default());
+                let back = relay.map_or(mailbox, origin::Back::Relay);
+                let known = origin::probed(tx, config, (back, &token), whole, now)?;
                 let what = if known { "the probe came back" } else { "nobody waits for this probe" };
                 outcome.note = Some(what.to_owned());
             }
@@ -149,6 +162,7 @@ impl Plan {
                         via,
                         authenticity: &authenticity,
                         author,
+                        provenance,
                         replayed,
                         addressees: &addressees,
                     };
@@ -167,6 +181,7 @@ impl Plan {
                     via,
                     authenticity: &authenticity,
                     author: None,
+                    provenance,
                     replayed,
                     addressees: &addressees,
                 };
@@ -233,6 +248,8 @@ struct Came<'a> {
     authenticity: &'a Authenticity,
     /// The mail address in From.
     author: Option<&'a str>,
+    /// Where messages are from.
+    provenance: Provenance,
     /// A signature alone shows who wrote it, and it was here before: it may be a copy that somebody
     /// else sends.
     replayed: bool,
@@ -346,7 +363,7 @@ fn admit_message(
             Err(no) => Err(NotTaken { place, why: no.into(), bytes: None, id: None }),
         });
     }
-    new.scope = policy::scope_of(Provenance::Peer, false, policy::FirstPost::Ask);
+    new.scope = policy::scope_of(came.provenance, false, policy::FirstPost::Ask);
     new.via = came.via.to_owned();
     new.verified = verified;
     new.held_until = held_until;
@@ -381,7 +398,9 @@ fn admit_message(
             if knew {
                 reputation::note(tx, &neighbour, Cause::Duplicate, 1.0, came.now)?;
             }
-            outcome.known.push(id);
+            // Its own spelling of the same time may give another id: named is the one that is here.
+            let stored = seq.map(|seq| messages::head(tx, seq)).transpose()?.flatten();
+            outcome.known.push(stored.map_or(id, |stored| stored.id));
             Ok(Ok(None))
         }
         Admitted::ConflictAside { .. } => refuse(place, Refused::Conflict(id), new.message()),
@@ -565,22 +584,6 @@ pub(super) fn notice(
     };
     queue::enqueue(tx, &delivery, now)?;
     Ok(())
-}
-
-/// Where an arrival came from, as far as nobody can make it up: the network of the original client
-/// (/24, /48), else the transport.
-fn source(arrival: &Arrival, via: &str) -> String {
-    match arrival.peer.map(|ip| ip.to_canonical()) {
-        Some(IpAddr::V4(ip)) => {
-            let [a, b, c, _] = ip.octets();
-            format!("{a}.{b}.{c}.0/24")
-        }
-        Some(IpAddr::V6(ip)) => {
-            let [a, b, c, ..] = ip.segments();
-            format!("{a:x}:{b:x}:{c:x}::/48")
-        }
-        None => via.to_owned(),
-    }
 }
 
 /// What shares a limit of parallel deliveries: the domain.

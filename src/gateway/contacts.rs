@@ -61,8 +61,17 @@ impl Gateway {
                         format!("{peer} is this gateway itself: nothing is sent to oneself"),
                     ));
                 }
+                let reached = peer.mail_address().is_some();
                 self.store().write(move |tx| peers::set_pinned(tx, &peer, true, now))?;
-                done(1, format!("{text} is pinned: messages may be sent there"))
+                let sentence = if reached {
+                    format!("{text} is pinned: messages may be sent there")
+                } else {
+                    format!(
+                        "{text} is pinned, but nothing can be sent there: it is no plain mail address \
+                         (mailto:NAME@HOST), and this version sends by mail alone"
+                    )
+                };
+                done(1, sentence)
             }
             PeerAction::Unpin { address: text } => self.unpin(&text, now),
             PeerAction::Forget { address: text } => self.forget_peer(&text),

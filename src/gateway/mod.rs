@@ -17,12 +17,14 @@ mod commit;
 mod contacts;
 pub mod control;
 mod exchange;
+mod filtering;
 mod keys_within;
 pub mod lock;
 pub mod origin;
 mod outgoing;
 mod pace;
 pub mod people;
+mod polling;
 mod reply;
 mod route;
 mod say;
@@ -44,6 +46,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
+use commit::Outcome;
 pub use outgoing::{Composed, Outgoing};
 
 use crate::authenticate::Authenticator;
@@ -51,6 +54,7 @@ use crate::config::Config;
 use crate::message::Address;
 use crate::policy::Block;
 use crate::pool::{Entry, Limits, Pool};
+use crate::receive::imap::Fate;
 use crate::receive::{Arrival, Handler, Verdict};
 use crate::smtp::Reply;
 use crate::store::messages::{Cached, State};
@@ -269,11 +273,24 @@ impl Gateway {
         arrival: Arrival,
         transport: Option<String>,
     ) -> (Verdict, Vec<String>) {
+        let (verdict, ids, _) = self.admit_found(arrival, transport, None).await;
+        (verdict, ids)
+    }
+
+    /// As [`Gateway::admit_counted`], for a mail that was found in a folder: what became of it is
+    /// written down in the same transaction, and told if that is known.
+    async fn admit_found(
+        &self,
+        arrival: Arrival,
+        transport: Option<String>,
+        found: Option<polling::Found>,
+    ) -> (Verdict, Vec<String>, Option<Fate>) {
         let config = self.0.config();
         let blocks = Arc::clone(&read(&self.0.blocks));
         let now = clock::now();
         let via = arrival.via;
-        let finding = self.examine(&config, &arrival).await;
+        let mailbox = found.as_ref().map(|found| found.account.clone());
+        let finding = self.examine(&config, &arrival, mailbox.as_deref()).await;
         let plan = if arrival.raw.len() > LONG_MAIL {
             let (config, inner) = (Arc::clone(&config), Arc::clone(&self.0));
             let work = move || admit::plan(&config, &inner.own, &blocks, arrival, finding, now);
@@ -281,28 +298,35 @@ impl Gateway {
                 Ok(plan) => plan,
                 Err(failed) => {
                     error!(%failed, "reading a mail failed");
-                    return (Reply::trouble("this mail can't be read here at present").into(), Vec::new());
+                    let reply = Reply::trouble("this mail can't be read here at present");
+                    return (reply.into(), Vec::new(), None);
                 }
             }
         } else {
             admit::plan(&config, &self.0.own, &blocks, arrival, finding, now)
         };
         let plan = match self.looked_up(plan).await {
-            Ok(plan) => plan,
+            Ok(plan) => admit::Plan { mailbox, ..plan },
             Err(failure) => {
                 warn!(%failure, "a search failed");
                 let reply =
                     Reply::trouble("nothing can be looked for here at present; please try again later");
-                return (reply.into(), Vec::new());
+                return (reply.into(), Vec::new(), None);
             }
         };
         let in_dialogue = plan.is_in_dialogue();
         let (size, client) = (plan.arrival.raw.len(), plan.arrival.peer);
         let author = plan.header.from.as_ref().map(|from| from.address.escape_debug().to_string());
-        let committed =
-            self.0.store.write_async(move |tx| plan.commit(&config, transport.as_deref(), tx)).await;
-        match committed {
-            Ok(outcome) => {
+        let job = move |tx: &rusqlite::Connection| {
+            if found.as_ref().map_or(Ok(false), |found| found.is_settled(tx))? {
+                return Ok((Outcome::default(), Some(Fate::Left)));
+            }
+            let outcome = plan.commit(&config, transport.as_deref(), tx)?;
+            let fate = found.map(|found| found.note(tx, &outcome, now)).transpose()?;
+            Ok((outcome, fate))
+        };
+        match self.0.store.write_async(job).await {
+            Ok((outcome, fate)) => {
                 if outcome.wakes_router {
                     self.0.wake_router();
                 }
@@ -314,6 +338,9 @@ impl Gateway {
                 }
                 let reply = view::reply(&outcome, in_dialogue);
                 let ids = view::ids(&outcome);
+                if fate == Some(Fate::Left) {
+                    return (reply.into(), ids, fate);
+                }
                 // Why something was refused is in the reply; an operator who is asked "where is my
                 // mail?" finds it here, with who it was from.
                 info!(
@@ -327,7 +354,7 @@ impl Gateway {
                     why = if outcome.refused.is_empty() { String::new() } else { reply.text() },
                     "arrived"
                 );
-                (reply.into(), ids)
+                (reply.into(), ids, fate)
             }
             Err(failure) => {
                 warn!(via = via.as_str(), %failure, "nothing was stored");
@@ -339,7 +366,7 @@ impl Gateway {
                         Reply::trouble("the database does not answer here at present; please try again later")
                     }
                 };
-                (reply.into(), Vec::new())
+                (reply.into(), Vec::new(), None)
             }
         }
     }

@@ -95,6 +95,11 @@ pub(super) fn read(tag: &str) -> Option<Tag> {
     Command::of_word(word).map(|_| Tag::Unknown)
 }
 
+/// What stands behind this beginning of one of the tags, in lower case.
+pub(super) fn behind(tags: &[String], beginning: &str) -> Option<String> {
+    tags.iter().find_map(|tag| Some(tag.to_ascii_lowercase().strip_prefix(beginning)?.to_owned()))
+}
+
 fn ticket_of(act: Act, rest: &str) -> Option<Ticket> {
     let (id, rest) = rest.split_once('-')?;
     let (person, check) = rest.split_once('.')?;
@@ -136,6 +141,13 @@ mod tests {
             assert!(!Ticket { act: Act::Bad, ..ticket.clone() }.is_of(&ann));
             assert!(!Ticket { id: other, ..ticket }.is_of(&ann));
         }
+    }
+
+    #[test]
+    fn some_mail_systems_write_addresses_in_capitals() {
+        let tags = ["x".to_owned(), "YES-B7KQ".to_owned()];
+        assert_eq!(behind(&tags, "yes-").as_deref(), Some("b7kq"));
+        assert_eq!(behind(&tags, "bounce-"), None);
     }
 
     #[test]

@@ -95,6 +95,7 @@ pub(super) fn shown(conn: &Connection, stored: &Stored, conflicts: usize) -> Res
         received: stored.received.rfc3339(),
         via: stored.via.clone(),
         state: stored.state.to_string(),
+        author: stored.author.to_string(),
         authenticity: stored.authenticity.to_string(),
     })
 }

@@ -151,7 +151,7 @@ fn why_ignored(leaf: &Leaf) -> &'static str {
 
 /// Whether a posting address is among the recipients, and the tags.
 fn addressing(header: &Header, reading: &Reading<'_>) -> (bool, Vec<String>) {
-    let named: Vec<&String> = header.to.iter().chain(&header.cc).collect();
+    let named: Vec<&String> = header.to.iter().chain(&header.cc).chain(&header.delivered_to).collect();
     let envelope: Vec<&String> = reading.envelope_recipients.iter().collect();
     let recipients = if envelope.is_empty() { named } else { envelope };
     let found: Vec<Option<String>> =

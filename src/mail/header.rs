@@ -48,6 +48,8 @@ pub struct Header {
     pub to: Vec<String>,
     /// The addresses in Cc.
     pub cc: Vec<String>,
+    /// The addresses in Delivered-To, where the mail system that stored the mail wrote them.
+    pub delivered_to: Vec<String>,
     /// How many Received fields there are.
     pub received: usize,
     /// The mail is one of ours: it has our loop marker or a Message-ID of ours.
@@ -100,7 +102,7 @@ impl Header {
                 .and_then(HeaderValue::as_datetime)
                 .filter(|date| date.is_valid())
                 .map(|date| UnixTime::from_secs(date.to_timestamp())),
-            auto_submitted: auto_submitted(part),
+            auto_submitted: auto_submitted(part).or_else(|| says_so_otherwise(part)),
             precedence: first_text(part, &HeaderName::Other("Precedence".into()))
                 .map(|value| strip_comments(&value).to_ascii_lowercase()),
             is_list: part.headers.iter().any(|field| {
@@ -108,6 +110,7 @@ impl Header {
             }),
             to: plain(&HeaderName::To),
             cc: plain(&HeaderName::Cc),
+            delivered_to: delivered_to(part),
             received: fields(part, &HeaderName::Received).count(),
             our_loop,
             is_dsn: report.as_deref().is_some_and(|kind| kind != "disposition-notification"),
@@ -125,6 +128,15 @@ fn addresses<'a>(value: &'a HeaderValue<'a>) -> impl Iterator<Item = &'a mail_pa
         None => (&[], &[]),
     };
     list.iter().chain(groups.iter().flat_map(|group: &mail_parser::Group<'_>| group.addresses.iter()))
+}
+
+/// The topmost ones; each forwarding adds one.
+fn delivered_to(part: &MessagePart<'_>) -> Vec<String> {
+    const MOST: usize = 10;
+    let name = HeaderName::Other("Delivered-To".into());
+    let texts = fields(part, &name).filter_map(|value| value.as_text()).take(MOST);
+    let bare = |text: &str| text.trim().trim_start_matches('<').trim_end_matches('>').to_owned();
+    texts.map(bare).filter(|address| is_address(address)).collect()
 }
 
 fn mailbox(address: &mail_parser::Addr<'_>) -> Option<Mailbox> {
@@ -203,6 +215,20 @@ fn auto_submitted(part: &MessagePart<'_>) -> Option<String> {
     (telling < keywords.len()).then(|| keywords.swap_remove(telling))
 }
 
+/// What programs that answer wrote into their mail before there was Auto-Submitted, and some still do.
+fn says_so_otherwise(part: &MessagePart<'_>) -> Option<String> {
+    let is_one = part.headers.iter().any(|field| {
+        let name = field.name.as_str();
+        ["x-autoreply", "x-autorespond"].iter().any(|one| name.eq_ignore_ascii_case(one))
+            || (name.eq_ignore_ascii_case("precedence")
+                && field.value.as_text().is_some_and(|value| {
+                    let value = strip_comments(value).to_ascii_lowercase();
+                    matches!(value.trim(), "auto_reply" | "auto-reply")
+                }))
+    });
+    is_one.then(|| "auto-replied".to_owned())
+}
+
 /// The report type of a multipart/report, empty if it names none; also of a mail that is nothing
 /// but a bare delivery status.
 fn report_type(part: &MessagePart<'_>) -> Option<String> {
@@ -250,6 +276,10 @@ mod tests {
             ("Auto-Submitted:\r\n", Some("")),
             ("Auto-Submitted: (no)\r\n", Some("")),
             ("X-Auto-Submitted: auto-replied\r\n", None),
+            ("X-Autoreply: yes\r\n", Some("auto-replied")),
+            ("X-Autorespond: Re: whales\r\n", Some("auto-replied")),
+            ("Precedence: auto_reply (vacation)\r\n", Some("auto-replied")),
+            ("Precedence: first-class\r\n", None),
         ] {
             assert_eq!(
                 read(&format!("{value}From: a@b.c\r\n\r\n")).auto_submitted.as_deref(),
@@ -285,7 +315,7 @@ mod tests {
             "Message-ID: <one@example.org>\r\nIn-Reply-To: <zero@example.org>\r\n",
             "References: <a@example.org>\r\n <b@example.org>\r\nDate: Sat, 21 Nov 2026 19:49:29 +0100\r\n",
             "Precedence: Bulk (x)\r\nList-Unsubscribe: <mailto:x@example.org>\r\nContent-Language: de-DE, en\r\n",
-            "X-CMR-LOOP: MX.example.org\r\n",
+            "X-CMR-LOOP: MX.example.org\r\nDelivered-To: <d@example.org>\r\nDelivered-To: two words\r\n",
             "Content-Type: multipart/report; report-type=delivery-status; boundary=x\r\n\r\n",
         ));
         assert_eq!(header.return_path.as_deref(), Some(""));
@@ -293,6 +323,7 @@ mod tests {
         assert_eq!(header.from.and_then(|from| from.name).as_deref(), Some("Jürgen"));
         assert_eq!(header.to, ["cmr@example.org", "b@example.org"]);
         assert_eq!(header.cc, ["c@example.org"]);
+        assert_eq!(header.delivered_to, ["d@example.org"]);
         assert_eq!(header.subject.as_deref(), Some("Grüße x"));
         assert_eq!(header.message_id.as_deref(), Some("one@example.org"));
         assert_eq!(header.in_reply_to, ["zero@example.org"]);

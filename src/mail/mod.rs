@@ -28,7 +28,7 @@ pub use header::{Header, Mailbox};
 pub use post::{NoPost, Post};
 pub use reading::{Change, Lines, ReadAs, lf_to_crlf};
 pub use report::{Bounce, Status, read_bounce};
-pub use results::{AuthResults, MethodResult, header_fields};
+pub use results::{AuthResults, MethodResult, header_fields, received_at};
 pub(crate) use robot::is_own_message_id;
 pub use robot::{is_ours, may_autoreply, message_id, posting_tag};
 pub use structure::Caps;

@@ -3,6 +3,7 @@
 //! Only reading. Whether anybody is to be believed is not known here.
 
 use super::structure::{header_end, lines};
+use crate::message::UnixTime;
 
 /// One field, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,15 @@ pub fn header_fields(raw: &[u8], name: &str) -> Vec<String> {
         found.extend(field.map(|(_, value)| value.trim_start().to_owned()));
     }
     found
+}
+
+/// When the mail system that stored the mail got it: the time in the topmost Received field.
+#[must_use]
+pub fn received_at(raw: &[u8]) -> Option<UnixTime> {
+    let topmost = header_fields(raw, "received").into_iter().next()?;
+    let (_, date) = topmost.rsplit_once(';')?;
+    let date = mail_parser::DateTime::parse_rfc822(date).filter(mail_parser::DateTime::is_valid)?;
+    Some(UnixTime::from_secs(date.to_timestamp()))
 }
 
 /// A piece of the field.
@@ -215,6 +225,21 @@ mod tests {
         let sealed = AuthResults::parse_sealed(" i=2; mx; dkim=pass header.d=a.example").unwrap();
         assert!(sealed.results[0].passed("dkim"));
         assert_eq!(AuthResults::parse_sealed("mx; dkim=pass"), None);
+    }
+
+    #[test]
+    fn the_receipt_is_what_the_last_server_wrote() {
+        for (mail, seconds) in [
+            (
+                "Received: from a; x\r\n by b; Sat, 21 Nov 2026 19:49:29 +0100\r\nReceived: c; Fri, 20 Nov 2026 00:00:00 +0000\r\n\r\n",
+                Some(1_795_286_969),
+            ),
+            ("Received: from a; yesterday\r\n\r\n", None),
+            ("Received: from a\r\n\r\n", None),
+            ("From: a@b.c\r\n\r\nReceived: a; Sat, 21 Nov 2026 19:49:29 +0100\r\n", None),
+        ] {
+            assert_eq!(received_at(mail.as_bytes()).map(UnixTime::as_secs), seconds, "{mail}");
+        }
     }
 
     #[test]

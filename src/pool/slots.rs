@@ -51,6 +51,8 @@ pub(super) struct Slots {
     brief: VecDeque<Brief>,
     by_seq: HashMap<i64, u32>,
     live: usize,
+    /// Sections in the middle whose messages are gone.
+    gone: usize,
 }
 
 impl Slots {
@@ -63,9 +65,12 @@ impl Slots {
         self.base.saturating_add(u32::try_from(self.slots.len()).unwrap_or(u32::MAX))
     }
 
-    /// Whether so many numbers are taken by messages that are gone that [`Slots::renumber`] pays.
+    /// Whether so many numbers are taken by messages that are gone that [`Slots::renumber`] pays. Numbers
+    /// are of sections and not of messages: when long messages were counted as one each, an index of
+    /// nothing but long ones was walked again for each that came.
     pub(super) fn is_sparse(&self) -> bool {
-        self.slots.len() > 4 * self.live + 4096 || self.next() >= u32::MAX - 1
+        let here = self.slots.len().saturating_sub(self.gone);
+        self.gone > here.saturating_mul(3).saturating_add(4096) || self.next() >= u32::MAX - 1
     }
 
     /// A message, with the number of words of its sections.
@@ -145,9 +150,11 @@ impl Slots {
         }
         self.by_seq.remove(&slot.seq);
         self.live -= 1;
+        self.gone += sections;
         while self.brief.front().is_some_and(|brief| brief.words == 0) {
             self.slots.pop_front();
             self.brief.pop_front();
+            self.gone = self.gone.saturating_sub(1);
             self.base = self.base.saturating_add(1);
         }
         Some(slot)
@@ -184,6 +191,7 @@ impl Slots {
         drop(live);
         self.brief.retain(|brief| brief.words > 0);
         self.base = 0;
+        self.gone = 0;
         let to = move |ordinal: u32| {
             let at = usize::try_from(ordinal.checked_sub(old_base)?).ok()?;
             map.get(at).copied().flatten()
@@ -199,5 +207,52 @@ impl Slots {
         self.slots.capacity() * size_of::<Option<Slot>>()
             + self.brief.capacity() * size_of::<Brief>()
             + self.by_seq.capacity() * 8 / 7 * (size_of::<(i64, u32)>() + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(seq: i64) -> Slot {
+        Slot {
+            seq,
+            id: MessageId::from([0; 8]),
+            author: 0,
+            sender: 0,
+            header: 0,
+            bytes: 0,
+            words: 0,
+            profile_weight: 0,
+            profiles: [0; 2],
+            bits: 0.0,
+            weight: 0,
+            scope: Scope::Public,
+        }
+    }
+
+    #[test]
+    fn long_messages_alone_leave_no_gaps() {
+        let mut slots = Slots::default();
+        for seq in 0..1_000 {
+            slots.push(slot(seq), &[512; 31]);
+            assert!(!slots.is_sparse(), "after {seq} messages with nothing gone");
+        }
+        // All but every tenth go: then, and not before three quarters are gone, closing the gaps pays.
+        let mut first_sparse = None;
+        for seq in (0..1_000).filter(|seq| seq % 10 != 0) {
+            let ordinal = slots.ordinal(seq).unwrap();
+            slots.take(ordinal).unwrap();
+            if slots.is_sparse() && first_sparse.is_none() {
+                first_sparse = Some(slots.len());
+            }
+        }
+        let left = first_sparse.expect("gaps are closed at last");
+        assert!((150..250).contains(&left), "{left}");
+        let to = slots.renumber();
+        assert!(!slots.is_sparse());
+        assert_eq!(to(0), Some((0, 0)));
+        assert_eq!(slots.next(), 100 * 31);
+        assert_eq!(slots.ordinal(10), Some(31));
     }
 }

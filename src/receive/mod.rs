@@ -1,11 +1,14 @@
 //! How mail comes in: one adapter per transport, each of which turns what it received into an
-//! [`Arrival`], asks the one [`Handler`] there is, and tells the sender the [`Verdict`].
+//! [`Arrival`], asks the one [`Handler`] there is, and tells the sender the [`Verdict`]. The filter also
+//! hands mail on, by what its [`Judge`](filter::Judge) says.
 //!
 //! This room knows sockets, TLS and the clocks. It must never know what a mail means, where
 //! it is stored or how it is routed.
 
 mod descriptors;
 mod error;
+pub mod filter;
+pub mod imap;
 pub mod smtp;
 
 use std::fmt;
@@ -29,6 +32,8 @@ pub enum Via {
     Pipe,
     /// A bare CMR message on standard input.
     Bare,
+    /// The content filter, by SMTP or by a pipe.
+    Filter,
     /// A polled mailbox.
     Imap,
     /// CMR over HTTP.
@@ -38,6 +43,11 @@ pub enum Via {
 }
 
 impl Via {
+    /// Whether a missing envelope sender is the null sender, and not only unknown.
+    pub fn knows_the_sender(self) -> bool {
+        matches!(self, Via::Smtp | Via::Lmtp | Via::Filter)
+    }
+
     /// The word for it in records and JSON, `smtp`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -45,6 +55,7 @@ impl Via {
             Via::Lmtp => "lmtp",
             Via::Pipe => "pipe",
             Via::Bare => "bare",
+            Via::Filter => "filter",
             Via::Imap => "imap",
             Via::Http => "http",
             Via::Udp => "udp",

@@ -5,6 +5,7 @@
 //! bytes are made (the gateway composes and signs them when they are about to leave).
 
 pub mod backoff;
+pub mod hop;
 pub mod mailto;
 pub mod outcome;
 pub mod queue;

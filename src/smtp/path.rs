@@ -105,6 +105,25 @@ impl fmt::Display for Mailbox {
     }
 }
 
+/// An address as it stands between the brackets of a command: with quotes if its local part needs
+/// them and has none.
+#[must_use]
+pub fn path_of(address: &str) -> String {
+    if Mailbox::parse(address).is_ok() {
+        return address.to_owned();
+    }
+    let (local, domain) = match address.rsplit_once('@') {
+        Some((local, domain)) => (local, domain),
+        None => (address, ""),
+    };
+    let quoted = local.len() >= 2 && local.starts_with('"') && local.ends_with('"');
+    if quoted || (!local.is_empty() && local.chars().all(is_dot_text)) {
+        return address.to_owned();
+    }
+    let mailbox = Mailbox { local: local.to_owned(), domain: domain.to_owned() }.to_string();
+    mailbox.strip_suffix('@').map_or(mailbox.clone(), str::to_owned)
+}
+
 /// Splits `<path>rest` at the bracket that ends the path, which may hold brackets in quotes.
 pub(super) fn split(text: &str) -> Result<(&str, &str), PathError> {
     let inner = text.strip_prefix('<').ok_or(PathError::Brackets)?;
@@ -223,6 +242,23 @@ mod tests {
             assert_eq!((got.as_str(), rest), (want, want_rest), "{text}");
         }
         assert_eq!(parse("pOSTMASTER"), Ok(Path::Postmaster));
+    }
+
+    #[test]
+    fn an_address_gets_the_quotes_it_needs() {
+        for (address, path) in [
+            ("a@b.c", "a@b.c"),
+            ("root", "root"),
+            ("a..b@c", "a..b@c"),
+            ("a b@c.d", "\"a b\"@c.d"),
+            ("\"a b\"@c.d", "\"a b\"@c.d"),
+            ("a\"b@c.d", "\"a\\\"b\"@c.d"),
+            ("a>b@c.d", "\"a>b\"@c.d"),
+            ("a@b@c.d", "\"a@b\"@c.d"),
+            ("a b", "\"a b\""),
+        ] {
+            assert_eq!(path_of(address), path);
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ const MAX_TEXT: usize = 1_500;
 /// Characters of text in one reply line (RFC 5321 section 4.5.3.1.5 allows 512 octets with
 /// the code and CRLF).
 const MAX_LINE: usize = 480;
+/// Lines of another server's reply that are passed on.
+const MAX_HEARD: usize = 8;
 
 /// What a reply means to the client (RFC 5321 section 4.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +57,26 @@ impl Reply {
             lines.push(String::new());
         }
         Reply { code, status: None, lines }
+    }
+
+    /// What another server said, in its lines and with its own enhanced status code, if that
+    /// fits the code. A code outside 200..=599 is a mistake of the caller and becomes 451.
+    pub fn heard(code: u16, lines: &[String]) -> Self {
+        let code = if (200..=599).contains(&code) { code } else { 451 };
+        let status = lines.first().and_then(|line| split_status(code, line)).map(|(status, _)| status);
+        let bare = |line: &String| match split_status(code, line) {
+            Some((_, rest)) if status.is_some() => rest.to_owned(),
+            _ => line.clone(),
+        };
+        // Cut like any text of ours: what another server says has no end by itself.
+        let lines = lines.iter().flat_map(|line| wrap(&bare(line))).take(MAX_HEARD).collect();
+        Reply { status, ..Reply::plain(code, lines) }
+    }
+
+    /// The same, with this enhanced status code if it has none. A status of another class in the
+    /// text stays there, for people.
+    pub(crate) fn or_status(self, subject: u16, detail: u16) -> Self {
+        Reply { status: self.status.or(Some((subject, detail))), ..self }
     }
 
     /// 250 2.0.0: stored, or known already with the same bytes.
@@ -170,6 +192,22 @@ impl std::fmt::Display for Reply {
         }
         f.write_str(&self.text())
     }
+}
+
+/// The subject and detail of the enhanced status code at the start of a line, and what is behind
+/// it. None if it is not of the code's class.
+fn split_status(code: u16, line: &str) -> Option<((u16, u16), &str)> {
+    let (status, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let mut parts = status.split('.');
+    let (class, subject, detail) = (parts.next()?, parts.next()?, parts.next()?);
+    let number = |part: &str| {
+        let sound = (1..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        if sound { part.parse::<u16>().ok() } else { None }
+    };
+    if parts.next().is_some() || number(class)? != code / 100 {
+        return None;
+    }
+    Some(((number(subject)?, number(detail)?), rest))
 }
 
 /// Printable ASCII only.

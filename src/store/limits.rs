@@ -33,6 +33,8 @@ words! {
         Whole => "whole",
         /// The text of an answer to a mail of ours.
         Text => "text",
+        /// A mail to an alias that was handed on.
+        Handed => "handed",
         /// A vote of somebody of a domain about a peer.
         VoteOfDomain => "vote_of_domain",
         /// A vote about a peer.

@@ -28,6 +28,7 @@ pub mod decisions;
 pub mod exchanges;
 pub mod keys;
 pub mod limits;
+pub mod mailboxes;
 pub mod messages;
 pub mod meta;
 pub mod peers;

@@ -297,6 +297,18 @@ pub fn open_threads_of(conn: &Connection, person: i64, now: UnixTime) -> Result<
     Ok(select.query_map((person, now), thread)?.collect::<Result<_, _>>()?)
 }
 
+/// The message of a person's newest question that is open now and may be answered.
+///
+/// # Errors
+/// Those of any read.
+pub fn newest_question(conn: &Connection, person: i64, now: UnixTime) -> Result<Option<i64>, StoreError> {
+    let mut select = conn.prepare_cached(
+        "SELECT seq FROM thread WHERE person = ?1 AND until > ?2 AND authenticated AND seq IS NOT NULL
+          ORDER BY id DESC LIMIT 1",
+    )?;
+    Ok(select.query_row((person, now), |row| row.get(0)).optional()?)
+}
+
 /// Every thread that is open now, oldest first.
 ///
 /// # Errors

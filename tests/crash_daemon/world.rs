@@ -145,11 +145,15 @@ pub(crate) fn faults(conn: &Connection, acked: &BTreeSet<String>, removed: &str)
     faults
 }
 
+/// How a notice about a mail that was given up is told.
+const GIVEN_UP: &str = "arrived: given-up";
+
 /// What arrived at the correspondents, each mail once: a second one under a Message-ID has to be
 /// the same, byte for byte, and two under different ones must not say the same.
 fn departures(conn: &Connection, mails: &[Mail]) -> Result<Vec<String>, String> {
     let mut first: HashMap<String, &Mail> = HashMap::new();
     let mut said: BTreeMap<String, String> = BTreeMap::new();
+    let mut notices = Vec::new();
     for mail in mails {
         let id = mail.message_id();
         if let Some(other) = first.get(&id) {
@@ -164,6 +168,12 @@ fn departures(conn: &Connection, mails: &[Mail]) -> Result<Vec<String>, String> 
         }
         first.insert(id.clone(), mail);
         let what = contents(mail)?;
+        if what.starts_with(GIVEN_UP) {
+            // One for each mail that was given up: they say the same, and the number of the delivery in
+            // the Message-ID depends on the order of what is queued at once.
+            notices.push(what);
+            continue;
+        }
         if let Some(other) = said.insert(what.clone(), id.clone()) {
             return Err(format!("{id} repeats {other}: {what}"));
         }
@@ -177,7 +187,7 @@ fn departures(conn: &Connection, mails: &[Mail]) -> Result<Vec<String>, String> 
             return Err(format!("{id} is recorded as sent and never arrived"));
         }
     }
-    Ok(said.into_keys().collect())
+    Ok(said.into_keys().chain(notices).collect())
 }
 
 /// A Message-ID without angle brackets.
@@ -199,7 +209,10 @@ fn contents(mail: &Mail) -> Result<String, String> {
         return Ok(format!("arrived: forward of {} at {:?}", id_of(&wire)?, mail.to));
     };
     if kind == "given-up" {
-        return Ok(format!("arrived: given-up, {name} at {:?}", mail.to));
+        let text = mail.flat();
+        let about = text.split_once("the mail to ").and_then(|(_, rest)| rest.split_once(" was given up"));
+        let about = about.ok_or_else(|| format!("a notice about nothing: {text}"))?.0;
+        return Ok(format!("{GIVEN_UP}, {about}, at {:?}", mail.to));
     }
     let shown = mail.attachments().iter().map(|wire| id_of(wire)).collect::<Result<Vec<_>, _>>()?;
     Ok(format!("arrived: {kind} to {:?} at {:?} with {shown:?}", mail.field("In-Reply-To"), mail.to))

@@ -22,11 +22,15 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_cmr-mail");
 
 /// A configuration file in the making. It begins as a house on loopback that nobody trusts.
 #[derive(Clone)]
-pub(crate) struct Config(BTreeMap<&'static str, BTreeMap<&'static str, String>>);
+pub(crate) struct Config {
+    sections: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
+    /// Sections in double brackets.
+    repeated: String,
+}
 
 impl Config {
     pub(crate) fn new() -> Config {
-        Config(BTreeMap::new())
+        Config { sections: BTreeMap::new(), repeated: String::new() }
             .text("gateway", "address", "mailto:cmr@home.test")
             .text("gateway", "hostname", "mx.home.test")
             .text("gateway", "operator", "Olga Operator <olga@home.test>")
@@ -45,7 +49,7 @@ impl Config {
 
     /// A key with its value as TOML.
     pub(crate) fn set(mut self, section: &'static str, key: &'static str, toml: impl Into<String>) -> Config {
-        self.0.entry(section).or_default().insert(key, toml.into());
+        self.sections.entry(section).or_default().insert(key, toml.into());
         self
     }
 
@@ -53,6 +57,12 @@ impl Config {
     pub(crate) fn text(self, section: &'static str, key: &'static str, text: impl AsRef<str>) -> Config {
         let quoted = toml::Value::String(text.as_ref().to_owned()).to_string();
         self.set(section, key, quoted)
+    }
+
+    /// A section in double brackets, as it stands in the file.
+    pub(crate) fn repeated(mut self, text: &str) -> Config {
+        self.repeated.push_str(text);
+        self
     }
 
     /// Clients on loopback are believed about who wrote their mail.
@@ -67,13 +77,13 @@ impl Config {
 
     fn write(&self) -> String {
         let mut out = String::new();
-        for (section, keys) in &self.0 {
+        for (section, keys) in &self.sections {
             writeln!(out, "[{section}]").unwrap();
             for (key, value) in keys {
                 writeln!(out, "{key} = {value}").unwrap();
             }
         }
-        out
+        out + &self.repeated
     }
 }
 
@@ -310,8 +320,13 @@ impl Daemon {
 
     /// Where the SMTP receiver listens.
     pub(crate) fn smtp(&self) -> SocketAddr {
-        let found = self.listening.iter().find(|(name, _)| name == "smtp");
-        found.expect("the daemon names its smtp listener").1
+        self.address("smtp")
+    }
+
+    /// Where this part of it listens: `smtp`, `lmtp`, `filter`.
+    pub(crate) fn address(&self, part: &str) -> SocketAddr {
+        let found = self.listening.iter().find(|(name, _)| name == part);
+        found.unwrap_or_else(|| panic!("the daemon names no {part} listener")).1
     }
 
     pub(crate) fn pid(&self) -> u32 {

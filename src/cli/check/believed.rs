@@ -10,9 +10,9 @@ use super::Line;
 use crate::authenticate::Authenticator;
 use crate::cli::Context;
 use crate::cli::exit::{Outcome, UNAVAILABLE, USAGE, fail};
-use crate::config::{Config, Security, Smarthost};
+use crate::config::{Config, Imap, Security, Smarthost};
 use crate::gateway::api::{RelayProbe, Request};
-use crate::gateway::origin::Probed;
+use crate::gateway::origin::{Probed, ProbedMailbox};
 use crate::gateway::sender;
 use crate::send::mailto::{Mailto, Submission};
 
@@ -85,13 +85,46 @@ pub(super) fn relay(config: &Config) -> Option<Line> {
     })
 }
 
+/// Whether what the server of each mailbox says is believed.
+pub(super) fn mailboxes(config: &Config) -> Vec<Line> {
+    const NAME: &str = "mailbox";
+    let path = config.gateway.data_dir.join("cmr-mail.db");
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok();
+    let line = |account: &Imap| {
+        let id = account.authserv_id.as_ref().filter(|_| config.authentication.verify)?;
+        let probed = conn.as_ref().and_then(|conn| ProbedMailbox::last(conn, account).ok().flatten());
+        let results = format!("{}: the Authentication-Results of {id}", account.name);
+        Some(match probed {
+            Some(ProbedMailbox { removed: true, at, .. }) => {
+                Line::ok(NAME, format!("{results} are believed: probed {}", at.rfc3339()))
+            }
+            Some(ProbedMailbox { at, .. }) => Line::warn(
+                NAME,
+                format!("{results} are not believed: forged ones come through (probed {})", at.rfc3339()),
+                "remove authserv_id; DKIM shows who wrote a mail",
+            ),
+            None => Line::warn(
+                NAME,
+                format!("{results} are not believed yet"),
+                "cmr-mail check --probe-relay HOST:PORT, where HOST:PORT is where its mail server takes mail \
+                 from strangers, shows whether it removes forged ones",
+            ),
+        })
+    };
+    config.imap.iter().filter_map(line).collect()
+}
+
 /// Sends a mail with forged Authentication-Results by way of the relay, and waits until the daemon
 /// says what became of them.
 pub(super) fn probe(context: &Context, at: &str) -> Outcome<Line> {
     const NAME: &str = "relay";
     let config = context.config()?;
-    if config.smtp.relays.is_empty() {
-        return fail(USAGE, "there is no relay to probe: [smtp] relays is empty");
+    let no_mailbox = config.imap.iter().all(|account| account.authserv_id.is_none());
+    if config.smtp.relays.is_empty() && no_mailbox {
+        return fail(
+            USAGE,
+            "there is no relay to probe: [smtp] relays is empty, and no [[imap]] has an authserv_id",
+        );
     }
     let (host, port) = match at.rsplit_once(':') {
         Some((host, port)) if !host.contains(':') || host.starts_with('[') => (host, port.parse().ok()),
@@ -131,7 +164,13 @@ pub(super) fn probe(context: &Context, at: &str) -> Outcome<Line> {
                 let says = format!("the probe went to {at}, and has not come here by a listed relay");
                 return Ok(Line::warn(NAME, says, "see the relay's queue and log"));
             }
-            _ => return relay_line(config),
+            _ if no_mailbox => return relay_line(config),
+            "removed" => return Ok(Line::ok(NAME, format!("{at} removes forged Authentication-Results"))),
+            _ => {
+                let says = format!("{at} lets forged Authentication-Results through");
+                let mend = "let it remove them (RFC 8601, section 5), and probe again";
+                return Ok(Line::warn(NAME, says, mend));
+            }
         }
     }
 }

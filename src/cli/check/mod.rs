@@ -7,6 +7,7 @@ mod believed;
 mod expiry;
 mod files;
 mod net;
+mod postfix;
 
 use serde::Serialize;
 
@@ -19,8 +20,9 @@ use crate::policy::WhoMayPost;
 /// Say what is wrong, and how to mend it
 ///
 /// Looks at the configuration, the database, certificates, the addresses to listen on, the
-/// smarthost, the name of this host, the name servers and what is known of the relay. Changes
-/// nothing, and sends nothing but the probe that you ask for.
+/// smarthost, the mailboxes that are read, the name of this host, the name servers, what is known of
+/// the relay and, if there is a content filter, how Postfix is wired to it. Changes nothing, and
+/// sends nothing but the probe that you ask for.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -131,9 +133,12 @@ fn report(context: &Context) -> Report {
             lines.extend(net::tls(&config));
             lines.extend(net::listen(&config, running));
             lines.push(net::smarthost(&config));
+            lines.extend(net::mailboxes(&config));
             lines.push(net::own_name(&config));
             lines.push(believed::dns(&config));
             lines.extend(believed::relay(&config));
+            lines.extend(postfix::wiring(&config));
+            lines.extend(believed::mailboxes(&config));
             lines
         }
         Err(error) => unusable(&error),

@@ -3,15 +3,20 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::mpsc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Line, expiry};
-use crate::config::{Config, Security};
+use crate::config::{Config, Imap, Security};
 use crate::gateway::sender::{self, SendingError};
+use crate::policy::human::show_duration;
+use crate::receive::imap;
 use crate::send::mailto::Mailto;
 
 /// How long anything outside of this machine may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a mailbox may take: its password command has half a minute of its own.
+const MAILBOX: Duration = Duration::from_secs(45);
 
 /// A certificate that ends within this time is worth a warning.
 const SOON: i64 = 14 * 86_400;
@@ -42,11 +47,13 @@ pub(super) fn tls(config: &Config) -> Option<Line> {
 
 /// Whether each address is free, or ours already.
 pub(super) fn listen(config: &Config, running: bool) -> Vec<Line> {
-    if config.smtp.listen.is_empty() {
-        let says = "no address to listen on: mail comes in by deliver and receive only";
+    let all = config.smtp.listen.iter().chain(&config.smtp.lmtp).chain(&config.filter.listen);
+    let lines: Vec<Line> = all.map(|address| bind(*address, running)).collect();
+    if lines.is_empty() {
+        let says = "no address to listen on: mail comes in by deliver, filter and receive only";
         return vec![Line::warn("listen", says, "set [smtp] listen")];
     }
-    config.smtp.listen.iter().map(|address| bind(*address, running)).collect()
+    lines
 }
 
 fn bind(address: SocketAddr, running: bool) -> Line {
@@ -115,6 +122,53 @@ pub(super) fn smarthost(config: &Config) -> Line {
             "is the port right, and not blocked by a firewall or the provider?",
         ),
     }
+}
+
+/// Whether each mailbox can be read: the server greets, lets us log in, and the folders are there.
+pub(super) fn mailboxes(config: &Config) -> Vec<Line> {
+    const NAME: &str = "mailbox";
+    // Each on a thread of its own: a server that does not answer holds up no other.
+    let asked: Vec<_> = config
+        .imap
+        .iter()
+        .map(|account| {
+            let (to_us, answer) = mpsc::channel();
+            let trying = account.clone();
+            std::thread::spawn(move || to_us.send(imap::try_out(&trying)));
+            (account, answer)
+        })
+        .collect();
+    let until = Instant::now() + MAILBOX;
+    let said = |(account, answer): (&Imap, mpsc::Receiver<_>)| {
+        let at = format!("{} ({}@{}:{})", account.name, account.user, account.host, account.port);
+        match answer.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Ok(imap::Tried { doubt: Some(doubt), .. })) => Line::warn(
+                NAME,
+                format!("{at}: {doubt}"),
+                "set after = \"keep\", or give the account the right to write",
+            ),
+            Ok(Ok(tried)) => {
+                let how = match (tried.idle, account.idle) {
+                    (true, true) => "the server tells when mail comes".to_owned(),
+                    (false, true) => {
+                        format!("no IDLE there: looked at every {}", show_duration(account.poll))
+                    }
+                    (_, false) => format!("looked at every {}", show_duration(account.poll)),
+                };
+                Line::ok(NAME, format!("{at}: {} holds {} mails; {how}", account.folder, tried.mails))
+            }
+            Ok(Err(why)) => {
+                let mend = "docs/imap.md has a section for each of the usual providers";
+                Line::fail(NAME, format!("{at}: {why}"), mend)
+            }
+            Err(_) => Line::fail(
+                NAME,
+                format!("{at} does not answer within {} s", MAILBOX.as_secs()),
+                "is the port right, and not blocked by a firewall?",
+            ),
+        }
+    };
+    asked.into_iter().map(said).collect()
 }
 
 /// The smarthost as `serve` speaks to it.

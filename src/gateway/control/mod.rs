@@ -32,7 +32,8 @@ pub const MAX_RESPONSE: usize = 256 << 20;
 pub enum Door {
     /// `data_dir/control.sock`, mode 0600: every request.
     Control,
-    /// `[gateway] intake_socket`, mode 0666: [`Request::Deliver`] and [`Request::Receive`] only.
+    /// `[gateway] intake_socket`, mode 0666: [`Request::Deliver`],
+    /// [`Request::Filter`] and [`Request::Receive`] only.
     Intake,
 }
 
@@ -42,7 +43,9 @@ impl Door {
     pub fn lets_in(self, request: &Request) -> bool {
         match self {
             Door::Control => true,
-            Door::Intake => matches!(request, Request::Deliver { .. } | Request::Receive { .. }),
+            Door::Intake => {
+                matches!(request, Request::Deliver { .. } | Request::Receive { .. } | Request::Filter { .. })
+            }
         }
     }
 }

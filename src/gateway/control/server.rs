@@ -339,7 +339,7 @@ fn parse(line: &[u8], door: Door) -> Result<Request, Failure> {
     if door.lets_in(&request) {
         return Ok(request);
     }
-    Err(Failure { exit: 69, sentence: "the intake socket takes deliver and receive only".into() })
+    Err(Failure { exit: 69, sentence: "the intake socket takes deliver, filter and receive only".into() })
 }
 
 fn failure(exit: u8, sentence: String) -> Response {

@@ -20,7 +20,9 @@ pub struct Waiting {
 }
 
 /// The messages that wait for the router, held ones whose time has come among them. Those on
-/// which it never failed come first, oldest first: a message that fails does not block others.
+/// which it never failed come first: a message that fails does not block others. Of these, people's
+/// posts and what verified under a neighbour's key come first, oldest first: a stranger who sends
+/// more than can be routed delays strangers.
 ///
 /// Nothing is marked: until [`mark_routed`] or [`record_failure`] commits, a message stays in
 /// this list, and a crash in between makes the next start find it again.
@@ -30,11 +32,14 @@ pub struct Waiting {
 pub fn next_unrouted(conn: &Connection, now: UnixTime, limit: usize) -> Result<Vec<Waiting>, StoreError> {
     let mut select = conn.prepare_cached(
         "SELECT seq, attempts FROM (
-             SELECT * FROM (SELECT seq, attempts FROM message WHERE state = 'unrouted' ORDER BY attempts, seq LIMIT ?2)
+             SELECT * FROM (SELECT seq, attempts, kind <> 'post' AND verified = 0 AS stranger FROM message
+                             WHERE state = 'unrouted'
+                             ORDER BY attempts, kind <> 'post' AND verified = 0, seq LIMIT ?2)
              UNION ALL
-             SELECT * FROM (SELECT seq, attempts FROM message WHERE state = 'held' AND held_until <= ?1
+             SELECT * FROM (SELECT seq, attempts, kind <> 'post' AND verified = 0 AS stranger FROM message
+                             WHERE state = 'held' AND held_until <= ?1
                              ORDER BY held_until LIMIT ?2)
-         ) ORDER BY attempts, seq LIMIT ?2",
+         ) ORDER BY attempts, stranger, seq LIMIT ?2",
     )?;
     let rows = select
         .query_map((now, whole(limit)), |row| Ok(Waiting { seq: row.get(0)?, attempts: row.get(1)? }))?;

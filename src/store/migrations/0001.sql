@@ -74,7 +74,7 @@ CREATE TABLE message (
 CREATE INDEX message_public_id ON message (public_id);
 CREATE INDEX message_author ON message (author);
 CREATE INDEX message_alias ON message (origin_address) WHERE origin_address <> author;
-CREATE INDEX message_unrouted ON message (attempts, seq) WHERE state = 'unrouted';
+CREATE INDEX message_unrouted ON message (attempts, kind <> 'post' AND verified = 0, seq) WHERE state = 'unrouted';
 CREATE INDEX message_held ON message (held_until) WHERE state = 'held';
 CREATE INDEX message_forget ON message (forget_after) WHERE state = 'evicted';
 CREATE INDEX message_raw ON message (raw) WHERE raw IS NOT NULL;
@@ -351,6 +351,48 @@ CREATE TABLE tally (
 ) STRICT;
 CREATE INDEX tally_window ON tally (kind, who, at, number);
 CREATE INDEX tally_age ON tally (at);
+
+-- Folders that are read by IMAP. All UIDs below next_uid are settled, but for the rows of imap_mail.
+-- Another UIDVALIDITY, or another server, is another folder: a new row with a new id, so that what
+-- is still under way for the old one finds no place to be noted.
+CREATE TABLE imap_folder (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    account     TEXT NOT NULL,
+    server      TEXT NOT NULL,
+    folder      TEXT NOT NULL,
+    uidvalidity INTEGER NOT NULL,
+    next_uid    INTEGER NOT NULL,
+    UNIQUE (account, folder)
+) STRICT;
+
+-- Mails of these folders. left: settled, though next_uid is not beyond it yet. after: stored, and
+-- what is configured has still to happen to it in the folder. again: may be taken from due on.
+CREATE TABLE imap_mail (
+    folder INTEGER NOT NULL REFERENCES imap_folder (id) ON DELETE CASCADE,
+    uid    INTEGER NOT NULL,
+    state  TEXT NOT NULL CHECK (state IN ('left', 'after', 'again')),
+    due    INTEGER NOT NULL,
+    PRIMARY KEY (folder, uid)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX imap_mail_state ON imap_mail (folder, state, due);
+
+-- How the accounts are doing, for people. copied_at and copied: the last delivery of which a copy
+-- stands in the account's folder of sent mail. lag in milliseconds.
+CREATE TABLE imap_account (
+    name        TEXT NOT NULL PRIMARY KEY,
+    folder      TEXT NOT NULL,
+    tried       INTEGER NOT NULL,
+    looked      INTEGER,
+    next_try    INTEGER NOT NULL,
+    idle        INTEGER NOT NULL CHECK (idle IN (0, 1)),
+    behind      INTEGER NOT NULL,
+    too_large   INTEGER NOT NULL,
+    lag         INTEGER,
+    error       TEXT,
+    error_since INTEGER,
+    copied_at   INTEGER NOT NULL,
+    copied      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER text_added AFTER INSERT ON text BEGIN
     UPDATE total SET items = items + 1, bytes = bytes + length(NEW.header) + length(NEW.body) WHERE what = 'text';

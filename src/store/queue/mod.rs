@@ -397,6 +397,18 @@ impl Counts {
     }
 }
 
+/// Whether something is being sent, or due.
+///
+/// # Errors
+/// Those of any read.
+pub fn is_busy(conn: &Connection, now: UnixTime) -> Result<bool, StoreError> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT 1 FROM delivery WHERE state = 'leased' OR (state = 'ready' AND next_try <= ?1) LIMIT 1",
+        )?
+        .exists([now])?)
+}
+
 /// Counts the queue.
 ///
 /// # Errors

@@ -236,8 +236,39 @@ CREATE TABLE tally (
     at   INTEGER NOT NULL,
     number INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE imap_folder (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    account     TEXT NOT NULL,
+    server      TEXT NOT NULL,
+    folder      TEXT NOT NULL,
+    uidvalidity INTEGER NOT NULL,
+    next_uid    INTEGER NOT NULL,
+    UNIQUE (account, folder)
+) STRICT;
+CREATE TABLE imap_mail (
+    folder INTEGER NOT NULL REFERENCES imap_folder (id) ON DELETE CASCADE,
+    uid    INTEGER NOT NULL,
+    state  TEXT NOT NULL CHECK (state IN ('left', 'after', 'again')),
+    due    INTEGER NOT NULL,
+    PRIMARY KEY (folder, uid)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE imap_account (
+    name        TEXT NOT NULL PRIMARY KEY,
+    folder      TEXT NOT NULL,
+    tried       INTEGER NOT NULL,
+    looked      INTEGER,
+    next_try    INTEGER NOT NULL,
+    idle        INTEGER NOT NULL CHECK (idle IN (0, 1)),
+    behind      INTEGER NOT NULL,
+    too_large   INTEGER NOT NULL,
+    lag         INTEGER,
+    error       TEXT,
+    error_since INTEGER,
+    copied_at   INTEGER NOT NULL,
+    copied      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'9a8e9ec065e8566ae4db3a1bca6e0db0b71935debc96c0d74dc5ac9f6e6c9954');
+INSERT INTO "meta" VALUES ('salt', x'295fce96d8cd64468ef9aeab1985d3cff00630b7353aece88dea9cf1cdbba4db');
 INSERT INTO "total" VALUES ('aside', 1, 259);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
@@ -273,11 +304,14 @@ INSERT INTO "addressed" VALUES (1, 1, 1);
 INSERT INTO "vote" VALUES (1, x'0000000000000000000000000000000000000000000000000000000000000000');
 INSERT INTO "mail_seen" VALUES (x'0000000000000000000000000000000000000000000000000000000000000000', 1);
 INSERT INTO "tally" VALUES (1, 'post', x'0000000000000000000000000000000000000000000000000000000000000000', 1, 1);
+INSERT INTO "imap_folder" VALUES (1, 'a', 'u@h:993', 'INBOX', 7, 5);
+INSERT INTO "imap_mail" VALUES (1, 4, 'after', 1);
+INSERT INTO "imap_account" VALUES ('a', 'INBOX', 1, 1, 2, 1, 0, 0, 900, NULL, NULL, 1, 0);
 CREATE INDEX raw_mail_forget ON raw_mail (forget_after);
 CREATE INDEX message_public_id ON message (public_id);
 CREATE INDEX message_author ON message (author);
 CREATE INDEX message_alias ON message (origin_address) WHERE origin_address <> author;
-CREATE INDEX message_unrouted ON message (attempts, seq) WHERE state = 'unrouted';
+CREATE INDEX message_unrouted ON message (attempts, kind <> 'post' AND verified = 0, seq) WHERE state = 'unrouted';
 CREATE INDEX message_held ON message (held_until) WHERE state = 'held';
 CREATE INDEX message_forget ON message (forget_after) WHERE state = 'evicted';
 CREATE INDEX message_raw ON message (raw) WHERE raw IS NOT NULL;
@@ -311,6 +345,7 @@ CREATE INDEX addressed_person ON addressed (person);
 CREATE INDEX mail_seen_age ON mail_seen (seen);
 CREATE INDEX tally_window ON tally (kind, who, at, number);
 CREATE INDEX tally_age ON tally (at);
+CREATE INDEX imap_mail_state ON imap_mail (folder, state, due);
 CREATE TRIGGER text_added AFTER INSERT ON text BEGIN
     UPDATE total SET items = items + 1, bytes = bytes + length(NEW.header) + length(NEW.body) WHERE what = 'text';
 END;

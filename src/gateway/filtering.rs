@@ -1,0 +1,237 @@
+//! Mail that passes the content filter, at the one door: what concerns the gateway is admitted like
+//! any arrival, other mail is learned if the operator wants that, and all else is only looked at.
+//!
+//! It knows the rules of `filter` and the door. It must never know how a mail is handed on.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::api::Filtered;
+use super::ask::{Outcome, UNAVAILABLE, fail};
+use super::{Gateway, LONG_MAIL, clock, people as names};
+use crate::config::Config;
+use crate::filter::{self, Intent, Judgement, Look, Mode};
+use crate::mail::{self, Reading};
+use crate::message::{Address, Hop, Limits, Message};
+use crate::policy::{self, Provenance};
+use crate::receive::filter::{Judge, Passing};
+use crate::receive::{Arrival, Via};
+use crate::smtp::{Reply, Severity};
+use crate::store::StoreError;
+use crate::store::messages::{self, Admitted, Kind, NewMessage};
+
+/// What begins the tag of the origin of learned mail.
+const ARCHIVE_TAG: &str = "archive";
+
+impl Judge for Gateway {
+    fn takes(&self, recipient: &str, size: Option<u64>) -> bool {
+        takes(&self.0.config(), recipient, size)
+    }
+
+    fn most(&self) -> usize {
+        self.0.config().smtp.max_message
+    }
+
+    async fn judge(&self, passing: Passing) -> Judgement {
+        let config = self.0.config();
+        let ends_here = !passing.taken.is_empty();
+        if !passing.whole {
+            return match ends_here {
+                true => Judgement::Hold(Reply::too_big("The mail is too big for a posting address")),
+                false => passed(),
+            };
+        }
+        let (passing, look) = match looked_at(&config, passing).await {
+            Ok(both) => both,
+            Err(reply) => {
+                return filter::settle(
+                    config.filter.on_error,
+                    ends_here,
+                    &config.gateway.hostname,
+                    reply,
+                    &[],
+                );
+            }
+        };
+        let intent = filter::intend(config.filter.mode, &config.filter.learn, &look);
+        note(&config, &passing.arrival, &look, intent);
+        if intent.learn {
+            self.learn(&config, passing.arrival);
+            return passed();
+        }
+        if !intent.admit {
+            return passed();
+        }
+        let mut arrival = passing.arrival;
+        // The door takes the posting addresses' copy: the others are nobody's it knows.
+        let ours: Vec<String> = arrival
+            .recipients
+            .iter()
+            .filter(|to| mail::is_ours(&config.smtp.recipients, to))
+            .cloned()
+            .collect();
+        if !ours.is_empty() {
+            arrival.recipients = ours;
+        }
+        let (verdict, ids) = self.admit_counted(arrival, None).await;
+        filter::settle(config.filter.on_error, ends_here, &config.gateway.hostname, verdict.reply, &ids)
+    }
+}
+
+/// Nothing was done about it.
+fn passed() -> Judgement {
+    Judgement::Go { stamp: None, taken: Reply::stored("nothing to store") }
+}
+
+fn takes(config: &Config, recipient: &str, size: Option<u64>) -> bool {
+    let fits =
+        size.is_none_or(|size| usize::try_from(size).is_ok_and(|size| size <= config.smtp.max_message));
+    config.filter.mode == Mode::Take && fits && mail::is_ours(&config.smtp.recipients, recipient)
+}
+
+fn look(config: &Config, arrival: &Arrival) -> Look {
+    filter::look(&arrival.raw, &reading(config, &arrival.recipients))
+}
+
+fn reading<'a>(config: &'a Config, recipients: &'a [String]) -> Reading<'a> {
+    Reading {
+        posting: &config.smtp.recipients,
+        envelope_recipients: recipients,
+        hostname: &config.gateway.hostname,
+        loop_marker: &config.gateway.hostname,
+        limits: Limits { max_body: config.smtp.max_message, ..Limits::default() },
+        caps: mail::Caps::default(),
+        forwarded: config.policy.read_forwarded,
+    }
+}
+
+/// Reads a mail; a long one on a thread for long work.
+async fn looked_at(config: &Arc<Config>, passing: Passing) -> Result<(Passing, Look), Reply> {
+    if passing.arrival.raw.len() <= LONG_MAIL {
+        let look = look(config, &passing.arrival);
+        return Ok((passing, look));
+    }
+    let config = Arc::clone(config);
+    let work = move || {
+        let look = look(&config, &passing.arrival);
+        (passing, look)
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Reply::trouble("this mail can't be read here at present"))
+}
+
+/// For the postmaster who watches: what is done, or would be.
+fn note(config: &Config, arrival: &Arrival, look: &Look, intent: Intent) {
+    let mode = config.filter.mode.as_str();
+    if !intent.concerns {
+        tracing::debug!(mode, bytes = arrival.raw.len(), learned = intent.learn, "passed");
+        return;
+    }
+    let what = match (config.filter.mode, look.addressed) {
+        (Mode::Shadow, true) => "would be processed: it is for a posting address",
+        (Mode::Shadow, false) => "would be processed: it holds CMR messages",
+        (_, true) => "is processed: it is for a posting address",
+        (_, false) => "is processed: it holds CMR messages",
+    };
+    info!(
+        mode,
+        bytes = arrival.raw.len(),
+        recipients = arrival.recipients.len(),
+        sender = arrival.sender.as_deref().unwrap_or("<>").escape_debug().to_string(),
+        ids = look.ids.join(","),
+        what,
+        "passes the filter"
+    );
+}
+
+impl Gateway {
+    /// Puts ordinary mail into the pool, for the operator alone. Nobody waits for it, and when
+    /// it fails nothing is lost but this.
+    fn learn(&self, config: &Config, arrival: Arrival) {
+        let Some(new) = learned(config, &arrival) else { return };
+        let gateway = self.clone();
+        tokio::spawn(async move {
+            let stored: Result<Admitted, StoreError> =
+                gateway.0.store.write_async(move |tx| messages::admit(tx, &new)).await;
+            match stored {
+                Ok(Admitted::New(_)) => gateway.0.wake_router(),
+                Ok(_) => {}
+                Err(failure) => warn!(%failure, "a mail that passed was not learned"),
+            }
+        });
+    }
+
+    /// What becomes of a mail on standard input: decided here, handed on by who asks.
+    pub(super) fn filtered(
+        &self,
+        sender: Option<String>,
+        recipients: Vec<String>,
+        raw: Option<Vec<u8>>,
+    ) -> Outcome<Filtered> {
+        let config = self.config();
+        let size = raw.as_ref().map_or(Some(u64::MAX), |raw| u64::try_from(raw.len()).ok());
+        let taken: Vec<String> = recipients.iter().filter(|to| takes(&config, to, size)).cloned().collect();
+        let (whole, raw) = (raw.is_some(), raw.unwrap_or_default());
+        let passing = Passing {
+            arrival: Arrival {
+                via: Via::Filter,
+                peer: None,
+                through_relay: true,
+                relay: None,
+                kept: None,
+                helo: None,
+                tls: false,
+                sender,
+                recipients: recipients.clone(),
+                raw,
+                received: clock::now(),
+            },
+            taken: taken.clone(),
+            whole,
+        };
+        let judgement = match tokio::runtime::Handle::try_current() {
+            Ok(handle) => handle.block_on(self.judge(passing)),
+            Err(_) => tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| fail(UNAVAILABLE, format!("no runtime: {error}")))?
+                .block_on(self.judge(passing)),
+        };
+        let others = || recipients.iter().filter(|to| !taken.contains(to)).cloned().collect();
+        let (reply, stamp, pass) = match judgement {
+            Judgement::Go { stamp, taken } => (taken, stamp, others()),
+            Judgement::Hold(reply) => (reply, None, Vec::new()),
+            Judgement::Unprocessed(why) => {
+                (Reply::stored(&format!("passed without being processed: {why}")), None, recipients.clone())
+            }
+        };
+        if self.0.started.is_none() && reply.severity() == Severity::Success {
+            self.route_pending()?;
+        }
+        Ok(Filtered { code: reply.code(), text: reply.text(), stamp, pass })
+    }
+}
+
+/// Ordinary mail as a message: our archive address is its origin, its author, date and subject are
+/// the first lines of its body. `None`: there is no text in it.
+fn learned(config: &Config, arrival: &Arrival) -> Option<NewMessage> {
+    let submission = mail::extract(&arrival.raw, &reading(config, &arrival.recipients));
+    let (header, post) = (submission.header, submission.post?);
+    let from = header.from?;
+    let date = header.date.unwrap_or(arrival.received);
+    let text = post.body();
+    let mut body = format!("From: {}\nDate: {}\n", from.address, date.rfc3339()).into_bytes();
+    body.extend_from_slice(&text);
+    let posting = config.smtp.recipients.first().unwrap_or(&config.gateway.mail_address);
+    let origin = Address::new(format!("mailto:{}", names::tagged(posting, ARCHIVE_TAG))).ok()?;
+    let skew = config.policy.clock_skew;
+    let time = clock::post_stamp(Some(date), arrival.received, skew, header.message_id.as_deref(), &body);
+    let message = Message::new(Hop::new(time, origin), body);
+    let mut new = NewMessage::new(message, arrival.received, arrival.via.as_str());
+    new.author = Address::new(format!("mailto:{}", from.address)).ok()?;
+    new.kind = Kind::Learned;
+    new.scope = policy::scope_of(Provenance::Learned, false, policy::FirstPost::Ask);
+    Some(new)
+}

@@ -1,0 +1,135 @@
+//! Logging in: by a password (PLAIN, or the LOGIN command), or by an OAuth 2 access token
+//! (OAUTHBEARER, RFC 7628; or XOAUTH2).
+//!
+//! It knows the mechanisms. It must never log what it is given.
+
+use imap::types::Capabilities;
+use imap::{Authenticator, Client, Session};
+
+use super::framing::Bounds;
+use super::trouble::Trouble;
+use super::wire::{Reins, Wire, shown};
+use crate::config::{Imap, Secret};
+
+/// How to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Plain,
+    Command,
+    OauthBearer,
+    Xoauth2,
+}
+
+/// Answers the server's challenges: with what was prepared, once. What follows says that it was not
+/// good enough, and wants an empty answer (RFC 7628, section 3.2.3 wants a single ^A).
+struct Answer {
+    first: Vec<u8>,
+    then: &'static str,
+    asked: std::cell::Cell<u32>,
+}
+
+impl Authenticator for Answer {
+    type Response = Vec<u8>;
+
+    fn process(&self, _challenge: &[u8]) -> Vec<u8> {
+        let asked = self.asked.replace(self.asked.get().saturating_add(1));
+        if asked == 0 { self.first.clone() } else { self.then.as_bytes().to_vec() }
+    }
+}
+
+/// Logs in.
+///
+/// # Errors
+/// The server refuses, offers no way, or there is no secret.
+pub(super) fn log_in(
+    mut client: Client<Wire>,
+    account: &Imap,
+    reins: &Reins,
+) -> Result<Session<Wire>, Trouble> {
+    reins.expect(Bounds::SHORT, account.timeout);
+    let offered = client.capabilities().map_err(|error| Trouble::of(error, "CAPABILITY"))?;
+    let way = choose(&account.secret, &|name| has(&offered, name)).map_err(Trouble::NoWayToLogIn)?;
+    let secret = match &account.secret {
+        Secret::Password(secret) | Secret::Token(secret) => secret.read()?,
+    };
+    let user = &account.user;
+    if user.contains(['\0', '\u{1}']) || secret.contains(['\0', '\u{1}']) {
+        return Err(Trouble::Login("there is a control character in the name or the password".to_owned()));
+    }
+    reins.expect(Bounds::SHORT, account.timeout);
+    let answer = |first: String, then| Answer { first: first.into_bytes(), then, asked: 0.into() };
+    let (host, port, secret) = (&account.host, account.port, secret.as_str());
+    let done = match way {
+        Way::Command => client.login(user, secret),
+        Way::Plain => client.authenticate("PLAIN", &answer(format!("\0{user}\0{secret}"), "")),
+        Way::Xoauth2 => {
+            let first = format!("user={user}\u{1}auth=Bearer {secret}\u{1}\u{1}");
+            client.authenticate("XOAUTH2", &answer(first, ""))
+        }
+        Way::OauthBearer => {
+            // A comma or an equals sign in a SASL name is escaped (RFC 5801, section 4).
+            let name = user.replace('=', "=3D").replace(',', "=2C");
+            let first =
+                format!("n,a={name},\u{1}host={host}\u{1}port={port}\u{1}auth=Bearer {secret}\u{1}\u{1}");
+            client.authenticate("OAUTHBEARER", &answer(first, "\u{1}"))
+        }
+    };
+    done.map_err(|(error, _)| match error {
+        imap::Error::No(no) => Trouble::Login(shown(&no.information)),
+        imap::Error::Bad(bad) => Trouble::Login(shown(&bad.information)),
+        // Some servers say goodbye to a wrong password; that is no trouble of the network.
+        imap::Error::Bye(bye) if bye.information != "no explanation given" => {
+            Trouble::Login(shown(&bye.information))
+        }
+        other => Trouble::of(other, "the login"),
+    })
+}
+
+fn has(offered: &Capabilities, name: &str) -> bool {
+    offered.has_str(name)
+}
+
+fn choose(secret: &Secret, has: &dyn Fn(&str) -> bool) -> Result<Way, &'static str> {
+    match secret {
+        Secret::Password(_) if has("AUTH=PLAIN") => Ok(Way::Plain),
+        Secret::Password(_) if !has("LOGINDISABLED") => Ok(Way::Command),
+        Secret::Password(_) => {
+            Err("it takes no password on this connection; is security = \"none\" the reason?")
+        }
+        Secret::Token(_) if has("AUTH=OAUTHBEARER") => Ok(Way::OauthBearer),
+        Secret::Token(_) if has("AUTH=XOAUTH2") => Ok(Way::Xoauth2),
+        Secret::Token(_) => Err("neither OAUTHBEARER nor XOAUTH2 is offered"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Password;
+
+    #[test]
+    fn the_way_is_what_the_server_offers() {
+        let file = || Password::File("/nowhere".into());
+        let (password, token) = (Secret::Password(file()), Secret::Token(file()));
+        for (secret, offered, way) in [
+            (&password, "AUTH=PLAIN AUTH=LOGIN", Ok(Way::Plain)),
+            (&password, "AUTH=PLAIN LOGINDISABLED", Ok(Way::Plain)),
+            (&password, "IDLE", Ok(Way::Command)),
+            (&password, "LOGINDISABLED", Err(())),
+            (&token, "AUTH=XOAUTH2 AUTH=OAUTHBEARER", Ok(Way::OauthBearer)),
+            (&token, "AUTH=XOAUTH2 AUTH=PLAIN", Ok(Way::Xoauth2)),
+            (&token, "AUTH=PLAIN", Err(())),
+        ] {
+            let has = |name: &str| offered.split(' ').any(|word| word == name);
+            assert_eq!(choose(secret, &has).map_err(|_| ()), way, "{offered}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_asks_again_gets_nothing_more() {
+        let answer = Answer { first: b"secret".to_vec(), then: "\u{1}", asked: 0.into() };
+        assert_eq!(answer.process(b""), b"secret");
+        assert_eq!(answer.process(b"{\"status\":\"401\"}"), b"\x01");
+        assert_eq!(answer.process(b""), b"\x01");
+    }
+}

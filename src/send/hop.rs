@@ -1,0 +1,289 @@
+//! The next mail server behind a filter: a connection on which mail is handed on as it came.
+//!
+//! It knows the socket and the deadlines. It must never know what is in a mail, and it ends a text
+//! only when it is told that all of it was there.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::smtp::{Client, ClientError, GREETING, HOPS_VERB, Heard, Offered, Reply, Stuff};
+
+/// How long each part may take. All are a little shorter than what the mail server in front waits
+/// (Postfix: 30 s, 5 min, 3 min, 10 min), so that it hears from us before it gives us up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Connecting.
+    pub connect: Duration,
+    /// The greeting, and a command and its reply.
+    pub command: Duration,
+    /// A piece of the text.
+    pub text: Duration,
+    /// The final dot and its reply: with less, the next hop delivers what we believe lost, and the
+    /// mail server in front hands it over again.
+    pub dot: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            connect: Duration::from_secs(20),
+            command: Duration::from_secs(270),
+            text: Duration::from_secs(170),
+            dot: Duration::from_secs(570),
+        }
+    }
+}
+
+/// Why the next hop can't be used.
+#[derive(Debug, Error)]
+pub enum HopError {
+    /// It is not there.
+    #[error("can't connect to the next hop {address}: {reason}")]
+    Connect {
+        /// Where it should be.
+        address: SocketAddr,
+        /// What the system says.
+        reason: String,
+    },
+    /// It went away.
+    #[error("the next hop {address} closed the connection: {reason}")]
+    Broken {
+        /// Where it is.
+        address: SocketAddr,
+        /// What the system says.
+        reason: String,
+    },
+    /// It says nothing.
+    #[error("the next hop {address} did not answer within {} s", .after.as_secs())]
+    Silent {
+        /// Where it is.
+        address: SocketAddr,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// What it says is no SMTP.
+    #[error("the next hop {address} does not speak SMTP: {source}")]
+    Garbled {
+        /// Where it is.
+        address: SocketAddr,
+        /// What is wrong.
+        source: ClientError,
+    },
+    /// It does not want to speak to us.
+    #[error("the next hop {address} says: {}", .heard.text())]
+    Refused {
+        /// Where it is.
+        address: SocketAddr,
+        /// What it said.
+        heard: Heard,
+    },
+}
+
+impl HopError {
+    /// What the mail server in front is told: to keep the mail, and why.
+    #[must_use]
+    pub fn reply(&self) -> Reply {
+        let (subject, detail) = match self {
+            HopError::Connect { .. } => (4, 1),
+            HopError::Refused { heard, .. } if heard.lines.iter().any(|line| line.starts_with("4.4.6")) => {
+                (4, 6)
+            }
+            _ => (4, 2),
+        };
+        Reply::new(451, subject, detail, &self.to_string())
+    }
+}
+
+/// A connection that has said hello.
+#[derive(Debug)]
+pub struct Hop {
+    stream: TcpStream,
+    client: Client,
+    offered: Offered,
+    address: SocketAddr,
+    patience: Patience,
+    chunk: Vec<u8>,
+}
+
+impl Hop {
+    /// Connects and says hello. `filters`: so many filters like this one are in front of it.
+    ///
+    /// # Errors
+    /// Why it can't be used.
+    pub async fn open(
+        address: SocketAddr,
+        hostname: &str,
+        filters: u32,
+        patience: Patience,
+    ) -> Result<Hop, HopError> {
+        let failed = |reason: String| HopError::Connect { address, reason };
+        let stream = match timeout(patience.connect, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(_) => return Err(failed(format!("no answer within {} s", patience.connect.as_secs()))),
+        };
+        // Commands are small and wait for nothing.
+        let _ = stream.set_nodelay(true);
+        let (client, offered) = (Client::new(), Offered::default());
+        let mut hop = Hop { stream, client, offered, address, patience, chunk: vec![0; 4 * 1024] };
+        let greeting = hop.hear(patience.command).await?;
+        let refused = |heard| Err(HopError::Refused { address, heard });
+        if greeting.code >= 300 {
+            return refused(greeting);
+        }
+        // Another filter hears how many there are, before it connects to its own next hop: so a
+        // circle of them comes to an end.
+        if greeting.lines.iter().any(|line| line.ends_with(GREETING)) {
+            let heard = hop.command(format!("{HOPS_VERB} {}", filters.saturating_add(1)).as_bytes()).await?;
+            if heard.code >= 300 {
+                return refused(heard);
+            }
+        }
+        let mut heard = hop.command(format!("EHLO {hostname}").as_bytes()).await?;
+        hop.offered = Offered::of(&heard);
+        if heard.code >= 500 {
+            heard = hop.command(format!("HELO {hostname}").as_bytes()).await?;
+            hop.offered = Offered::default();
+        }
+        if heard.code >= 300 { refused(heard) } else { Ok(hop) }
+    }
+
+    /// What it offered to EHLO.
+    #[must_use]
+    pub fn offered(&self) -> &Offered {
+        &self.offered
+    }
+
+    /// Whether it has closed the connection, or said something unasked (which is its farewell).
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        let mut byte = [0; 1];
+        !self.client.is_quiet()
+            || !matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    /// One command, without its CRLF, and the reply to it.
+    ///
+    /// # Errors
+    /// The connection is of no more use.
+    pub async fn command(&mut self, line: &[u8]) -> Result<Heard, HopError> {
+        let mut wire = Vec::with_capacity(line.len() + 2);
+        // What could end the command early is not in there: nobody may speak in our place.
+        wire.extend(line.iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }));
+        wire.extend_from_slice(b"\r\n");
+        self.write(&wire).await?;
+        self.hear(self.patience.command).await
+    }
+
+    /// Hands on so much of what was said about the original client as is asked for here.
+    ///
+    /// # Errors
+    /// The connection is of no more use.
+    pub async fn forward(&mut self, attributes: &[String]) -> Result<(), HopError> {
+        let Some(wanted) = self.offered.get("XFORWARD") else { return Ok(()) };
+        let wanted = |attribute: &&String| {
+            let name = attribute.split('=').next().unwrap_or_default();
+            wanted.split(' ').any(|it| it.eq_ignore_ascii_case(name))
+        };
+        let told: Vec<&str> = attributes.iter().filter(wanted).map(String::as_str).collect();
+        // Four values of 255 octets are far from the 2,048 octets of a line.
+        for some in told.chunks(4) {
+            let heard = self.command(format!("XFORWARD {}", some.join(" ")).as_bytes()).await?;
+            if heard.code >= 300 {
+                tracing::warn!(said = heard.text(), "the next hop does not take XFORWARD");
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins the text; whoever gets one may send it. `Err` of the inside: the reply to DATA, which
+    /// is no 354.
+    ///
+    /// # Errors
+    /// The connection is of no more use.
+    pub async fn text(mut self) -> Result<Result<Text, (Hop, Heard)>, HopError> {
+        let heard = self.command(b"DATA").await?;
+        if heard.code != 354 {
+            return Ok(Err((self, heard)));
+        }
+        Ok(Ok(Text { hop: self, stuff: Stuff::new(), wire: Vec::new() }))
+    }
+
+    /// Says goodbye without waiting long for an answer.
+    pub async fn quit(mut self) {
+        self.patience.command = Duration::from_secs(2);
+        let _ = self.command(b"QUIT").await;
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), HopError> {
+        let after = self.patience.text;
+        match timeout(after, self.stream.write_all(bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.broken(&error.to_string())),
+            Err(_) => Err(HopError::Silent { address: self.address, after }),
+        }
+    }
+
+    async fn hear(&mut self, after: Duration) -> Result<Heard, HopError> {
+        let address = self.address;
+        let listen = async {
+            loop {
+                if let Some(heard) = self.client.heard() {
+                    return Ok(heard);
+                }
+                match self.stream.read(&mut self.chunk).await {
+                    Ok(0) => return Err(self.broken("no answer")),
+                    Ok(length) => {
+                        let bytes = self.chunk.get(..length).unwrap_or_default();
+                        self.client.receive(bytes).map_err(|source| HopError::Garbled { address, source })?;
+                    }
+                    Err(error) => return Err(self.broken(&error.to_string())),
+                }
+            }
+        };
+        timeout(after, listen).await.unwrap_or(Err(HopError::Silent { address, after }))
+    }
+
+    fn broken(&self, reason: &str) -> HopError {
+        HopError::Broken { address: self.address, reason: reason.to_owned() }
+    }
+}
+
+/// A text under way. Dropped before [`Text::end`] it closes the connection without the final dot,
+/// and the next hop throws away what it has.
+#[derive(Debug)]
+pub struct Text {
+    hop: Hop,
+    stuff: Stuff,
+    wire: Vec<u8>,
+}
+
+impl Text {
+    /// The next bytes of the text, without extra dots.
+    ///
+    /// # Errors
+    /// The connection is of no more use.
+    pub async fn push(&mut self, bytes: &[u8]) -> Result<(), HopError> {
+        self.wire.clear();
+        self.stuff.push(bytes, &mut self.wire);
+        self.hop.write(&self.wire).await
+    }
+
+    /// All of the text was there: ends it. The reply says whose the mail is now.
+    ///
+    /// # Errors
+    /// The connection is of no more use, and nobody knows whose the mail is.
+    pub async fn end(mut self) -> Result<(Hop, Heard), HopError> {
+        self.wire.clear();
+        self.stuff.end(&mut self.wire);
+        self.hop.write(&self.wire).await?;
+        let heard = self.hop.hear(self.hop.patience.dot).await?;
+        Ok((self.hop, heard))
+    }
+}
