@@ -149,9 +149,23 @@ const ROOMS: &[Room] = &[
             "mail_auth",
         ],
     },
+    Room { name: "report", imports: &["message", "distance", "policy", "pool"], never: PURE },
+    Room {
+        name: "export",
+        imports: &["message", "mail", "policy", "store"],
+        never: &["tokio", "rusqlite", "lettre", "UnixStream", "crate::pool"],
+    },
+    Room {
+        name: "import",
+        imports: &["message", "archive", "mail", "policy", "store", "config", "gateway"],
+        never: &["tokio", "rusqlite", "lettre", "UnixStream", "indicatif", "File::create", "fs::write"],
+    },
     Room {
         name: "cli",
         imports: &[
+            "export",
+            "import",
+            "report",
             "message",
             "distance",
             "smtp",

@@ -269,7 +269,7 @@ fn the_sockets_differ_in_who_may_come_and_with_what() {
     ] {
         let failure = call(&intake, &request, PATIENCE).unwrap().unwrap_err();
         assert_eq!(failure.exit, 69);
-        assert!(failure.sentence.contains("deliver and receive only"), "{}", failure.sentence);
+        assert!(failure.sentence.contains("deliver, filter and receive only"), "{}", failure.sentence);
         assert!(call(&control, &request, PATIENCE).unwrap().is_ok());
     }
 }

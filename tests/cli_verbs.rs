@@ -43,7 +43,7 @@ fn shown() -> Value {
     json!({"id": "0123456789abcdef", "scope": "public", "conflicts": 0,
            "hops": [{"time": "2026/11/22 10:00:00.5", "address": "mailto:a@example.org"}],
            "body_utf8": "Which planet?\n", "bytes": 14, "received": "2026-11-22T10:00:01Z",
-           "via": "smtp", "state": "routed", "authenticity": "nobody knows"})
+           "via": "smtp", "state": "routed", "author": "mailto:a@example.org", "authenticity": "nobody knows"})
 }
 
 fn aside(raw: bool) -> Value {
@@ -175,7 +175,7 @@ fn results_are_shown_to_people_and_to_programs() {
         "next_try": "2026-11-22T10:05:00Z", "last_error": "451 later"});
     let status = json!({"version": "0.1.0", "messages": 2, "bytes": 300, "peers": 1, "queued": 1,
         "oldest_queued_seconds": 60, "uptime_seconds": 61, "unrouted": 0, "failed": 0, "asides": 1,
-        "silenced": 2, "came_back": 3, "unsent": 4,
+        "silenced": 2, "came_back": 3, "unsent": 4, "mailboxes": [],
         "daemon": true});
     for (args, answer, printed, words) in [
         ("post x", posted.clone(), posted, "Posted 0123456789abcdef"),

@@ -301,13 +301,13 @@ fn rows(by: &str) -> Vec<Row> {
         Row::new("an hour ahead", attached(&future), MALFORMED, Then::Nothing).says("ahead of our clock"),
     );
 
-    for (name, body) in [
-        ("an RSA key request", "RSA key exchange request=c5,3."),
-        ("a DH key request", "DH key exchange request=5,17,8."),
-        ("a key in clear", "Clear key exchange=0123456789abcdef."),
+    for (name, body, says) in [
+        ("an RSA key request", "RSA key exchange request=c5,3.", "key exchange"),
+        ("a DH key request", "DH key exchange request=5,17,8.", "key exchange"),
+        ("a key in clear", "Clear key exchange=0123456789abcdef0123456789abcdef.", "a key in clear"),
     ] {
         let exchange = from_peer("mailto:keys@peer.test", 30, body);
-        rows.push(Row::new(name, attached(&exchange), NOT_ALLOWED, Then::Nothing).says("key exchange"));
+        rows.push(Row::new(name, attached(&exchange), NOT_ALLOWED, Then::Nothing).says(says));
     }
 
     let ours = from_peer("mailto:circle@peer.test", 20, tell("Round and round"));
@@ -454,7 +454,8 @@ fn faults_of_content_that_a_relay_brings_are_kept_aside() {
         let wire = from_peer("mailto:several@peer.test", 69, format!("cut, by {by}")).write();
         let cut = &wire[..wire.len() - 1];
         let forged = signed(from_peer(PEER, 50, format!("forged, by {by}")), Scheme::Hmac, "another secret");
-        let exchange = from_peer("mailto:keys@peer.test", 30, "Clear key exchange=0123456789abcdef.");
+        let exchange =
+            from_peer("mailto:keys@peer.test", 30, "Clear key exchange=0123456789abcdef0123456789abcdef.");
         play(
             &house,
             &daemon,

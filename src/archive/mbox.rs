@@ -88,6 +88,48 @@ impl<R: BufRead + Seek> Mbox<R> {
         Ok(mbox)
     }
 
+    /// Goes on at byte `at`, where a `From ` line begins or the file ends. Whether that is so; if
+    /// not, the mails from there on are those that were there before.
+    ///
+    /// # Errors
+    /// The input can't be read.
+    pub fn resume(&mut self, at: u64) -> Result<bool, ArchiveError> {
+        let next = self.next;
+        let found = self.separator_at(at).map_err(|source| self.unreadable(at, source))?;
+        if !found {
+            self.input.seek(SeekFrom::Start(0)).map_err(|source| self.unreadable(0, source))?;
+            self.at = 0;
+            let mut line = Vec::new();
+            self.piece(&mut line)
+                .and_then(|()| self.end_line(&line))
+                .map_err(|source| self.unreadable(0, source))?;
+            self.next = next;
+        }
+        Ok(found)
+    }
+
+    fn separator_at(&mut self, at: u64) -> io::Result<bool> {
+        let before = at.saturating_sub(1);
+        self.at = self.input.seek(SeekFrom::Start(before))?;
+        // A place behind the end can be sought; there is nothing before it.
+        self.at += self.input.by_ref().take(at - before).read_to_end(&mut Vec::new())? as u64;
+        let mut line = Vec::new();
+        let here = self.at;
+        self.piece(&mut line)?;
+        if here < at || (!line.is_empty() && !is_separator(&line)) {
+            return Ok(false);
+        }
+        self.end_line(&line)?;
+        self.next = (!line.is_empty()).then_some(at);
+        Ok(true)
+    }
+
+    /// Where the mail begins that comes next; at the end, where the file ends.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.next.unwrap_or(self.at)
+    }
+
     fn unreadable(&self, at: u64, source: io::Error) -> ArchiveError {
         ArchiveError::Unreadable { place: Place { path: self.path.clone(), at: Some(at) }, source }
     }
@@ -370,6 +412,28 @@ mod tests {
         let counted = format!("{LINE}Content-Length: 30\n\n{}\n\n{LINE}A: b\n\ntwo\n", "x".repeat(29));
         let found = read_as(&counted, Quoting::Guess, 40);
         assert!(found[0].is_err() && found[1].is_ok(), "{found:?}");
+    }
+
+    #[test]
+    fn reading_goes_on_where_it_was() {
+        let text = format!("{LINE}A: 1\n\none\n\n{LINE}A: 2\n\ntwo\n\n{LINE}A: 3\n\nthree\n");
+        let open = || Mbox::new(Cursor::new(text.as_bytes()), "box".into(), Quoting::Guess, 99).unwrap();
+        let mut first = open();
+        let mut places = vec![first.position()];
+        while first.next().is_some() {
+            places.push(first.position());
+        }
+        assert_eq!(*places.last().unwrap(), text.len() as u64);
+        for (read, at) in places.iter().enumerate() {
+            let mut again = open();
+            assert!(again.resume(*at).unwrap());
+            assert_eq!(again.count(), 3 - read, "from byte {at}");
+        }
+        for at in [1, 40, text.len() as u64 + 1] {
+            let mut again = open();
+            assert!(!again.resume(at).unwrap(), "{at}");
+            assert_eq!(again.count(), 3, "all of it");
+        }
     }
 
     #[test]

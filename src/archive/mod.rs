@@ -7,15 +7,18 @@
 //! **Bounds.** One mail at a time is in memory, of at most the length that the caller names; a
 //! longer one is reported and passed over, in memory that does not grow with it. Folders are
 //! walked [`DEEPEST`] deep; only regular files are opened, so that a pipe or a device in a folder
-//! stops nobody.
+//! stops nobody. What is compressed is unpacked as it is read, never as a whole.
 //!
 //! **Order** is the same on every machine: an mbox from its beginning, folders by name.
 
 mod mbox;
+mod tree;
+mod unpack;
 mod walk;
 
 pub use mbox::{Mbox, Quoting};
-pub use walk::{DEEPEST, Mails, folders, mails};
+pub use tree::{Tree, Unit, tree};
+pub use walk::{Content, DEEPEST, Input, Mails, folders, mails};
 
 use std::fmt;
 use std::path::PathBuf;
@@ -72,9 +75,18 @@ pub enum ArchiveError {
         /// The most that was allowed.
         most: usize,
     },
-    /// A link to a folder, below the folder that was named.
-    #[error("{}: is a link to a folder, which is not followed", .0.display())]
+    /// A symbolic link, below the folder that was named.
+    #[error("{}: is a symbolic link, which is not followed", .0.display())]
     Link(PathBuf),
+    /// A file of some program, beside the folders of a Maildir.
+    #[error("{}: lies beside the folders of a Maildir and does not begin like a mail", .0.display())]
+    Beside(PathBuf),
+    /// A folder where only mails can be.
+    #[error("{}: is a folder within the cur or new of a Maildir, which holds files only", .0.display())]
+    FolderInMaildir(PathBuf),
+    /// A part of a Maildir was named.
+    #[error("{}: is a part of a Maildir; name the Maildir itself, the folder that it lies in", .0.display())]
+    Part(PathBuf),
     /// A folder is nested too deep.
     #[error("{}: lies more than {DEEPEST} folders deep", .0.display())]
     TooDeep(PathBuf),
@@ -91,9 +103,25 @@ impl ArchiveError {
             Self::Missing(path)
             | Self::Special(path)
             | Self::Link(path)
+            | Self::Beside(path)
+            | Self::FolderInMaildir(path)
+            | Self::Part(path)
             | Self::TooDeep(path)
             | Self::NoMail(path) => Place { path: path.clone(), at: None },
             Self::Unreadable { place, .. } | Self::TooLong { place, .. } => place.clone(),
         }
     }
+}
+
+/// Whether a file that begins so may be a mail or an mbox: with the name of a header field, or with
+/// a `From ` line.
+#[must_use]
+pub fn begins_like_mail(begin: &[u8]) -> bool {
+    if begin.starts_with(b"From ") || begin.starts_with(b">From ") {
+        return true;
+    }
+    let name = begin.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte)).count();
+    let after = begin.get(name..).unwrap_or_default();
+    // Some old programs wrote blanks before the colon.
+    name > 0 && after.iter().find(|byte| !matches!(byte, b' ' | b'\t')) == Some(&b':')
 }

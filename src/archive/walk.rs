@@ -1,28 +1,94 @@
-//! Files and folders: which mails lie under a path.
+//! The mails under a path, one after the other.
 
+use super::tree::{Tree, Unit, entries, tree, unreadable};
+use super::unpack::{Packing, Unpacked};
 use super::{ArchiveError, Mbox, Place, Quoting, Stored};
-use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 /// How deep folders are walked below the path that was named.
 pub const DEEPEST: usize = 16;
 
-/// The mails under a path, one after the other.
-///
-/// A file that begins with a `From ` line is an mbox, another file one mail. A folder with a
-/// `cur` in it is a Maildir: its `cur` and `new` are read, never its `tmp`, and the folders of a
-/// Maildir++ beside them (`.Sent`). In other folders every file is read, those whose name begins
-/// with a dot excepted, and every folder walked; links to folders are not followed, because they
-/// may lead round in a circle.
+/// What an mbox is read from.
+pub trait Input: BufRead + Seek + Send + std::fmt::Debug {}
+
+impl<T: BufRead + Seek + Send + std::fmt::Debug> Input for T {}
+
+/// What a file holds.
+#[derive(Debug)]
+pub enum Content {
+    /// One mail.
+    Mail(Stored),
+    /// An mbox.
+    Mails(Mbox<Box<dyn Input>>),
+}
+
+impl Unit {
+    /// Opens the file; `most` is the length of the longest mail that is read.
+    ///
+    /// # Errors
+    /// It can't be read, or is one mail and too long.
+    pub fn open(&self, most: usize) -> Result<Content, ArchiveError> {
+        self.open_at(&self.path, most)
+    }
+
+    /// As [`Unit::open`], where the file is called otherwise now.
+    ///
+    /// # Errors
+    /// As [`Unit::open`].
+    pub fn open_at(&self, path: &Path, most: usize) -> Result<Content, ArchiveError> {
+        let unreadable = |source| unreadable(path, source);
+        let mut file = File::open(path).map_err(unreadable)?;
+        let mut begin = Vec::with_capacity(8);
+        file.by_ref().take(8).read_to_end(&mut begin).map_err(unreadable)?;
+        if let Some(packing) = Packing::of(&begin) {
+            let mut input = Unpacked::open(path, packing).map_err(unreadable)?;
+            let is_mbox = !self.in_maildir && input.fill_buf().map_err(unreadable)?.starts_with(b"From ");
+            return if is_mbox {
+                mbox(Box::new(input), path, most)
+            } else {
+                one(Vec::new(), input, path, most)
+            };
+        }
+        if !self.in_maildir && begin.starts_with(b"From ") {
+            file.rewind().map_err(unreadable)?;
+            return mbox(Box::new(BufReader::with_capacity(256 * 1024, file)), path, most);
+        }
+        begin.reserve(usize::try_from(self.size).unwrap_or(0).min(most));
+        one(begin, file, path, most)
+    }
+}
+
+fn mbox(input: Box<dyn Input>, path: &Path, most: usize) -> Result<Content, ArchiveError> {
+    Mbox::new(input, path.to_owned(), Quoting::Guess, most).map(Content::Mails)
+}
+
+/// A file that is one mail, of which the first bytes were read already.
+fn one(mut bytes: Vec<u8>, rest: impl Read, path: &Path, most: usize) -> Result<Content, ArchiveError> {
+    let limit = most.saturating_add(1).saturating_sub(bytes.len());
+    rest.take(u64::try_from(limit).unwrap_or(u64::MAX))
+        .read_to_end(&mut bytes)
+        .map_err(|source| unreadable(path, source))?;
+    let place = Place { path: path.to_owned(), at: None };
+    if bytes.len() > most {
+        return Err(ArchiveError::TooLong { place, most });
+    }
+    // Some programs leave the line of an mbox on a single mail.
+    if bytes.starts_with(b"From ") {
+        let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+        bytes.drain(..end);
+    }
+    Ok(Content::Mail(Stored { bytes, place }))
+}
+
+/// The mails under a path, one after the other; [`tree`] says which these are.
 #[derive(Debug)]
 pub struct Mails {
     most: usize,
     as_mbox: bool,
-    /// What is still to be looked at, with its depth.
-    ahead: VecDeque<(PathBuf, usize)>,
-    within: Option<Mbox<BufReader<File>>>,
+    tree: Tree,
+    within: Option<Mbox<Box<dyn Input>>>,
 }
 
 /// The mails under `path`, none longer than `most` bytes.
@@ -31,8 +97,7 @@ pub struct Mails {
 /// There is nothing at `path`, or it is neither a file nor a folder. What is wrong further down
 /// comes in its place in the stream.
 pub fn mails(path: &Path, most: usize) -> Result<Mails, ArchiveError> {
-    kind(path)?;
-    Ok(Mails { most, as_mbox: true, ahead: VecDeque::from([(path.to_owned(), 0)]), within: None })
+    Ok(Mails { most, as_mbox: true, tree: tree(path)?, within: None })
 }
 
 /// The folders in a folder, by name; those that begin with a dot excepted.
@@ -40,10 +105,12 @@ pub fn mails(path: &Path, most: usize) -> Result<Mails, ArchiveError> {
 /// # Errors
 /// It can't be read, or is no folder.
 pub fn folders(path: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
-    kind(path)?;
-    let mut found = entries(path)?;
-    found.retain(|entry| entry.is_dir() && !is_hidden(entry));
-    Ok(found)
+    let hidden = |path: &Path| path.to_string_lossy().starts_with('.');
+    if !path.exists() {
+        return Err(ArchiveError::Missing(path.to_owned()));
+    }
+    let found = entries(path)?.into_iter().filter(|name| !hidden(name)).map(|name| path.join(name));
+    Ok(found.filter(|entry| entry.is_dir()).collect())
 }
 
 impl Mails {
@@ -52,45 +119,6 @@ impl Mails {
     pub fn one_in_each_file(mut self) -> Self {
         self.as_mbox = false;
         self
-    }
-
-    /// What a path yields at once; a folder's content is put ahead instead.
-    fn look(&mut self, path: PathBuf, depth: usize) -> Option<Result<Stored, ArchiveError>> {
-        let looked = match kind(&path) {
-            Ok(Kind::Folder) if depth > 0 && path.is_symlink() => Err(ArchiveError::Link(path)),
-            Ok(Kind::Folder) if depth >= DEEPEST => Err(ArchiveError::TooDeep(path)),
-            Ok(Kind::Folder) => folder(&path).map(|inside| {
-                for path in inside.into_iter().rev() {
-                    self.ahead.push_front((path, depth + 1));
-                }
-                None
-            }),
-            Ok(Kind::File) => self.open(path),
-            Err(error) => Err(error),
-        };
-        looked.map_or_else(|error| Some(Err(error)), |mail| mail.map(Ok))
-    }
-
-    fn open(&mut self, path: PathBuf) -> Result<Option<Stored>, ArchiveError> {
-        let unreadable = |source| unreadable(&path, source);
-        let mut input = BufReader::with_capacity(256 * 1024, File::open(&path).map_err(unreadable)?);
-        let is_mbox = input.fill_buf().map_err(unreadable)?.starts_with(b"From ");
-        if is_mbox && self.as_mbox {
-            self.within = Some(Mbox::new(input, path, Quoting::Guess, self.most)?);
-            return Ok(None);
-        }
-        let mut bytes = Vec::new();
-        let limit = u64::try_from(self.most).unwrap_or(u64::MAX).saturating_add(1);
-        input.take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
-        let place = Place { path, at: None };
-        if bytes.len() > self.most {
-            return Err(ArchiveError::TooLong { place, most: self.most });
-        }
-        if is_mbox {
-            let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
-            bytes.drain(..end);
-        }
-        Ok(Some(Stored { bytes, place }))
     }
 }
 
@@ -105,66 +133,26 @@ impl Iterator for Mails {
                     None => self.within = None,
                 }
             }
-            let (path, depth) = self.ahead.pop_front()?;
-            if let Some(found) = self.look(path, depth) {
-                return Some(found);
+            let mut unit = match self.tree.next()? {
+                Ok(unit) => unit,
+                Err(ArchiveError::Beside(_)) => continue,
+                Err(error) => return Some(Err(error)),
+            };
+            unit.in_maildir |= !self.as_mbox;
+            match unit.open(self.most) {
+                Ok(Content::Mail(mail)) => return Some(Ok(mail)),
+                Ok(Content::Mails(mbox)) => self.within = Some(mbox),
+                Err(ArchiveError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Some(Err(error)),
             }
         }
     }
 }
 
-enum Kind {
-    File,
-    Folder,
-}
-
-/// Symbolic links count as what they point at.
-fn kind(path: &Path) -> Result<Kind, ArchiveError> {
-    let metadata = fs::metadata(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => ArchiveError::Missing(path.to_owned()),
-        _ => unreadable(path, source),
-    })?;
-    match metadata.file_type() {
-        kind if kind.is_dir() => Ok(Kind::Folder),
-        kind if kind.is_file() => Ok(Kind::File),
-        _ => Err(ArchiveError::Special(path.to_owned())),
-    }
-}
-
-/// What of a folder is to be looked at.
-fn folder(path: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
-    let mut found = entries(path)?;
-    if path.join("cur").is_dir() {
-        found.retain(|entry| {
-            let name = entry.file_name().unwrap_or_default();
-            let is_folder = name.to_string_lossy().starts_with('.') && entry.join("cur").is_dir();
-            name == "cur" || name == "new" || is_folder
-        });
-    } else {
-        found.retain(|entry| !is_hidden(entry));
-    }
-    Ok(found)
-}
-
-fn entries(path: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
-    let unreadable = |source| unreadable(path, source);
-    let found = fs::read_dir(path).map_err(unreadable)?.map(|entry| entry.map(|entry| entry.path()));
-    let mut found = found.collect::<io::Result<Vec<PathBuf>>>().map_err(unreadable)?;
-    found.sort();
-    Ok(found)
-}
-
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
-}
-
-fn unreadable(path: &Path, source: io::Error) -> ArchiveError {
-    ArchiveError::Unreadable { place: Place { path: path.to_owned(), at: None }, source }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::net::UnixListener;
 
     fn write(root: &Path, name: &str, text: &str) {
@@ -227,9 +215,12 @@ mod tests {
         std::os::unix::fs::symlink("nothing", root.path().join("5")).unwrap();
         let found = texts(mails(root.path(), 5).unwrap());
         assert!(found.iter().any(|text| text == "12345"));
-        for said in
-            ["/2: the mail has more than 5 bytes", "/3: is neither", "/4: is a link", "/5: there is no such"]
-        {
+        for said in [
+            "/2: the mail has more than 5 bytes",
+            "/3: is neither",
+            "/4: is a symbolic link",
+            "/5: is a symbolic link",
+        ] {
             assert!(
                 found.iter().any(|text| text.starts_with('!') && text.contains(said)),
                 "{said}: {found:?}"

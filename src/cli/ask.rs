@@ -127,6 +127,7 @@ fn name(request: &Request) -> &'static str {
         Request::Poll => "poll",
         Request::Status => "status",
         Request::ProbeRelay { .. } => "check",
+        Request::Import(_) => "import",
         Request::Deliver { .. } => "deliver",
         Request::Filter { .. } => "filter",
         Request::Receive { .. } => "receive",

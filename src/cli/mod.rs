@@ -18,7 +18,9 @@ mod escape;
 mod evaluate;
 mod exit;
 mod explain;
+mod export;
 mod filter;
+mod import;
 mod init;
 mod keys;
 mod layout;
@@ -31,6 +33,7 @@ mod post;
 mod queue;
 mod receive;
 mod remove;
+mod report;
 mod search;
 mod serve;
 mod settings;
@@ -94,6 +97,8 @@ enum Verb {
     Show(show::Args),
     Explain(explain::Args),
     Evaluate(evaluate::Args),
+    Import(import::Args),
+    Export(export::Args),
     Status(status::Args),
     Queue(queue::Args),
     Peers(peers::Args),
@@ -167,6 +172,8 @@ fn dispatch(cli: Cli) -> Outcome {
         Verb::Show(args) => show::run(&context, args),
         Verb::Explain(args) => explain::run(&context, args),
         Verb::Evaluate(args) => evaluate::run(&context, &args),
+        Verb::Import(args) => import::run(&context, &args),
+        Verb::Export(args) => export::run(&context, &args),
         Verb::Status(args) => status::run(&context, args),
         Verb::Queue(args) => queue::run(&context, args),
         Verb::Peers(args) => peers::run(&context, args),

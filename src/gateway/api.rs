@@ -1,5 +1,4 @@
-//! What the verbs ask and what they get: the requests of the control socket and the results,
-//! whose fields are the documented JSON of `--json`.
+//! The requests of the control socket and their results, the documented JSON of `--json`.
 //!
 //! This file knows values only. It must never know sockets, the store or how a result is shown.
 
@@ -89,8 +88,9 @@ pub enum Request {
     Poll,
     /// Figures of the whole gateway.
     Status,
-    /// A probe of the relay: does it remove forged Authentication-Results? Without a token a new one
-    /// is made, else it is said how that one is doing.
+    /// Mails out of an archive; the answer says what became of each.
+    Import(Box<super::import::BatchView>),
+    /// Does the relay remove forged Authentication-Results? A new probe, or how one is doing.
     ProbeRelay {
         /// The token of a probe that was sent.
         token: Option<String>,

@@ -95,6 +95,14 @@ impl Gateway {
             Request::Block { value, undo } => self.block(&value, undo),
             Request::Poll => Err(fail(UNAVAILABLE, "no mailbox is read here")),
             Request::Status => json(&self.status()?),
+            Request::Import(batch) => {
+                let most = self.config().smtp.max_message;
+                let batch = batch.read(most, clock::now());
+                let batch = batch.map_err(|error| fail(BAD_DATA, error.to_string()))?;
+                let (ended, stored) = self.import(batch)?;
+                self.pool_imported(&stored)?;
+                json(&ended)
+            }
             Request::ProbeRelay { token } => json(&self.probe_relay(token)?),
             Request::Deliver { sender, recipient, mail: text } => {
                 // On standard input lines end with LF; inside, mails have CRLF.

@@ -41,7 +41,12 @@ pub fn post_stamp(
     message_id: Option<&str>,
     body: &[u8],
 ) -> Timestamp {
-    let whole = sane(date, received, skew).unwrap_or(received);
+    mail_stamp(sane(date, received, skew).unwrap_or(received), message_id, body)
+}
+
+/// The timestamp of a mail of this Date: the second before it, with a fraction out of Message-ID
+/// and body.
+pub fn mail_stamp(whole: UnixTime, message_id: Option<&str>, body: &[u8]) -> Timestamp {
     let digest = digest(message_id, body);
     let mut first = [0u8; 8];
     let mut second = [0u8; 8];

@@ -21,7 +21,7 @@ use crate::message::{Address, UnixTime};
 use crate::policy::exchange::{Asker, NoExchange, may_ask, may_reply};
 use crate::policy::{self, Standing};
 use crate::store::exchanges::{self, Exchange, Role, Step};
-use crate::store::keys::{self as stored_keys, KeyOrigin, NewKey};
+use crate::store::keys::{self as stored_keys, KeyOrigin, KeyState, NewKey};
 use crate::store::limits::{self, Counted};
 use crate::store::queue::{self, DeliveryKind, NewDelivery};
 use crate::store::{StoreError, meta, peers};
@@ -65,6 +65,9 @@ pub(super) fn hear(
     heard: &Heard<'_>,
 ) -> Result<Result<String, NoExchange>, StoreError> {
     let Heard { neighbour, bytes, keyed, proven, now } = *heard;
+    if neighbour.mail_address().is_none() {
+        return Ok(Err(NoExchange::NotByMail));
+    }
     let peer = peers::get(tx, neighbour)?;
     let standing = peer.map_or(Standing::default(), |peer| Standing {
         listed: peer.listed,
@@ -91,6 +94,13 @@ pub(super) fn hear(
         if let Err(no) = may_ask(asker) {
             return Ok(Err(no));
         }
+        // Nobody who can't show who he is pushes out a key that the peer may be about to use.
+        let keys = stored_keys::for_verifying(tx, neighbour)?;
+        let pending = keys.iter().filter(|key| key.state == KeyState::Pending).count();
+        let heard = exchanges::of(tx, neighbour)?.iter().filter(|it| it.step == Step::Heard).count();
+        if !(proven || asker.allowed) && pending.saturating_add(heard) >= exchanges::PENDING_PER_PEER {
+            return Ok(Err(NoExchange::TooMany));
+        }
         let crossed = asked.filter(|it| matches!(it.step, Step::Wanted | Step::Sent));
         if crossed.is_some() && exchange::ours_counts(&config.gateway.address, neighbour) {
             return Ok(Ok(format!("{} crossed ours, which counts", body.name())));
@@ -115,7 +125,10 @@ pub(super) fn hear(
         limits::note(tx, Counted::KeyExchange, who, now)?;
     }
     if !body.is_reply() {
-        exchanges::withdraw(tx, neighbour)?;
+        // A request that anybody may have made ends none of ours: ours gets its reply, or expires.
+        if proven {
+            exchanges::withdraw(tx, neighbour)?;
+        }
         exchanges::take_allowance(tx, neighbour)?;
     }
     Ok(Ok(format!("{} is being worked on", body.name())))
@@ -357,4 +370,124 @@ pub(super) fn allow(
     now: UnixTime,
 ) -> Result<(), StoreError> {
     exchanges::allow(tx, address, derivation, now, KEEP).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    const CONFIG: &str = r#"
+        [gateway]
+        address = "mailto:cmr@home.test"
+        hostname = "mx.home.test"
+        operator = "Olga <olga@home.test>"
+        data_dir = "data"
+        [send]
+        smarthost = "smtp://127.0.0.1:1"
+        "#;
+
+    fn hours(hours: i64) -> UnixTime {
+        UnixTime((1_700_000_000 + hours * 3600) * 1_000_000)
+    }
+
+    fn other() -> Address {
+        Address::try_from("mailto:cmr@other.test").unwrap()
+    }
+
+    /// A week without a reply: the request is sent six times, further and further apart, and given up.
+    #[test]
+    fn a_request_without_a_reply_is_sent_again_and_then_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let config = Config::parse(CONFIG, dir.path().join("cmr-mail.toml")).unwrap();
+        store
+            .write(move |tx| {
+                let how = (Method::Dh, Derivation::Hkdf);
+                want(tx, &config, &other(), how, hours(0))?.unwrap();
+                let mut sent = Vec::new();
+                let mut bodies = std::collections::BTreeSet::new();
+                for hour in 0..24 * 8 {
+                    let now = hours(hour);
+                    while let Some(due) = exchanges::due(tx, now)? {
+                        let worked = work(&due, None, &config.gateway.address, &[7; 32]);
+                        write_down(tx, &config, &due, worked, now)?;
+                        sent.push(hour);
+                        let open = exchanges::get(tx, due.id)?.unwrap();
+                        bodies.insert(open.body.unwrap().to_vec());
+                    }
+                    exchanges::forget_expired(tx, now)?;
+                }
+                assert_eq!(sent, [0, 1, 3, 7, 15, 31]);
+                assert_eq!(bodies.len(), 1, "the same request each time, so that any reply fits");
+                assert_eq!(queue::list(tx, true, 100)?.len(), 6);
+                assert!(exchanges::of(tx, &other())?.is_empty(), "given up, and its secret with it");
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    /// Forged requests in a peer's name neither push out the key that the peer was given, nor the one
+    /// that we were.
+    #[test]
+    fn unproven_requests_push_out_no_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let config = Config::parse(CONFIG, dir.path().join("cmr-mail.toml")).unwrap();
+        store
+            .write(move |tx| {
+                let peer = other();
+                peers::set_pinned(tx, &peer, true, hours(0))?;
+                let ours = config.gateway.address.clone();
+                let pair = Pair { ours: &peer, theirs: &ours, derivation: Derivation::Hkdf };
+                let mut given = None;
+                let mut refused = 0;
+                for number in 0..12 {
+                    let body = exchange::request(Method::Dh, pair, &[number; 32]).body;
+                    let (bytes, now) = (body.write(), hours(i64::from(number)));
+                    let heard = Heard { neighbour: &peer, bytes: &bytes, keyed: false, proven: false, now };
+                    match hear(tx, &config, &body, &heard)? {
+                        Ok(_) => {}
+                        Err(why) => {
+                            assert_eq!(why, NoExchange::TooMany);
+                            refused += 1;
+                            continue;
+                        }
+                    }
+                    let due = exchanges::due(tx, now)?.unwrap();
+                    let worked = work(&due, None, &ours, &[100 + number; 32]);
+                    write_down(tx, &config, &due, worked, now)?;
+                    let newest = stored_keys::for_verifying(tx, &peer)?.into_iter().next().map(|key| key.id);
+                    given = given.or(newest);
+                }
+                assert_eq!(refused, 12 - exchanges::PENDING_PER_PEER);
+                let left = stored_keys::for_verifying(tx, &peer)?;
+                assert!(left.iter().any(|key| Some(key.id) == given), "the first is still there");
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    /// What can't be worked on is taken away, or it would be tried for ever before all others.
+    #[test]
+    fn what_makes_no_key_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let config = Config::parse(CONFIG, dir.path().join("cmr-mail.toml")).unwrap();
+        store
+            .write(move |tx| {
+                for body in ["RSA key exchange request=4,3.", "DH key exchange reply=5.", "rubbish"] {
+                    let how = (Method::Rsa, Derivation::Hkdf);
+                    assert!(exchanges::heard(tx, &other(), how, body.as_bytes(), hours(0), KEEP)?);
+                    let due = exchanges::due(tx, hours(0))?.unwrap();
+                    let worked = work(&due, None, &config.gateway.address, &[7; 32]);
+                    assert!(matches!(worked, Worked::Nothing(_)), "{body}");
+                    write_down(tx, &config, &due, worked, hours(0))?;
+                    assert!(exchanges::due(tx, hours(0))?.is_none(), "{body}");
+                }
+                assert!(stored_keys::list(tx)?.is_empty() && queue::list(tx, true, 1)?.is_empty());
+                Ok(())
+            })
+            .unwrap();
+    }
 }

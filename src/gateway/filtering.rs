@@ -38,7 +38,8 @@ impl Judge for Gateway {
         let ends_here = !passing.taken.is_empty();
         if !passing.whole {
             return match ends_here {
-                true => Judgement::Hold(Reply::too_big("The mail is too big for a posting address")),
+                // Also where its size was not told before: as if it had been, it goes to the next hop.
+                true => Judgement::Unprocessed(Reply::no_room("The mail is too big for a posting address")),
                 false => passed(),
             };
         }
@@ -55,6 +56,11 @@ impl Judge for Gateway {
             }
         };
         let intent = filter::intend(config.filter.mode, &config.filter.learn, &look);
+        if ends_here && !intent.admit {
+            // The settings are not those of the moment when its copies were taken: what was to end
+            // here is nobody's any more, unless it goes on.
+            return Judgement::Unprocessed(Reply::trouble("The settings of the filter have changed"));
+        }
         note(&config, &passing.arrival, &look, intent);
         if intent.learn {
             self.learn(&config, passing.arrival);
@@ -234,4 +240,52 @@ fn learned(config: &Config, arrival: &Arrival) -> Option<NewMessage> {
     new.kind = Kind::Learned;
     new.scope = policy::scope_of(Provenance::Learned, false, policy::FirstPost::Ask);
     Some(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A copy was taken for us in mode `take`, and before the final dot the operator changed to
+    /// `shadow`: 250 for it would be a mail that is nowhere.
+    #[tokio::test]
+    async fn a_copy_that_was_to_end_here_goes_on_when_the_settings_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = |mode: &str| {
+            format!(
+                "[gateway]\naddress = \"mailto:cmr@home.test\"\nhostname = \"cmr.home.test\"\n\
+                 operator = \"Olga <olga@home.test>\"\ndata_dir = \"data\"\n\
+                 [send]\nsmarthost = \"smtp://127.0.0.1:1\"\n\
+                 [filter]\nlisten = \"127.0.0.1:10025\"\nnext_hop = \"127.0.0.1:10026\"\nmode = \"{mode}\"\n"
+            )
+        };
+        let config = |mode| Config::parse(&text(mode), dir.path().join("cmr-mail.toml")).unwrap();
+        let gateway = Gateway::open(&config("take")).unwrap();
+        assert!(gateway.takes("cmr@home.test", None));
+        let passing = || Passing {
+            arrival: Arrival {
+                via: crate::receive::Via::Filter,
+                peer: None,
+                through_relay: true,
+                relay: None,
+                kept: None,
+                helo: None,
+                tls: false,
+                sender: Some("bob@people.test".to_owned()),
+                recipients: vec!["cmr@home.test".to_owned()],
+                raw: b"From: bob@people.test\r\nTo: cmr@home.test\r\nSubject: x\r\n\r\nWhich planet?\r\n"
+                    .to_vec(),
+                received: crate::message::UnixTime(1_700_000_000_000_000),
+            },
+            taken: vec!["cmr@home.test".to_owned()],
+            whole: true,
+        };
+        gateway.reload(&config("shadow")).unwrap();
+        let judgement = gateway.judge(passing()).await;
+        assert!(matches!(judgement, Judgement::Unprocessed(_)), "{judgement:?}");
+        // Beyond what may be read it goes on as well: nobody else's copy suffers.
+        gateway.reload(&config("take")).unwrap();
+        let judgement = gateway.judge(Passing { whole: false, ..passing() }).await;
+        assert!(matches!(judgement, Judgement::Unprocessed(_)), "{judgement:?}");
+    }
 }

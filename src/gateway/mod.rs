@@ -18,6 +18,7 @@ mod contacts;
 pub mod control;
 mod exchange;
 mod filtering;
+pub mod import;
 mod keys_within;
 pub mod lock;
 pub mod origin;

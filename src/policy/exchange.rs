@@ -41,6 +41,9 @@ pub enum NoExchange {
     /// Nobody asked.
     #[error("no key exchange is open with this peer, so there is nothing to reply to")]
     NobodyAsked,
+    /// An address to which the reply can't go.
+    #[error("keys are agreed on by mail alone here, and the sender is no plain mail address")]
+    NotByMail,
     /// More than anybody needs.
     #[error("there were too many key exchanges lately; try again in an hour")]
     TooMany,

@@ -21,8 +21,8 @@ pub const HEARD_PER_PEER: u64 = 2;
 /// The same for all peers together.
 pub const HEARD: u64 = 200;
 
-/// Pending keys of a peer, at most: the oldest go first.
-const PENDING_PER_PEER: usize = 4;
+/// Pending keys of a peer, at most: the oldest go first, but never one that we sign with.
+pub const PENDING_PER_PEER: usize = 4;
 
 words! {
     /// Who began.
@@ -373,6 +373,7 @@ fn forget_pending_beyond(tx: &Connection, key: i64) -> Result<(), StoreError> {
     tx.prepare_cached(
         "DELETE FROM key WHERE state = 'pending' AND id IN (
              SELECT id FROM key WHERE state = 'pending' AND peer = (SELECT peer FROM key WHERE id = ?1)
+                AND NOT EXISTS (SELECT 1 FROM exchange e WHERE e.key = key.id AND e.state = 'learnt')
               ORDER BY id DESC LIMIT -1 OFFSET ?2)",
     )?
     .execute((key, whole(PENDING_PER_PEER)))?;

@@ -156,7 +156,7 @@ fn the_envelope_comes_out_as_it_would_without_the_filter() {
         with.0
     );
     assert!(!with.0.iter().any(|it| it.contains("Action: relayed")), "{:#?}", with.0);
-    assert_eq!(with.1.len(), without.1.len());
+    assert_eq!(with.1, without.1);
 }
 
 /// What Postfix says about its client reaches the judge and the next hop.

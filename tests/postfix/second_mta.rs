@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use crate::identity::world;
 use crate::mails::numbered;
@@ -20,6 +21,9 @@ struct Exim {
 impl Exim {
     /// One that hands all mail on there.
     fn before(server: SocketAddr, protocol: &str) -> Exim {
+        // Two tests want it, and only one may unpack it.
+        static FETCH: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = FETCH.lock().unwrap_or_else(PoisonError::into_inner);
         let unpacked = Path::new(env!("CARGO_TARGET_TMPDIR")).join("exim");
         let status = script().arg("fetch").arg(&unpacked).status().unwrap();
         assert!(status.success(), "Exim can't be fetched: apt-get download exim4-daemon-light");

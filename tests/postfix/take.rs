@@ -1,6 +1,6 @@
 //! What ends here and what does not: the posting addresses' copies, and everybody else's.
 
-use crate::identity::{config, world};
+use crate::identity::config;
 use crate::mails::{added, names, numbered};
 use crate::server::{Postfix, Setup, can_run, free_port};
 use crate::support::client::Client;
@@ -181,5 +181,4 @@ fn what_is_learned_is_local() {
     let found = postfix.maildir();
     assert!(found["bob@cmr.test"].iter().all(|mail| !String::from_utf8_lossy(mail).contains("X-CMR")));
     assert!(daemon.stop().success());
-    let _ = world;
 }

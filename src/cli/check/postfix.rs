@@ -44,6 +44,11 @@ pub(super) fn wiring(config: &Config) -> Vec<Line> {
     look(&Wiring::read(&main, &services, &options), config, listen)
 }
 
+/// `cmr-mail filter`, with options of its own in between or not.
+fn runs_filter(line: &str) -> bool {
+    line.contains("cmr-mail") && line.split_whitespace().any(|word| word == "filter")
+}
+
 fn postconf(arguments: &[&str]) -> Option<String> {
     let output = Command::new("postconf").args(arguments).stdin(Stdio::null()).output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -132,10 +137,7 @@ fn look(wiring: &Wiring, config: &Config, listen: SocketAddr) -> Vec<Line> {
     let to_us = |filter: &str| filter.split_once(':').is_some_and(|(_, hop)| means(hop, listen));
     let pipe = |filter: &str| {
         let name = transport(filter);
-        wiring
-            .services
-            .iter()
-            .any(|it| it.name == name && it.command == "pipe" && it.line.contains("cmr-mail filter"))
+        wiring.services.iter().any(|it| it.name == name && it.command == "pipe" && runs_filter(&it.line))
     };
     let Some((place, filter)) = filters.iter().find(|(_, filter)| to_us(filter) || pipe(filter)) else {
         let says = match filters.first() {

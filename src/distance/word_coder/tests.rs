@@ -37,7 +37,8 @@ fn computed_and_written_lengths_are_the_same() {
             let computed = y.map_or_else(|| coder.bits(x), |y| coder.bits_given(x, y));
             let code = coder.encode(x, y).unwrap();
             let written = code.len() as f64 * 8.0;
-            if x.len() > 300 {
+            // Whole bytes and the end of the code are two bytes: of shorter codes more than 1 %.
+            if computed > 1_600.0 {
                 assert!((written - computed).abs() <= 0.01 * computed, "{written} {computed}");
                 checked += 1;
             }

@@ -4,11 +4,13 @@
 //! the same bytes, so that a repeated delivery is the same mail.
 
 mod answer;
+mod keep;
 mod layout;
 mod thread;
 mod word;
 
 pub use answer::{AnswerMail, Handing, List, Match, Occasion, Publication, answer, answer_text};
+pub use keep::{KeepMail, keep};
 pub use thread::kept_references;
 pub use word::{WordMail, word, word_text};
 

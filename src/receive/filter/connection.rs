@@ -281,7 +281,14 @@ impl<J: Judge> Connection<J> {
         let (client, helo) = self.session.origin();
         let client = client.filter(|client| !client.is_loopback() && !self.is_client(*client));
         let helo = helo.map(str::to_owned);
-        let room = if whole { self.room(length).await } else { None };
+        // A judge that hangs keeps its room: who waits for some waits no longer than for a verdict.
+        let room = match whole {
+            true => match timeout(self.options.judge, self.room(length)).await {
+                Ok(room) => room,
+                Err(_) => return Ok((self.undecided("No room to read this mail in time"), ends_here)),
+            },
+            false => None,
+        };
         let passing = Passing {
             arrival: Arrival {
                 via: Via::Filter,
@@ -317,11 +324,15 @@ impl<J: Judge> Connection<J> {
                 "No verdict in time; try again later"
             }
         };
-        let judgement = match self.options.on_error {
+        Ok((self.undecided(why), ends_here))
+    }
+
+    /// What the owner wants of a mail about which there is no verdict.
+    fn undecided(&self, why: &str) -> Judgement {
+        match self.options.on_error {
             OnError::Defer => Judgement::Hold(Reply::trouble(why)),
             OnError::Pass => Judgement::Unprocessed(Reply::trouble(why)),
-        };
-        Ok((judgement, ends_here))
+        }
     }
 
     /// Waits for room in memory.
@@ -404,8 +415,15 @@ impl<J: Judge> Connection<J> {
     ) -> Result<Heard, HopError> {
         let mut text = match hop.text().await? {
             Ok(text) => text,
+            // 2xx before there was a text is no word about it: something is out of step.
+            Err((_, heard)) if heard.code < 400 => {
+                let reason = format!("it answers DATA with {}", heard.text());
+                return Err(HopError::Broken { address: self.options.next_hop, reason });
+            }
             Err((hop, heard)) => {
+                // The mail is still open there, and would be in the way of the next one.
                 self.hop = Some(hop);
+                self.reset().await;
                 return Ok(heard);
             }
         };

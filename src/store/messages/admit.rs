@@ -38,6 +38,8 @@ pub struct NewMessage {
     pub via: String,
     /// The person behind a post.
     pub person: Option<i64>,
+    /// It is for the pool alone: nothing is to be decided about it, and nothing sent.
+    pub settled: bool,
 }
 
 impl NewMessage {
@@ -57,6 +59,7 @@ impl NewMessage {
             held_until: None,
             via: via.into(),
             person: None,
+            settled: false,
             message,
         }
     }
@@ -237,7 +240,11 @@ fn has_version(conn: &Connection, shared: &[Shared], neighbour: &Address) -> Res
 fn insert(tx: &Connection, new: &NewMessage, conflict: bool) -> Result<i64, StoreError> {
     let message = &new.message;
     let origin = message.origin();
-    let state = if new.held_until.is_some() { State::Held } else { State::Unrouted };
+    let state = match (new.held_until, new.settled) {
+        (_, true) => State::Routed,
+        (Some(_), false) => State::Held,
+        (None, false) => State::Unrouted,
+    };
     let bytes = new.header.len().saturating_add(message.body.len());
     tx.prepare_cached(
         "INSERT INTO message (public_id, origin_key, origin_address, origin_time, author, neighbour, kind, scope, state,
@@ -255,7 +262,7 @@ fn insert(tx: &Connection, new: &NewMessage, conflict: bool) -> Result<i64, Stor
         ":kind": new.kind,
         ":scope": new.scope,
         ":state": state,
-        ":held_until": new.held_until,
+        ":held_until": new.held_until.filter(|_| !new.settled),
         ":received": new.received,
         ":via": new.via,
         ":authenticity": Json(&new.authenticity),

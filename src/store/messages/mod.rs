@@ -18,8 +18,8 @@ use crate::policy::{Authenticity, Scope};
 pub use admit::{Admitted, NewMessage, admit, is_known, known, post_again};
 pub use evict::{evict, forget_beyond, forget_expired};
 pub use progress::{
-    Counts, FAILURES_MAX, Waiting, counts, mark_routed, next_held, next_unrouted, publish, publish_posts_of,
-    record_failure, route_again,
+    Counts, FAILURES_MAX, Waiting, counts, mark_routed, next_held, next_unrouted, open_up, publish,
+    publish_posts_of, record_failure, route_again,
 };
 
 words! {
@@ -370,6 +370,30 @@ pub fn each_cached(
             state: row.get(9)?,
             body: row.get(10)?,
         })?;
+    }
+    Ok(())
+}
+
+/// Hands out every cached message with its bytes, oldest first. Stops at the first error of `take`.
+///
+/// # Errors
+/// Those of any read, and those of `take`.
+pub fn each_whole<E: From<StoreError>>(
+    conn: &Connection,
+    mut take: impl FnMut(&Stored, &Text) -> Result<(), E>,
+) -> Result<(), E> {
+    let of = |error: rusqlite::Error| E::from(StoreError::from(error));
+    let mut select = conn
+        .prepare(&format!(
+            "SELECT {COLUMNS}, t.signature, t.header, t.body FROM text t JOIN message m ON m.seq = t.seq ORDER BY t.seq"
+        ))
+        .map_err(of)?;
+    let mut rows = select.query([]).map_err(of)?;
+    while let Some(row) = rows.next().map_err(of)? {
+        let head = stored(row).map_err(of)?;
+        let text =
+            (|| Ok(Text { signature: signature(row.get(20)?), header: row.get(21)?, body: row.get(22)? }))();
+        take(&head, &text.map_err(of)?)?;
     }
     Ok(())
 }

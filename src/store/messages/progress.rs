@@ -20,9 +20,7 @@ pub struct Waiting {
 }
 
 /// The messages that wait for the router, held ones whose time has come among them. Those on
-/// which it never failed come first: a message that fails does not block others. Of these, people's
-/// posts and what verified under a neighbour's key come first, oldest first: a stranger who sends
-/// more than can be routed delays strangers.
+/// which it never failed come first, oldest first: a message that fails does not block others.
 ///
 /// Nothing is marked: until [`mark_routed`] or [`record_failure`] commits, a message stays in
 /// this list, and a crash in between makes the next start find it again.
@@ -32,14 +30,11 @@ pub struct Waiting {
 pub fn next_unrouted(conn: &Connection, now: UnixTime, limit: usize) -> Result<Vec<Waiting>, StoreError> {
     let mut select = conn.prepare_cached(
         "SELECT seq, attempts FROM (
-             SELECT * FROM (SELECT seq, attempts, kind <> 'post' AND verified = 0 AS stranger FROM message
-                             WHERE state = 'unrouted'
-                             ORDER BY attempts, kind <> 'post' AND verified = 0, seq LIMIT ?2)
+             SELECT * FROM (SELECT seq, attempts FROM message WHERE state = 'unrouted' ORDER BY attempts, seq LIMIT ?2)
              UNION ALL
-             SELECT * FROM (SELECT seq, attempts, kind <> 'post' AND verified = 0 AS stranger FROM message
-                             WHERE state = 'held' AND held_until <= ?1
+             SELECT * FROM (SELECT seq, attempts FROM message WHERE state = 'held' AND held_until <= ?1
                              ORDER BY held_until LIMIT ?2)
-         ) ORDER BY attempts, stranger, seq LIMIT ?2",
+         ) ORDER BY attempts, seq LIMIT ?2",
     )?;
     let rows = select
         .query_map((now, whole(limit)), |row| Ok(Waiting { seq: row.get(0)?, attempts: row.get(1)? }))?;
@@ -117,6 +112,20 @@ pub fn publish(tx: &Connection, seq: i64) -> Result<bool, StoreError> {
     if changed > 0 {
         route_again(tx, seq)?;
     }
+    Ok(changed > 0)
+}
+
+/// Makes a local message public and leaves it where it is on its way: whoever imports it once more
+/// and wants it public wants nothing sent. `false` if it is public already, or gone.
+///
+/// # Errors
+/// Those of any write.
+pub fn open_up(tx: &Connection, seq: i64) -> Result<bool, StoreError> {
+    let changed = tx
+        .prepare_cached(
+            "UPDATE message SET scope = 'public' WHERE seq = ?1 AND scope = 'local' AND state <> 'evicted'",
+        )?
+        .execute([seq])?;
     Ok(changed > 0)
 }
 

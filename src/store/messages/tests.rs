@@ -271,28 +271,6 @@ fn a_held_message_is_routed_when_its_time_comes() {
 }
 
 #[test]
-fn a_strangers_flood_delays_strangers_alone() {
-    let temp = temp();
-    let flood: Vec<i64> = (1..=5).map(|n| put(&temp.store, nth(n))).collect();
-    let (mut post, mut neighbours) = (nth(6), nth(7));
-    post.kind = Kind::Post;
-    neighbours.verified = true;
-    let (post, neighbours) = (put(&temp.store, post), put(&temp.store, neighbours));
-    let next: Vec<i64> =
-        temp.store.read(|conn| next_unrouted(conn, NOON, 4)).unwrap().iter().map(|w| w.seq).collect();
-    assert_eq!(next, [post, neighbours, flood[0], flood[1]]);
-    let plan: String = temp
-        .store
-        .read(|conn| {
-            let sql = "EXPLAIN QUERY PLAN SELECT seq FROM message WHERE state = 'unrouted'
-                        ORDER BY attempts, kind <> 'post' AND verified = 0, seq LIMIT 4";
-            Ok(conn.query_row(sql, [], |row| row.get(3))?)
-        })
-        .unwrap();
-    assert!(plan.contains("message_unrouted"), "not sorted anew for each batch: {plan}");
-}
-
-#[test]
 fn a_message_that_fails_three_times_is_set_aside_and_blocks_nobody() {
     let temp = temp();
     let bad = put(&temp.store, nth(1));

@@ -74,7 +74,7 @@ CREATE TABLE message (
 CREATE INDEX message_public_id ON message (public_id);
 CREATE INDEX message_author ON message (author);
 CREATE INDEX message_alias ON message (origin_address) WHERE origin_address <> author;
-CREATE INDEX message_unrouted ON message (attempts, kind <> 'post' AND verified = 0, seq) WHERE state = 'unrouted';
+CREATE INDEX message_unrouted ON message (attempts, seq) WHERE state = 'unrouted';
 CREATE INDEX message_held ON message (held_until) WHERE state = 'held';
 CREATE INDEX message_forget ON message (forget_after) WHERE state = 'evicted';
 CREATE INDEX message_raw ON message (raw) WHERE raw IS NOT NULL;
@@ -351,6 +351,34 @@ CREATE TABLE tally (
 ) STRICT;
 CREATE INDEX tally_window ON tally (kind, who, at, number);
 CREATE INDEX tally_age ON tally (at);
+
+-- Files that mail was imported from, so that another run looks at what is new in them. name: the
+-- path, for a mail of a Maildir without what changes while it lies there. options: what was to be
+-- taken. done: up to which byte it was read. complete: to its end.
+CREATE TABLE import_file (
+    id       INTEGER PRIMARY KEY,
+    name     BLOB NOT NULL UNIQUE,
+    size     INTEGER NOT NULL,
+    modified INTEGER NOT NULL,
+    options  TEXT NOT NULL,
+    done     INTEGER NOT NULL,
+    complete INTEGER NOT NULL CHECK (complete IN (0, 1))
+) STRICT;
+
+-- What became of each mail in them, or of each CMR message in one. at: its byte in an mbox. thread:
+-- a hash of the Message-ID that its thread began with.
+CREATE TABLE import_mail (
+    file   INTEGER NOT NULL REFERENCES import_file (id) ON DELETE CASCADE,
+    at     INTEGER NOT NULL,
+    part   INTEGER NOT NULL,
+    fate   TEXT NOT NULL CHECK (fate IN ('message', 'post', 'duplicate', 'skipped', 'failed')),
+    seq    INTEGER REFERENCES message (seq) ON DELETE SET NULL,
+    thread INTEGER,
+    bytes  INTEGER NOT NULL,
+    reason TEXT,
+    PRIMARY KEY (file, at, part)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX import_mail_seq ON import_mail (seq) WHERE seq IS NOT NULL;
 
 -- Folders that are read by IMAP. All UIDs below next_uid are settled, but for the rows of imap_mail.
 -- Another UIDVALIDITY, or another server, is another folder: a new row with a new id, so that what

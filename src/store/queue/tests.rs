@@ -238,7 +238,7 @@ fn leasing_from_a_long_queue_uses_its_indexes() {
         "SELECT min(next_try) FROM delivery WHERE state = 'ready'",
         "SELECT min(next_try) FROM delivery WHERE state = 'ready' AND destination = 'x'",
         "SELECT count(*) FROM delivery WHERE state = 'leased' AND destination = ?1",
-        "SELECT seq FROM message WHERE state = 'unrouted' ORDER BY attempts, kind <> 'post' AND verified = 0, seq LIMIT 5",
+        "SELECT seq FROM message WHERE state = 'unrouted' ORDER BY attempts, seq LIMIT 5",
         "SELECT seq FROM message WHERE state = 'held' AND held_until <= 5 ORDER BY held_until LIMIT 5",
         "SELECT seq FROM message WHERE state = 'evicted' AND forget_after < 5 ORDER BY forget_after LIMIT 5",
         "SELECT seq, tail FROM hop WHERE hop_key = ?1",

@@ -122,6 +122,8 @@ fn fill(store: &Store) {
                  INSERT INTO bounce VALUES (x'66', 1, 2, '5.1.1', NULL);
                  INSERT INTO reputation (peer, at, cause, number, change, value) VALUES (1, 1, 'gain', 1, 0.5, 0.5);
                  INSERT INTO mail_seen VALUES (zeroblob(32), 1);
+                 INSERT INTO import_file VALUES (1, x'2f6dff', 9, 1, 'new', 9, 1);
+                 INSERT INTO import_mail VALUES (1, 0, 0, 'post', {seq}, -5, 9, NULL);
                  INSERT INTO tally (kind, who, at, number) VALUES ('post', zeroblob(32), 1, 1);
                  INSERT INTO imap_folder (id, account, server, folder, uidvalidity, next_uid) VALUES (1, 'a', 'u@h:993', 'INBOX', 7, 5);
                  INSERT INTO imap_mail VALUES (1, 4, 'after', 1);

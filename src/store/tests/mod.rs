@@ -2,6 +2,7 @@
 
 mod crash;
 mod erase;
+mod exchanges;
 mod failures;
 mod group_commit;
 mod migrations;

@@ -236,6 +236,26 @@ CREATE TABLE tally (
     at   INTEGER NOT NULL,
     number INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE import_file (
+    id       INTEGER PRIMARY KEY,
+    name     BLOB NOT NULL UNIQUE,
+    size     INTEGER NOT NULL,
+    modified INTEGER NOT NULL,
+    options  TEXT NOT NULL,
+    done     INTEGER NOT NULL,
+    complete INTEGER NOT NULL CHECK (complete IN (0, 1))
+) STRICT;
+CREATE TABLE import_mail (
+    file   INTEGER NOT NULL REFERENCES import_file (id) ON DELETE CASCADE,
+    at     INTEGER NOT NULL,
+    part   INTEGER NOT NULL,
+    fate   TEXT NOT NULL CHECK (fate IN ('message', 'post', 'duplicate', 'skipped', 'failed')),
+    seq    INTEGER REFERENCES message (seq) ON DELETE SET NULL,
+    thread INTEGER,
+    bytes  INTEGER NOT NULL,
+    reason TEXT,
+    PRIMARY KEY (file, at, part)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE imap_folder (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     account     TEXT NOT NULL,
@@ -268,7 +288,7 @@ CREATE TABLE imap_account (
     copied      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'295fce96d8cd64468ef9aeab1985d3cff00630b7353aece88dea9cf1cdbba4db');
+INSERT INTO "meta" VALUES ('salt', x'0d44eb2e8f0e01345ad8868d63718dc175a0e6cccd308df8e040bc8890474ba2');
 INSERT INTO "total" VALUES ('aside', 1, 259);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
@@ -304,6 +324,8 @@ INSERT INTO "addressed" VALUES (1, 1, 1);
 INSERT INTO "vote" VALUES (1, x'0000000000000000000000000000000000000000000000000000000000000000');
 INSERT INTO "mail_seen" VALUES (x'0000000000000000000000000000000000000000000000000000000000000000', 1);
 INSERT INTO "tally" VALUES (1, 'post', x'0000000000000000000000000000000000000000000000000000000000000000', 1, 1);
+INSERT INTO "import_file" VALUES (1, x'2f6dff', 9, 1, 'new', 9, 1);
+INSERT INTO "import_mail" VALUES (1, 0, 0, 'post', 1, -5, 9, NULL);
 INSERT INTO "imap_folder" VALUES (1, 'a', 'u@h:993', 'INBOX', 7, 5);
 INSERT INTO "imap_mail" VALUES (1, 4, 'after', 1);
 INSERT INTO "imap_account" VALUES ('a', 'INBOX', 1, 1, 2, 1, 0, 0, 900, NULL, NULL, 1, 0);
@@ -311,7 +333,7 @@ CREATE INDEX raw_mail_forget ON raw_mail (forget_after);
 CREATE INDEX message_public_id ON message (public_id);
 CREATE INDEX message_author ON message (author);
 CREATE INDEX message_alias ON message (origin_address) WHERE origin_address <> author;
-CREATE INDEX message_unrouted ON message (attempts, kind <> 'post' AND verified = 0, seq) WHERE state = 'unrouted';
+CREATE INDEX message_unrouted ON message (attempts, seq) WHERE state = 'unrouted';
 CREATE INDEX message_held ON message (held_until) WHERE state = 'held';
 CREATE INDEX message_forget ON message (forget_after) WHERE state = 'evicted';
 CREATE INDEX message_raw ON message (raw) WHERE raw IS NOT NULL;
@@ -345,6 +367,7 @@ CREATE INDEX addressed_person ON addressed (person);
 CREATE INDEX mail_seen_age ON mail_seen (seen);
 CREATE INDEX tally_window ON tally (kind, who, at, number);
 CREATE INDEX tally_age ON tally (at);
+CREATE INDEX import_mail_seq ON import_mail (seq) WHERE seq IS NOT NULL;
 CREATE INDEX imap_mail_state ON imap_mail (folder, state, due);
 CREATE TRIGGER text_added AFTER INSERT ON text BEGIN
     UPDATE total SET items = items + 1, bytes = bytes + length(NEW.header) + length(NEW.body) WHERE what = 'text';

@@ -1,0 +1,207 @@
+//! Which mails are taken, in which form, and what is said of the others.
+
+use super::{counts, import, mail, result, words, write};
+use crate::cli_support::{House, Running};
+use serde_json::json;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+const LINE: &str = "From x@y.example Mon Jan  5 10:00:00 2026\n";
+
+#[test]
+fn every_layout_and_another_run() {
+    let house = House::new();
+    let root = house.path().join("mail");
+    for (number, name) in
+        ["cur/1:2,S", "new/2", ".Sent/cur/3;2,S", "Lists/rust/cur/4!2,", "loose.eml"].iter().enumerate()
+    {
+        write(&root, name, mail(number, &words(number)));
+    }
+    write(&root, "tmp/5", "half a");
+    write(&root, "hidden/.noindex", "");
+    write(&root, "hidden/cur/6", mail(6, "not this one"));
+    std::fs::write(root.join(OsStr::from_bytes(b"cur/\xff\xfe:2,")), mail(7, &words(7))).unwrap();
+    let mut mbox = String::new();
+    for number in 10..13 {
+        mbox.push_str(&format!("{LINE}{}\n", mail(number, &format!("{}\n>From here", words(number)))));
+    }
+    write(&root, "box.mbox", &mbox);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(mbox.replace("@a.example>", "@gz.example>").as_bytes()).unwrap();
+    write(&root, "old/box.mbox.gz", packed.finish().unwrap());
+    write(&root, "old/one.eml.zst", zstd::encode_all(mail(20, &words(20)).as_bytes(), 1).unwrap());
+    let before = listing(&root);
+    assert_eq!(counts(&import(&house, &root, "--dry-run").code(0)), [13, 0, 0, 0, 0]);
+    assert_eq!(counts(&import(&house, &root, "").code(0)), [13, 0, 0, 0, 0]);
+    assert_eq!(counts(&import(&house, &root, "").code(0)), [0, 0, 0, 0, 9], "by file");
+    // Read, moved and flagged: the same mails.
+    std::fs::rename(root.join("new/2"), root.join("cur/2:2,RS")).unwrap();
+    assert_eq!(counts(&import(&house, &root, "").code(0)), [0, 0, 0, 0, 9]);
+    std::fs::rename(root.join("cur/2:2,RS"), root.join("new/2")).unwrap();
+    assert_eq!(listing(&root), before, "the archive is as it was");
+    // An mbox has grown, a mail is new.
+    let more = format!("{mbox}{LINE}{}\n", mail(13, &words(13)));
+    write(&root, "box.mbox", more);
+    write(&root, "cur/8:2,S", mail(8, &words(8)));
+    assert_eq!(counts(&import(&house, &root, "").code(0)), [2, 0, 0, 0, 8], "what is new, and nothing else");
+    // Another wish looks at all of it again.
+    let full = counts(&import(&house, &root, "--view full").code(0));
+    assert_eq!(full[4], 0);
+    assert_eq!(full[0] + full[1], 15, "{full:?}");
+}
+
+fn listing(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.push((path.clone(), std::fs::read(path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_mail_is_local_and_says_who_when_and_what() {
+    let house = House::new();
+    write(house.path(), "m/cur/1:2,S", mail(1, "On Monday Bob wrote:\n> What?\n\nThe zymurgy of planets."));
+    import(&house, &house.path().join("m"), "").code(0);
+    let found = house.run("search --json zymurgy", b"").code(0).json();
+    let id = found["matches"][0]["id"].as_str().unwrap().to_owned();
+    let shown = house.run(&format!("show --json {id}"), b"").code(0).json();
+    let shown = shown.as_array().map_or(&shown, |all| &all[0]);
+    assert_eq!(shown["scope"], "local");
+    assert_eq!(shown["state"], "routed", "nothing is to be decided about it");
+    assert_eq!(
+        shown["body_utf8"],
+        "From: Ann 1 <ann1@a.example>\nDate: 2026-01-05 10:01:00 UTC\nSubject: About 1\n\nThe zymurgy of planets."
+    );
+    assert_eq!(shown["hops"][0]["address"], "mailto:cmr+archive@example.org");
+    assert_eq!(house.run("queue --json", b"").code(0).json(), json!([]), "nobody is written to");
+    // The same again, to be public.
+    assert_eq!(counts(&import(&house, &house.path().join("m"), "--publish").code(0)), [0, 1, 0, 0, 0]);
+    let shown = house.run(&format!("show --json {id}"), b"").code(0).json();
+    assert_eq!(shown.as_array().map_or(&shown, |all| &all[0])["scope"], "public");
+}
+
+#[test]
+fn failures_are_lines_and_the_rest_is_taken() {
+    let house = House::new();
+    let root = house.path().join("mail");
+    write(&root, "good", mail(1, &words(1)));
+    write(&root, "same", format!("Received: from x\n{}", mail(1, &words(1))));
+    write(&root, "no-mail", "just a text\n");
+    write(&root, "empty", "");
+    write(&root, "twice", format!("Content-Type: text/plain\nContent-Type: text/html\n{}", mail(2, "x")));
+    std::os::unix::fs::symlink(root.join("good"), root.join("link")).unwrap();
+    let ended = import(&house, &root, "").code(65);
+    assert_eq!(counts(&ended), [1, 1, 1, 3, 0]);
+    let (_, failures) = result(&ended);
+    for name in ["no-mail", "empty", "twice"] {
+        let path = root.join(name).display().to_string();
+        assert!(failures.iter().any(|line| line["path"] == path.as_str()), "{name}: {failures:?}");
+    }
+    // They are kept aside: where they lie, and why.
+    let asides = house.run("show --aside --json", b"").code(0);
+    assert!(asides.out.contains("no-mail") && asides.out.contains("stands twice"), "{asides:#?}");
+    assert_eq!(counts(&import(&house, &root, "").code(0)), [0, 0, 1, 0, 5], "they have not changed");
+}
+
+#[test]
+fn what_is_wanted() {
+    let house = House::new();
+    let root = house.path().join("mail");
+    for number in 0..4 {
+        write(&root, &format!("cur/{number}:2,"), mail(number, &words(number)));
+    }
+    write(&root, ".Sent/cur/9", mail(9, &words(9)).replace("5 Jan 2026", "5 Jan 2020"));
+    for (args, expected) in [
+        ("--dry-run --no-posts", [0, 0, 5, 0, 0]),
+        ("--dry-run --folder Sent", [1, 0, 0, 0, 0]),
+        ("--dry-run --since 2026-01-01", [4, 0, 1, 0, 0]),
+        ("--dry-run --until 2026-01-01", [1, 0, 4, 0, 0]),
+        ("--dry-run --address ann2@a.example", [1, 0, 4, 0, 0]),
+        ("--dry-run --address @b.example", [5, 0, 0, 0, 0]),
+    ] {
+        assert_eq!(counts(&import(&house, &root, args).code(0)), expected, "{args}");
+    }
+    import(&house, &root, "--since yesterday").code(64);
+    assert!(!house.data().join("cmr-mail.db").exists(), "nothing was written");
+}
+
+#[test]
+fn a_wrong_layout_is_said_loudly() {
+    let house = House::new();
+    write(house.path(), "m/cur/1", mail(1, "x"));
+    std::fs::create_dir(house.path().join("nothing")).unwrap();
+    std::fs::create_dir_all(house.path().join("odd/tmp")).unwrap();
+    for (path, said) in [
+        ("none", "there is no such file or folder"),
+        ("m/cur", "is a part of a Maildir; name the Maildir itself"),
+        ("nothing", "expected is a Maildir (a folder with cur and new)"),
+        ("odd", "expected is a Maildir"),
+    ] {
+        let ended = import(&house, &house.path().join(path), "").code(65);
+        assert!(ended.err.contains(said), "{path}: {ended:#?}");
+    }
+}
+
+#[test]
+fn an_interrupt_stops_in_good_order() {
+    let house = House::new();
+    let root = house.path().join("mail");
+    for number in 0..3000 {
+        write(&root, &format!("cur/{number}:2,"), mail(number, &words(number)));
+    }
+    let mut command = house.command("import --json");
+    command.arg(&root).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running(command.spawn().unwrap());
+    // As soon as there is a database it is under way.
+    let begun = std::time::Instant::now();
+    while !house.data().join("cmr-mail.db-wal").exists() {
+        assert!(begun.elapsed().as_secs() < 60);
+        std::thread::yield_now();
+    }
+    running.signal(rustix::process::Signal::INT);
+    let code = running.wait();
+    assert!([0, 75].contains(&code), "{code}");
+    let first = house.run("status --json", b"").code(0).json()["messages"].as_u64().unwrap();
+    let second = counts(&import(&house, &root, "").code(0));
+    assert_eq!((second[0] + first, second[1]), (3000, 0), "it went on where it was");
+}
+
+/// Every file of a collection of others' mail ends as taken, duplicate, or failed with a reason.
+#[test]
+#[ignore = "needs folders of mails in CMR_MAIL_MIME_FIXTURES and CMR_MAIL_SPAM"]
+fn every_file_of_a_collection_ends_in_one_way() {
+    for name in ["CMR_MAIL_MIME_FIXTURES", "CMR_MAIL_SPAM"] {
+        let Some(folder) = std::env::var_os(name) else { panic!("{name} is not set") };
+        let house = House::new();
+        let ended = import(&house, Path::new(&folder), "");
+        let (last, failures) = result(&ended);
+        println!("{name}: {last}");
+        let mut reasons = std::collections::BTreeMap::<String, usize>::new();
+        for failure in &failures {
+            let reason = failure["reason"].as_str().unwrap();
+            assert!(reason.len() > 10, "{failure}");
+            *reasons.entry(reason.split(" (").next().unwrap().to_owned()).or_default() += 1;
+        }
+        println!("{reasons:#?}");
+        let files = listing(Path::new(&folder));
+        let hidden = |path: &Path| {
+            let inside = path.strip_prefix(&folder).unwrap();
+            inside.components().any(|part| part.as_os_str().as_bytes().starts_with(b"."))
+        };
+        let seen = files.iter().filter(|(path, _)| !hidden(path) && !path.is_symlink()).count() as u64;
+        assert!(last["mails"].as_u64().unwrap() >= seen, "{} files: {last}", seen);
+    }
+}
