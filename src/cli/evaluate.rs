@@ -50,8 +50,8 @@ pub(super) struct Args {
     /// Take the newest mails as they follow each other, rather than threads from everywhere
     #[arg(long, requires = "threads")]
     newest: bool,
-    /// What of a mail is compared: mail, new, noq (no quotes), strip (no header, quotes, signature)
-    /// or bare (nor a last paragraph)
+    /// What of a mail is compared: mail, new, noq (no quotes), nosig (nor a signature) or strip
+    /// (no header, quotes, footer)
     #[arg(long, value_name = "VIEW", default_value = "mail")]
     view: View,
     /// Which methods: default, all, or a list with commas between

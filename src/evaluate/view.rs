@@ -17,16 +17,16 @@ pub enum View {
     /// The body without quoted lines and the lines that introduce them.
     Noq,
     /// As `Noq`, without the signature too.
-    Strip,
+    NoSig,
     /// As `Noq`, without whatever stands below the last line that is empty or made of dashes,
     /// signature or not: what scikit-learn does to the 20 newsgroups for "headers, footers and
     /// quotes removed".
-    Bare,
+    Strip,
 }
 
 impl View {
     /// All of them.
-    pub const ALL: [View; 5] = [View::Mail, View::New, View::Noq, View::Strip, View::Bare];
+    pub const ALL: [View; 5] = [View::Mail, View::New, View::Noq, View::NoSig, View::Strip];
 
     /// The name on the command line.
     #[must_use]
@@ -36,7 +36,7 @@ impl View {
             View::New => "new",
             View::Noq => "noq",
             View::Strip => "strip",
-            View::Bare => "bare",
+            View::NoSig => "nosig",
         }
     }
 
@@ -60,8 +60,8 @@ impl View {
             View::Mail => with_header(&mail),
             View::New if readable => extract(raw, &reading).post.map(|post| post.body()).unwrap_or_default(),
             View::New | View::Noq => unquoted(&mail.text).into_bytes(),
-            View::Strip => unquoted(without_signature(&mail.text)).into_bytes(),
-            View::Bare => unquoted(without_footer(&mail.text)).into_bytes(),
+            View::NoSig => unquoted(without_signature(&mail.text)).into_bytes(),
+            View::Strip => unquoted(without_footer(&mail.text)).into_bytes(),
         };
         let header = mail.header;
         Doc {
@@ -77,7 +77,7 @@ impl View {
 
 /// Not the name of a view.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no view; there are mail, new, noq, strip and bare")]
+#[error("{0:?} is no view; there are mail, new, noq, nosig and strip")]
 pub struct UnknownView(String);
 
 impl FromStr for View {
@@ -172,8 +172,8 @@ mod tests {
             ),
             (View::New, "Moons\n\nFour large ones."),
             (View::Noq, "\nFour large ones.\n\n-- \nAnn\n"),
+            (View::NoSig, "\nFour large ones.\n\n"),
             (View::Strip, "\nFour large ones.\n\n"),
-            (View::Bare, "\nFour large ones.\n\n"),
         ] {
             let doc = view.read(mail);
             assert_eq!(String::from_utf8_lossy(&doc.text), text, "{view:?}");

@@ -277,6 +277,7 @@ impl Pool {
             self.sum_up(profiles, &many, body);
         }
         self.bytes += size;
+        self.begin_rounds(Index::is_littered);
         self.public.tidy(|ordinal| self.slots.weight(ordinal));
         self.local.tidy(|ordinal| self.slots.weight(ordinal));
         true
@@ -299,8 +300,19 @@ impl Pool {
     /// Removes some of what is left in memory of messages that are gone. Whether there is more.
     /// [`Pool::insert`] does this by and by; who erases something calls it until all is done.
     pub fn sweep(&mut self) -> bool {
+        self.begin_rounds(Index::is_unswept);
         let still = |ordinal| self.slots.weight(ordinal);
         self.public.sweep(still) | self.local.sweep(still)
+    }
+
+    /// Begins a round of sweeping where it is worth while.
+    fn begin_rounds(&mut self, worth_while: fn(&Index) -> bool) {
+        for scope in [Scope::Public, Scope::Local] {
+            if worth_while(self.index(scope)) {
+                let weight = self.slots.reweigh(scope, index::weight);
+                self.index(scope).begin(weight);
+            }
+        }
     }
 
     /// These peers' profiles are never given up for others'.

@@ -24,7 +24,7 @@ const GENERATION: u32 = 1000;
 const ESTABLISHED: u64 = 16;
 
 /// A peer is worth asking if it saves at least so many bits.
-pub const PEER_MIN_GAIN_BITS: f64 = 1.0;
+pub const PEER_MIN_GAIN_BITS: f64 = 2.0;
 /// A peer that is worth asking also saves at least this share of C(X).
 pub const PEER_MIN_GAIN_SHARE: f64 = 0.01;
 

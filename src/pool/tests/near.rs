@@ -292,24 +292,20 @@ fn a_pool_that_is_restored_answers_as_before() {
         };
         assert_eq!(ask(&first), ask(&second));
     }
-    // Once messages have gone, an author's later ones weigh more after a start than before it, as if
-    // those had never been: a little in the bits, hardly anything in what is found.
+    // Those that have gone leave nothing behind that would make the others weigh otherwise; what a
+    // text cost when it came is the one thing that is not known afterwards.
     for seq in 1..80 {
         first.remove(seq);
     }
     first.sweep_all();
     let mut third = Kept::new(Limits::default());
     mails.iter().skip(79).for_each(|mail| assert!(third.restore(mail.clone()).is_empty()));
-    let (mut same, mut moved) = (0, 0.0_f64);
     for question in &questions {
-        let before = first.nearest(question.as_bytes(), Audience::Public, 1);
-        let after = third.nearest(question.as_bytes(), Audience::Public, 1);
-        if let (Some(a), Some(b)) = (before.first(), after.first())
-            && a.seq == b.seq
-        {
-            same += 1;
-            moved = moved.max((a.gain_bits / b.gain_bits - 1.0).abs());
-        }
+        let ask = |pool: &Kept| -> Vec<(i64, f64)> {
+            let found = pool.nearest(question.as_bytes(), Audience::Public, 10);
+            found.into_iter().map(|scored| (scored.seq, scored.gain_bits)).collect()
+        };
+        assert_eq!(ask(&first), ask(&third));
+        assert!(!ask(&first).is_empty());
     }
-    assert!(same >= 36 && moved < 0.05, "{same} of {}, {moved}", questions.len());
 }
