@@ -10,8 +10,8 @@
 use cmr_mail::evaluate::{Report, Row};
 use cmr_mail::gateway::api::{
     AsideView, Changed, Delivered, DeliveryView, Explained, ExplainedForward, ExplainedPeer, Failure, Found,
-    HopView, KeyView, MailboxView, MatchView, PeerView, PolledView, Posted, RawMessage, Response, Shown,
-    Status,
+    HopView, KeyView, MailboxView, MatchView, PeerView, PolledView, Posted, RawMessage, Response, SharedView,
+    SharedWordView, Shown, Status,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -25,6 +25,7 @@ fn found() -> MatchView {
         from: "mailto:a@b".into(),
         time: "2026/11/22 10:00:00".into(),
         excerpt: "x".into(),
+        shared: None,
     }
 }
 
@@ -112,8 +113,15 @@ fn explain() {
         peers: vec![peer],
         matches: vec![found()],
         forwards: vec![forward],
+        code_bits: Some(812.0),
     };
-    names(&explained, "id authenticity verdict reasons peers matches forwards");
+    names(&explained, "id authenticity verdict reasons peers matches forwards code_bits");
+    let word = SharedWordView { word: "planet".into(), ..SharedWordView::default() };
+    names(&word, "word bits messages in_x in_y");
+    let shared = SharedView { words: vec![word], ..SharedView::default() };
+    names(&shared, "why passage words more_words more_bits");
+    let matches = "id gain_bits one_sided_bits distance_raw from time excerpt shared";
+    names(&MatchView { shared: Some(shared), ..found() }, matches);
 }
 
 #[test]

@@ -323,7 +323,7 @@ keys! {
         "How closeness is measured.";
     ROUTING_MATCHES: "routing" "matches" Integer { min: 0, max: 100 }, Default("5"), "", false,
         "Matches of a message at most: those in an answer to a person, and those exchanged with peers.";
-    ROUTING_AGE: "routing" "age" Number { min: 0.0, max: 100.0 }, Default("1.0"), "", false,
+    ROUTING_AGE: "routing" "age" Number { min: 0.0, max: 100.0 }, Default("3.0"), "", false,
         "What it costs to point back at an older message: bits for each doubling of the mails in between.";
     ROUTING_FIRST_WALKS: "routing" "first_walks" Integer { min: 1, max: 100 }, Default("3"), "", false,
         "Peers that a new message is sent to by the first gateway; each later one sends it to 1. In small nets of about 30 gateways: 2.";

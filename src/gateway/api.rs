@@ -4,6 +4,7 @@
 
 mod handed;
 mod mailboxes;
+mod matched;
 mod probe;
 mod status;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use handed::{Delivered, Filtered};
 pub use mailboxes::{MailboxView, PolledView};
+pub use matched::{MatchView, SharedView, SharedWordView};
 pub use probe::RelayProbe;
 pub use status::Status;
 
@@ -277,25 +279,6 @@ pub struct Failure {
 /// The result of a request. `Ok` holds the JSON of the matching struct below.
 pub type Response = Result<serde_json::Value, Failure>;
 
-/// A message that is similar.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MatchView {
-    /// Public id.
-    pub id: String,
-    /// C(X) − C(X|Y), in bits.
-    pub gain_bits: f64,
-    /// C(X|Y), in bits.
-    pub one_sided_bits: f64,
-    /// D(X, Y) = C(Y|X) + C(X|Y), in bits.
-    pub distance_raw: f64,
-    /// The origin address of Y.
-    pub from: String,
-    /// The origin time of Y.
-    pub time: String,
-    /// The passage of Y that shares most with X.
-    pub excerpt: String,
-}
-
 /// Result of [`Request::Post`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Posted {
@@ -440,6 +423,10 @@ pub struct Explained {
     pub matches: Vec<MatchView>,
     /// What was put into the queue.
     pub forwards: Vec<ExplainedForward>,
+    /// C(X) by the coder itself, in bits, by what is known about words now. What gains are measured
+    /// against (`gain_bits` and `one_sided_bits` of a match) is summed up faster and less exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_bits: Option<f64>,
 }
 
 /// One element of [`Request::Peers`].

@@ -87,7 +87,7 @@ impl Gateway {
             },
             Request::Explain { id } => {
                 let stored = self.one(message_id(&id)?)?;
-                json(&self.store().read(|conn| view::explained(conn, &stored))?)
+                json(&self.store().read(|conn| view::explained(conn, &self.0.pool(), &stored))?)
             }
             Request::Peers { action } => self.peers(action),
             Request::Keys { action } => self.keys(action),
@@ -184,8 +184,12 @@ impl Gateway {
             })?
         };
         self.0.wake_router();
-        let query =
-            Query { except: Some(id), matches: true, ..Query::new(text.as_bytes(), Audience::Operator) };
+        let query = Query {
+            except: Some(id),
+            matches: true,
+            age: config.routing.policy.age,
+            ..Query::new(text.as_bytes(), Audience::Operator)
+        };
         let matches = self.store().read(|conn| {
             let texts = StoredTexts::new(conn);
             let found = self.0.pool().search(&query, config.routing.policy.matches, &texts);
@@ -195,7 +199,7 @@ impl Gateway {
                 .filter(|it| it.seq != seq)
                 .filter_map(|it| {
                     let numbers = (it.gain_bits, it.one_sided_bits, it.distance_raw);
-                    view::matched(conn, text.as_bytes(), it.seq, numbers).transpose()
+                    view::matched(conn, &self.0.pool(), text.as_bytes(), it.seq, numbers).transpose()
                 })
                 .collect::<Result<Vec<_>, _>>()
         })?;
@@ -219,7 +223,7 @@ impl Gateway {
                 .iter()
                 .filter_map(|it| {
                     let numbers = (it.gain_bits, it.one_sided_bits, it.distance_raw);
-                    view::matched(conn, text.as_bytes(), it.seq, numbers).transpose()
+                    view::matched(conn, &self.0.pool(), text.as_bytes(), it.seq, numbers).transpose()
                 })
                 .collect::<Result<_, _>>()?;
             Ok((matches, candidates, micros))

@@ -36,6 +36,7 @@ pub mod sender;
 mod tags;
 mod texts;
 mod view;
+mod wording;
 mod words;
 pub mod worth;
 
