@@ -11,6 +11,7 @@ mod answers;
 pub mod api;
 mod ask;
 mod bounce;
+mod brake;
 pub mod clock;
 mod commands;
 mod commit;
@@ -21,6 +22,7 @@ mod filtering;
 pub mod import;
 mod keys_within;
 pub mod lock;
+mod notice;
 pub mod origin;
 mod outgoing;
 mod pace;
@@ -43,7 +45,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockRead
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tracing::{error, info, warn};
 
 use commit::Outcome;
@@ -63,6 +65,11 @@ use crate::store::{self, Store, StoreError, blocks, messages, peers, queue};
 /// A mail above this is read on a thread for long work, so that the others of the runtime go on
 /// answering.
 const LONG_MAIL: usize = 128 << 10;
+
+/// Long mails that are read at the same time, in KiB of their bytes: each takes several times its
+/// size while it is taken apart. More wait for their turn, which costs them nothing: there are not
+/// more processors.
+const LONG_MAILS_AT_ONCE: u32 = 32 << 10;
 
 /// The routing thread's nice value: it gives way to the threads that receive and commit.
 const ROUTER_NICE: i32 = 10;
@@ -102,6 +109,8 @@ struct Inner {
     blocks: RwLock<Arc<Vec<Block>>>,
     /// Asks the DNS who wrote a mail; none if the configuration does not want that.
     authenticator: Option<Authenticator>,
+    /// Turns for long mails, see [`LONG_MAILS_AT_ONCE`].
+    long_mails: Semaphore,
     /// How often something came in that waits for the router.
     accepted: AtomicU64,
     /// Whether the router is to look for work, or to end.
@@ -189,6 +198,7 @@ impl Gateway {
             own,
             blocks: RwLock::new(Arc::new(blocks)),
             authenticator: origin::authenticator(config),
+            long_mails: Semaphore::new(usize::try_from(LONG_MAILS_AT_ONCE).unwrap_or(usize::MAX)),
             accepted: AtomicU64::new(0),
             signal: Mutex::new(Signal { work: true, stop: false }),
             signalled: Condvar::new(),
@@ -291,6 +301,8 @@ impl Gateway {
         let via = arrival.via;
         let mailbox = found.as_ref().map(|found| found.account.clone());
         let finding = self.examine(&config, &arrival, mailbox.as_deref()).await;
+        // After the questions to the DNS: a stranger's slow name server must not hold up others.
+        let _turn = self.turn(arrival.raw.len()).await;
         let plan = if arrival.raw.len() > LONG_MAIL {
             let (config, inner) = (Arc::clone(&config), Arc::clone(&self.0));
             let work = move || admit::plan(&config, &inner.own, &blocks, arrival, finding, now);
@@ -373,6 +385,16 @@ impl Gateway {
 }
 
 impl Gateway {
+    /// Waits until a mail of `bytes` may be taken apart; to be held until it is stored.
+    async fn turn(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        if bytes <= LONG_MAIL {
+            return None;
+        }
+        let kib = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).min(LONG_MAILS_AT_ONCE);
+        // It is never closed.
+        self.0.long_mails.acquire_many(kib).await.ok()
+    }
+
     /// Asks the pool what an arrival wants to know of it: on a thread for long work, and before the
     /// transaction, because all wait for that.
     async fn looked_up(&self, mut plan: admit::Plan) -> Result<admit::Plan, String> {

@@ -71,10 +71,10 @@ impl Outcome {
         to_others && self.taken.is_empty() && self.known.is_empty() && self.note.is_none()
     }
 
-    /// Whether nothing was taken because of something that passes.
+    /// Whether something was not taken because of what passes. The mail comes again, and what was
+    /// taken of it is known then.
     pub(super) fn is_put_off(&self) -> bool {
-        let nothing = self.taken.is_empty() && self.known.is_empty() && self.note.is_none();
-        nothing && self.refused.iter().any(|part| part.why.is_temporary())
+        self.refused.iter().any(|part| part.why.is_temporary())
     }
 }
 
