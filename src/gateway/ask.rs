@@ -312,6 +312,11 @@ impl Gateway {
         let Some(block) = Block::parse(value) else {
             return Err(fail(USAGE, format!("{value:?} is neither an address nor a host")));
         };
+        let is_own = |address: &Address| self.0.is_own(&self.config(), address);
+        let by_address = matches!(&block, Block::Address(address) if is_own(address));
+        if !undo && (by_address || self.0.own.iter().any(|own| block.covers(own))) {
+            return Err(fail(USAGE, format!("{block} is this gateway itself")));
+        }
         let kind = match &block {
             Block::Address(_) => BlockKind::Author,
             Block::Host(_) => BlockKind::Host,

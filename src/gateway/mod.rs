@@ -73,6 +73,9 @@ const LONG_MAIL: usize = 128 << 10;
 /// more processors.
 const LONG_MAILS_AT_ONCE: u32 = 32 << 10;
 
+/// Passing mails that are learned at the same time.
+const LEARNED_AT_ONCE: usize = 64;
+
 /// The routing thread's nice value: it gives way to the threads that receive and commit.
 const ROUTER_NICE: i32 = 10;
 
@@ -113,6 +116,8 @@ struct Inner {
     authenticator: Option<Authenticator>,
     /// Turns for long mails, see [`LONG_MAILS_AT_ONCE`].
     long_mails: Semaphore,
+    /// Places for passing mails that are learned, see [`LEARNED_AT_ONCE`].
+    learning: Arc<Semaphore>,
     /// How often something came in that waits for the router.
     accepted: AtomicU64,
     /// Whether the router is to look for work, or to end.
@@ -201,6 +206,7 @@ impl Gateway {
             blocks: RwLock::new(Arc::new(blocks)),
             authenticator: origin::authenticator(config),
             long_mails: Semaphore::new(usize::try_from(LONG_MAILS_AT_ONCE).unwrap_or(usize::MAX)),
+            learning: Arc::new(Semaphore::new(LEARNED_AT_ONCE)),
             accepted: AtomicU64::new(0),
             signal: Mutex::new(Signal { work: true, stop: false }),
             signalled: Condvar::new(),
