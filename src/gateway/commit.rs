@@ -112,7 +112,8 @@ impl Plan {
         let known = known.map(|from| from.address.as_str());
         let asking = commands::Asking { config, header: &header, known, raw: whole, now };
         let addressees = aliases::behind(tx, &tags)?;
-        let brake = if authenticity.is_authenticated() {
+        // A mailbox is read at our own pace, and what waits there is nobody's burden.
+        let brake = if authenticity.is_authenticated() || mailbox.is_some() {
             None
         } else {
             Some(Brake::new(tx, arrival.peer.map(|_| source.clone()), config.policy.unproven_at_most, now)?)
