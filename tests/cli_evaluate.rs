@@ -163,6 +163,18 @@ fn threads_from_an_mbox_a_maildir_and_a_folder() {
     assert!(third["rows"].as_array().unwrap().iter().all(|row| row["attracted"].is_number()));
     assert_eq!(third["rows"].as_array().unwrap().len(), 2);
     assert!(fs::read_to_string(house.path().join("growth.svg")).unwrap().starts_with("<svg"));
+    // From how many bits on an answer is a match.
+    let found = report(&house, "--threads box --pool 12 --newest --thresholds --view strip");
+    assert_eq!(found["thresholds"]["questions"].as_u64(), Some(asked), "{found}");
+    for list in ["bits", "strong"] {
+        let rows = found["thresholds"][list].as_array().unwrap();
+        assert_eq!(rows.iter().filter(|row| row["in_use"] == true).count(), 1, "{found}");
+        let answers: Vec<u64> = rows.iter().map(|row| row["answers"].as_u64().unwrap()).collect();
+        assert!(answers.is_sorted_by(|a, b| a >= b), "{found}");
+        for field in ["from", "precision", "recall", "f1", "answered"] {
+            assert!(rows.iter().all(|row| row[field].is_number()), "{field}: {found}");
+        }
+    }
 }
 
 #[test]
@@ -186,6 +198,7 @@ fn what_cannot_be_evaluated_is_said_with_its_reason() {
         ("--threads box --pool 0", 64, "--pool"),
         ("--train train --test test --threads box --pool 3", 64, "cannot be used"),
         ("--train train --test test --view body", 64, "noq"),
+        ("--train train --test test --thresholds", 64, "--threads"),
         ("--train train --test test --method gzip", 64, "bm25"),
         ("--train train --test test --metric euclid", 64, "one-sided"),
         ("--train train --test test --attract 0", 64, "percentage"),

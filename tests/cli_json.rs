@@ -10,8 +10,8 @@
 use cmr_mail::evaluate::{Report, Row};
 use cmr_mail::gateway::api::{
     AsideView, Changed, Delivered, DeliveryView, Explained, ExplainedForward, ExplainedPeer, Failure, Found,
-    HopView, KeyView, MailboxView, MatchView, PeerView, PolledView, Posted, RawMessage, Response, Shown,
-    Status,
+    HopView, KeyView, MailboxView, MatchView, PeerView, PolledView, Posted, RawMessage, Response, SharedView,
+    SharedWordView, Shown, Status,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -25,6 +25,7 @@ fn found() -> MatchView {
         from: "mailto:a@b".into(),
         time: "2026/11/22 10:00:00".into(),
         excerpt: "x".into(),
+        shared: None,
     }
 }
 
@@ -112,8 +113,15 @@ fn explain() {
         peers: vec![peer],
         matches: vec![found()],
         forwards: vec![forward],
+        code_bits: Some(812.0),
     };
-    names(&explained, "id authenticity verdict reasons peers matches forwards");
+    names(&explained, "id authenticity verdict reasons peers matches forwards code_bits");
+    let word = SharedWordView { word: "planet".into(), ..SharedWordView::default() };
+    names(&word, "word bits messages in_x in_y");
+    let shared = SharedView { words: vec![word], ..SharedView::default() };
+    names(&shared, "why passage words more_words more_bits");
+    let matches = "id gain_bits one_sided_bits distance_raw from time excerpt shared";
+    names(&MatchView { shared: Some(shared), ..found() }, matches);
 }
 
 #[test]
@@ -167,11 +175,18 @@ fn peers_keys_queue_status() {
         silenced: 0,
         came_back: 0,
         unsent: 0,
+        trouble: String::new(),
+        free_bytes: None,
         daemon: false,
         mailboxes: Vec::new(),
     };
     let before = "version messages bytes peers queued oldest_queued_seconds uptime_seconds";
-    names(&status, &format!("{before} unrouted failed asides silenced came_back unsent daemon mailboxes"));
+    names(
+        &status,
+        &format!(
+            "{before} unrouted failed asides silenced came_back unsent trouble free_bytes daemon mailboxes"
+        ),
+    );
     names(
         &MailboxView::default(),
         "account folder state last_success next_try lag_milliseconds behind too_large error error_since",

@@ -14,8 +14,8 @@ use crate::archive::ArchiveError;
 use crate::config::{Config, ConfigError};
 use crate::distance::Metric;
 use crate::evaluate::{
-    Corpus, Doc, EvaluateError, Method, Options, Report, Row, Settings, Skipped, Task, View, Wish, evaluate,
-    growth, labelled, plot::Plot, threads,
+    Corpus, Doc, EvaluateError, Method, Options, Report, Row, Settings, Skipped, Task, Threshold, View, Wish,
+    evaluate, growth, labelled, plot::Plot, threads, thresholds,
 };
 use crate::router::RoutingPolicy;
 
@@ -50,7 +50,8 @@ pub(super) struct Args {
     /// Take the newest mails as they follow each other, rather than threads from everywhere
     #[arg(long, requires = "threads")]
     newest: bool,
-    /// What of a mail is compared: mail, new, noq (no quotes) or strip (no header, quotes, footer)
+    /// What of a mail is compared: mail, new, noq (no quotes), nosig (nor a signature) or strip
+    /// (no header, quotes, footer)
     #[arg(long, value_name = "VIEW", default_value = "mail")]
     view: View,
     /// Which methods: default, all, or a list with commas between
@@ -78,6 +79,9 @@ pub(super) struct Args {
     /// Mix in messages that were made to attract, in percent of the pool
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     attract: Option<f64>,
+    /// Try thresholds of a match: precision and recall of the answers from so many bits on
+    #[arg(long, requires = "threads")]
+    thresholds: bool,
     /// Draw how the time of the default grows: with the pool, or (labels) with the authors as peers
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -133,7 +137,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         time: Duration::from_secs(args.time),
         attract: args.attract,
     };
-    let report = evaluate(&corpus, &options, &mut |task, done, all| bar.show(task, done, all));
+    let mut show = |task, done, all| bar.show(task, done, all);
+    let mut report = evaluate(&corpus, &options, &mut show);
+    if let (true, Corpus::Threads(all)) = (args.thresholds, &corpus) {
+        let (answers, luck) = ((policy.matches, policy.strong_match), (options.sample, options.seed));
+        report.thresholds = Some(thresholds(all, options.settings, answers, luck, &mut show));
+    }
     if let Some(path) = &args.plot {
         let svg = drawn(&corpus, options.settings, &bar).svg();
         std::fs::write(path, svg)
@@ -332,6 +341,32 @@ fn render(report: &Report, corpus: &Corpus) -> String {
             name(row),
             100.0 * row.attracted.unwrap_or(0.0),
             100.0 * row.attracted_top10.unwrap_or(0.0)
+        ));
+    }
+    if let Some(found) = &report.thresholds {
+        text.push_str("\nA match, by bits saved beyond the cost of pointing back:\n");
+        text.push_str(&tried(&found.bits));
+        text.push_str("\nThe strongest match, by the share of the message that it saves:\n");
+        text.push_str(&tried(&found.strong));
+    }
+    text
+}
+
+fn tried(rows: &[Threshold]) -> String {
+    let mut text = format!(
+        "{:>7}{:>9}{:>11}{:>8}{:>6}{:>10}\n",
+        "from", "answers", "precision", "recall", "F1", "answered"
+    );
+    for row in rows {
+        text.push_str(&format!(
+            "{:>7}{:>9}{:>11}{:>8}{:>6}{:>10}{}\n",
+            row.from,
+            row.answers,
+            share(row.precision),
+            share(row.recall),
+            share(row.f1),
+            share(row.answered),
+            if row.in_use { "  in use" } else { "" }
         ));
     }
     text

@@ -7,7 +7,8 @@ use crate::gateway::api::{Explained, ExplainedForward, ExplainedPeer, Request};
 /// Say why a message went where it went, with every number
 ///
 /// Prints the decision of the router about one message: its reasons in order, each peer that was
-/// considered and what it would have cost, the matches, and what was put into the queue.
+/// considered and what it would have cost, the matches with the words that they share marked and
+/// the bits that each word saves, and what was put into the queue.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -37,6 +38,15 @@ pub(super) fn render(explained: &Explained, paint: Paint) -> String {
         let lines = paragraph(&escape::flat(reason), 4);
         text.push_str("  - ");
         text.push_str(lines.strip_prefix("    ").unwrap_or("\n"));
+    }
+    if let Some(bits) = explained.code_bits {
+        text.push_str(&paragraph(
+            &format!(
+                "Written down by the word coder, with what is known here now, it takes {bits:.0} bits. The decision \
+                 summed up its words faster and less exactly; its figures are those below."
+            ),
+            0,
+        ));
     }
     section(&mut text, "Peers, best first", &explained.peers, paint, peer);
     if !explained.matches.is_empty() {
@@ -108,17 +118,20 @@ mod tests {
                     why: "it stands in the header \u{1b}[0m".into(),
                 },
             ],
-            matches: vec![matches::sample()],
+            matches: vec![matches::sample(), matches::explained_sample()],
             forwards: vec![ExplainedForward {
                 to: "mailto:b@example.org".into(),
                 transport: "mailto".into(),
                 state: "sent".into(),
                 why: "first walk 1 of 3".into(),
             }],
+            code_bits: Some(812.0),
         };
         let text = render(&explained, Paint::default());
         assert!(text.lines().all(|line| columns(line) <= WIDTH), "{text}");
         for part in [
+            "it takes 812 bits",
+            "*LARGEST*",
             "Who wrote it: it is signed by example.org (DKIM)\n",
             "  - it is a post of ours\n",
             "   1 ->        812.5 bits  mailto:b@example.org\n        the cheapest\n",

@@ -287,6 +287,8 @@ keys! {
         "Automatic mails to one person at most; then silence.";
     POLICY_POST_AT_MOST: "policy" "post_at_most" Rate, Default(r#""60/h""#), "", false,
         "Posts of one author at most; more get 450.";
+    POLICY_UNPROVEN_AT_MOST: "policy" "unproven_at_most" Rate, Default(r#""600/h""#), "", false,
+        "Messages that nothing proves (no key, no proof of the mail's author), of one network of clients (/24 or /48) at most; more get 450.";
     POLICY_FORWARDED: "policy" "forwarded" Choice(&[
             ("read", "CMR messages are taken out of it as out of any attachment; its text is never posted"),
             ("ignore", "it is named as ignored"),
@@ -321,7 +323,7 @@ keys! {
         "How closeness is measured.";
     ROUTING_MATCHES: "routing" "matches" Integer { min: 0, max: 100 }, Default("5"), "", false,
         "Matches of a message at most: those in an answer to a person, and those exchanged with peers.";
-    ROUTING_AGE: "routing" "age" Number { min: 0.0, max: 100.0 }, Default("1.0"), "", false,
+    ROUTING_AGE: "routing" "age" Number { min: 0.0, max: 100.0 }, Default("3.0"), "", false,
         "What it costs to point back at an older message: bits for each doubling of the mails in between.";
     ROUTING_FIRST_WALKS: "routing" "first_walks" Integer { min: 1, max: 100 }, Default("3"), "", false,
         "Peers that a new message is sent to by the first gateway; each later one sends it to 1. In small nets of about 30 gateways: 2.";

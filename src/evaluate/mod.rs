@@ -22,6 +22,7 @@ pub mod plot;
 mod report;
 mod run;
 pub mod synthetic;
+mod threshold;
 mod view;
 
 pub use chance::Chance;
@@ -30,6 +31,7 @@ pub use corpus::{Corpus, Doc, Labels, Skipped, Threads, Wish, labelled, read_mai
 pub use method::{Finder, Method, PoolFinder, Settings, UnknownMethod, address, entry};
 pub use report::{Report, Row, Times};
 pub use run::{Options, Progress, Task, deflate_scan, evaluate};
+pub use threshold::{Threshold, Thresholds, thresholds};
 pub use view::{UnknownView, View};
 
 use crate::archive::ArchiveError;

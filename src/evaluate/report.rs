@@ -1,5 +1,6 @@
 //! What came out, as values; `docs/evaluate.md` explains the fields.
 
+use super::Thresholds;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ pub struct Report {
     pub deflate_scan_pairs: usize,
     /// The configured method first.
     pub rows: Vec<Row>,
+    /// What thresholds of a match would do, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Thresholds>,
 }
 
 /// One method.

@@ -79,6 +79,7 @@ pub fn evaluate(corpus: &Corpus, options: &Options, progress: Progress<'_>) -> R
         deflate_scan_micros: scan,
         deflate_scan_pairs: pairs,
         rows,
+        thresholds: None,
     }
 }
 

@@ -16,14 +16,17 @@ pub enum View {
     New,
     /// The body without quoted lines and the lines that introduce them.
     Noq,
-    /// As `Noq`, without the last paragraph too if it may be a signature: what is known as
-    /// "headers, footers and quotes removed" for the 20 newsgroups.
+    /// As `Noq`, without the signature too.
+    NoSig,
+    /// As `Noq`, without whatever stands below the last line that is empty or made of dashes,
+    /// signature or not: what scikit-learn does to the 20 newsgroups for "headers, footers and
+    /// quotes removed".
     Strip,
 }
 
 impl View {
     /// All of them.
-    pub const ALL: [View; 4] = [View::Mail, View::New, View::Noq, View::Strip];
+    pub const ALL: [View; 5] = [View::Mail, View::New, View::Noq, View::NoSig, View::Strip];
 
     /// The name on the command line.
     #[must_use]
@@ -33,6 +36,7 @@ impl View {
             View::New => "new",
             View::Noq => "noq",
             View::Strip => "strip",
+            View::NoSig => "nosig",
         }
     }
 
@@ -56,6 +60,7 @@ impl View {
             View::Mail => with_header(&mail),
             View::New if readable => extract(raw, &reading).post.map(|post| post.body()).unwrap_or_default(),
             View::New | View::Noq => unquoted(&mail.text).into_bytes(),
+            View::NoSig => unquoted(without_signature(&mail.text)).into_bytes(),
             View::Strip => unquoted(without_footer(&mail.text)).into_bytes(),
         };
         let header = mail.header;
@@ -72,7 +77,7 @@ impl View {
 
 /// Not the name of a view.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no view; there are mail, new, noq and strip")]
+#[error("{0:?} is no view; there are mail, new, noq, nosig and strip")]
 pub struct UnknownView(String);
 
 impl FromStr for View {
@@ -121,6 +126,22 @@ fn unquoted(text: &str) -> String {
     text.split_inclusive('\n').filter(|line| !is_quote(line)).collect()
 }
 
+/// A longer signature is none.
+const SIGNATURE_LINES: usize = 12;
+
+/// Without the signature: what stands below the last line that is `--`, if that is near the end.
+fn without_signature(text: &str) -> &str {
+    let text = text.trim_end();
+    let mut end = text.len();
+    for line in text.split_inclusive('\n').rev().take(SIGNATURE_LINES + 1) {
+        end -= line.len();
+        if line.trim_end() == "--" {
+            return text.get(..end).unwrap_or(text);
+        }
+    }
+    text
+}
+
 /// Without what stands below the last line that is empty or made of dashes.
 fn without_footer(text: &str) -> &str {
     let text = text.trim();
@@ -151,6 +172,7 @@ mod tests {
             ),
             (View::New, "Moons\n\nFour large ones."),
             (View::Noq, "\nFour large ones.\n\n-- \nAnn\n"),
+            (View::NoSig, "\nFour large ones.\n\n"),
             (View::Strip, "\nFour large ones.\n\n"),
         ] {
             let doc = view.read(mail);
@@ -162,6 +184,24 @@ mod tests {
             assert_eq!(view.name().parse(), Ok(view));
         }
         assert!("body".parse::<View>().unwrap_err().to_string().contains("strip"));
+    }
+
+    #[test]
+    fn signatures() {
+        let long = format!("a\n--\n{}", "b\n".repeat(SIGNATURE_LINES));
+        let too_long = format!("{long}b\n");
+        for (text, rest) in [
+            ("a\n\nb\n", "a\n\nb"),
+            ("a\n-- \nb\n\nc\n", "a\n"),
+            ("a\n--\nb\n--\nc", "a\n--\nb\n"),
+            ("a\n---\nb", "a\n---\nb"),
+            ("--\nb", ""),
+            ("", ""),
+            (long.as_str(), "a\n"),
+            (too_long.as_str(), too_long.trim_end()),
+        ] {
+            assert_eq!(without_signature(text), rest, "{text:?}");
+        }
     }
 
     #[test]

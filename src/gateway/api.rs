@@ -4,13 +4,17 @@
 
 mod handed;
 mod mailboxes;
+mod matched;
 mod probe;
+mod status;
 
 use serde::{Deserialize, Serialize};
 
 pub use handed::{Delivered, Filtered};
 pub use mailboxes::{MailboxView, PolledView};
+pub use matched::{MatchView, SharedView, SharedWordView};
 pub use probe::RelayProbe;
+pub use status::Status;
 
 use crate::policy::reputation::Cause;
 
@@ -103,6 +107,9 @@ pub enum Request {
         recipient: Option<String>,
         /// The mail, base64.
         mail: String,
+        /// Its size in bytes if it is larger than `max_message` allows: `mail` is its beginning.
+        #[serde(default)]
+        cut_from: Option<u64>,
     },
     /// A mail from `filter`, which hands it on itself by what it is told. Allowed on the intake
     /// socket.
@@ -272,25 +279,6 @@ pub struct Failure {
 /// The result of a request. `Ok` holds the JSON of the matching struct below.
 pub type Response = Result<serde_json::Value, Failure>;
 
-/// A message that is similar.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MatchView {
-    /// Public id.
-    pub id: String,
-    /// C(X) − C(X|Y), in bits.
-    pub gain_bits: f64,
-    /// C(X|Y), in bits.
-    pub one_sided_bits: f64,
-    /// D(X, Y) = C(Y|X) + C(X|Y), in bits.
-    pub distance_raw: f64,
-    /// The origin address of Y.
-    pub from: String,
-    /// The origin time of Y.
-    pub time: String,
-    /// The passage of Y that shares most with X.
-    pub excerpt: String,
-}
-
 /// Result of [`Request::Post`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Posted {
@@ -435,6 +423,10 @@ pub struct Explained {
     pub matches: Vec<MatchView>,
     /// What was put into the queue.
     pub forwards: Vec<ExplainedForward>,
+    /// C(X) by the coder itself, in bits, by what is known about words now. What gains are measured
+    /// against (`gain_bits` and `one_sided_bits` of a match) is summed up faster and less exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_bits: Option<f64>,
 }
 
 /// One element of [`Request::Peers`].
@@ -555,43 +547,4 @@ pub struct Changed {
     pub changed: u64,
     /// What was done, as a sentence.
     pub done: String,
-}
-
-/// Result of [`Request::Status`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Status {
-    /// Version of the program.
-    pub version: String,
-    /// Messages in the pool.
-    pub messages: u64,
-    /// Their headers and bodies, in bytes.
-    pub bytes: u64,
-    /// Peers known.
-    pub peers: u64,
-    /// Deliveries that wait.
-    pub queued: u64,
-    /// Age of the oldest of them in seconds.
-    pub oldest_queued_seconds: u64,
-    /// Time since start in seconds; 0 when no daemon runs.
-    pub uptime_seconds: u64,
-    /// Messages that wait for a decision.
-    pub unrouted: u64,
-    /// Messages whose decision failed three times.
-    pub failed: u64,
-    /// Things kept aside.
-    pub asides: u64,
-    /// Mails to people that a limit kept back, since the database was made.
-    #[serde(default)]
-    pub silenced: u64,
-    /// Mails of our own that came back and were dropped, since then.
-    #[serde(default)]
-    pub came_back: u64,
-    /// Messages of which nothing was sent, not even an answer, because the queue was full.
-    #[serde(default)]
-    pub unsent: u64,
-    /// Whether a daemon answered.
-    pub daemon: bool,
-    /// The mailboxes that are read.
-    #[serde(default)]
-    pub mailboxes: Vec<MailboxView>,
 }

@@ -4,6 +4,7 @@
 //! It knows the rules of `filter` and the door. It must never know how a mail is handed on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -20,6 +21,9 @@ use crate::receive::{Arrival, Via};
 use crate::smtp::{Reply, Severity};
 use crate::store::StoreError;
 use crate::store::messages::{self, Admitted, NewMessage};
+
+/// How long a mail that passes waits for being learned, at most.
+const LEARN_WAIT: Duration = Duration::from_secs(1);
 
 impl Judge for Gateway {
     fn takes(&self, recipient: &str, size: Option<u64>) -> bool {
@@ -60,7 +64,7 @@ impl Judge for Gateway {
         }
         note(&config, &passing.arrival, &look, intent);
         if intent.learn {
-            self.learn(&config, passing.arrival);
+            self.learn(&config, passing.arrival).await;
             return passed();
         }
         if !intent.admit {
@@ -151,13 +155,20 @@ fn note(config: &Config, arrival: &Arrival, look: &Look, intent: Intent) {
 
 impl Gateway {
     /// Puts ordinary mail into the pool, for the operator alone. Nobody waits for it, and when
-    /// it fails nothing is lost but this.
-    fn learn(&self, config: &Config, arrival: Arrival) {
+    /// it fails nothing is lost but this. While too many are on their way, the next one waits for a
+    /// short while: passing goes first.
+    async fn learn(&self, config: &Config, arrival: Arrival) {
+        let place = Arc::clone(&self.0.learning).acquire_owned();
+        let Ok(Ok(place)) = tokio::time::timeout(LEARN_WAIT, place).await else {
+            warn!("a mail that passed was not learned: the database does not keep up");
+            return;
+        };
         let Some(new) = learned(config, &arrival) else { return };
         let gateway = self.clone();
         tokio::spawn(async move {
             let stored: Result<Admitted, StoreError> =
                 gateway.0.store.write_async(move |tx| messages::admit(tx, &new)).await;
+            drop(place);
             match stored {
                 Ok(Admitted::New(_)) => gateway.0.wake_router(),
                 Ok(_) => {}

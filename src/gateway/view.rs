@@ -13,8 +13,9 @@ use super::api::{
     MatchView, PeerView, ReputationView, Shown,
 };
 use super::commit::Outcome;
-use crate::distance;
+use super::wording;
 use crate::message::UnixTime;
+use crate::pool::{Audience, Pool};
 use crate::router::{Decision, What};
 use crate::smtp::Reply;
 use crate::store::asides::Aside;
@@ -26,9 +27,6 @@ use crate::store::peers::Peer;
 use crate::store::queue::{self, Delivery};
 use crate::store::reputation::Moved;
 use crate::store::{StoreError, decisions};
-
-/// Longest excerpt in a result, in characters.
-const EXCERPT: usize = 240;
 
 /// The reply to an arrival. `in_dialogue`: a refusal reaches the sender itself.
 pub(super) fn reply(outcome: &Outcome, in_dialogue: bool) -> Reply {
@@ -45,13 +43,15 @@ pub(super) fn reply(outcome: &Outcome, in_dialogue: bool) -> Reply {
         told.map(|part| format!("{}: {}", part.place, part.why)).collect::<Vec<_>>().join("; ")
     };
     let (kept, not_taken) = (sentences(true), sentences(false));
-    if parts.is_empty() && kept.is_empty() {
-        // Towards a relay only what may be taken later is no success: any other refusal would
-        // become a bounce to somebody whose address may be forged.
-        let why = outcome.refused.iter().map(|part| &part.why).find(|why| in_dialogue || why.is_temporary());
-        if let Some(why) = why {
-            return why.reply(&not_taken);
-        }
+    // Who is told to come again, even a relay, brings the same mail: what was taken of it is known
+    // then. Towards a relay nothing else is a refusal: it would become a bounce to somebody whose
+    // address may be forged.
+    let passes = outcome.refused.iter().map(|part| &part.why).find(|why| why.is_temporary());
+    let nothing = parts.is_empty() && kept.is_empty() && in_dialogue;
+    let for_good = outcome.refused.first().map(|part| &part.why).filter(|_| nothing);
+    if let Some(why) = passes.or(for_good) {
+        parts.push(not_taken);
+        return why.reply(&parts.join("; "));
     }
     if !kept.is_empty() {
         parts.push(format!("kept aside: {kept}"));
@@ -105,6 +105,7 @@ pub(super) fn shown(conn: &Connection, stored: &Stored, conflicts: usize) -> Res
 /// A match, with the passage of it that shares most with `x`. `None`: it is gone.
 pub(super) fn matched(
     conn: &Connection,
+    pool: &Pool,
     x: &[u8],
     seq: i64,
     (gain_bits, one_sided_bits, distance_raw): (f64, f64, f64),
@@ -119,12 +120,29 @@ pub(super) fn matched(
         distance_raw,
         from: stored.origin.to_string(),
         time,
-        excerpt: distance::excerpt(&text.body, x, EXCERPT),
+        excerpt: wording::excerpt(pool, x, &text.body),
+        shared: None,
     }))
 }
 
+/// A recorded match, with what it shares with `x`.
+fn explained_match(
+    conn: &Connection,
+    pool: &Pool,
+    x: &[u8],
+    found: &decisions::Match,
+) -> Result<Option<MatchView>, StoreError> {
+    let numbers = (found.gain_bits, found.one_sided_bits, found.distance_raw);
+    let Some(mut told) = matched(conn, pool, x, found.other, numbers)? else { return Ok(None) };
+    if let Some(text) = messages::get(conn, found.other)?.and_then(|stored| stored.text) {
+        let (excerpt, shared) = wording::shared(pool, x, &text.body);
+        (told.excerpt, told.shared) = (excerpt, Some(shared));
+    }
+    Ok(Some(told))
+}
+
 /// The decision on a message, with what became of its deliveries.
-pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained, StoreError> {
+pub(super) fn explained(conn: &Connection, pool: &Pool, stored: &Stored) -> Result<Explained, StoreError> {
     let (id, authenticity) = (stored.id.to_string(), stored.authenticity.to_string());
     let Some(found) = decisions::get(conn, stored.seq)? else {
         let verdict = match &stored.last_error {
@@ -141,6 +159,7 @@ pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained,
             peers: Vec::new(),
             matches: Vec::new(),
             forwards: Vec::new(),
+            code_bits: None,
         });
     };
     let decision: Decision = serde_json::from_value(found.detail)
@@ -149,9 +168,7 @@ pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained,
     let matches = found
         .matches
         .iter()
-        .filter_map(|it| {
-            matched(conn, &body, it.other, (it.gain_bits, it.one_sided_bits, it.distance_raw)).transpose()
-        })
+        .filter_map(|it| explained_match(conn, pool, &body, it).transpose())
         .collect::<Result<_, _>>()?;
     let own = queue::of_message(conn, stored.seq)?;
     let mut forwards: Vec<ExplainedForward> = own.iter().map(forwarded).collect();
@@ -197,6 +214,7 @@ pub(super) fn explained(conn: &Connection, stored: &Stored) -> Result<Explained,
             .collect(),
         matches,
         forwards,
+        code_bits: stored.text.is_some().then(|| pool.code_bits(&body, Audience::Operator).round()),
     })
 }
 

@@ -29,7 +29,7 @@ const TIMES: u8 = 8;
 /// The weight of an author's n-th message in the word model: √n of his messages are counted, so
 /// that nobody makes others' words worthless by repeating them, and an archive with a single
 /// author still has frequent and rare words.
-fn weight(n: u32) -> u8 {
+pub(super) fn weight(n: u32) -> u8 {
     let weight = (f64::from(FULL_WEIGHT) / f64::from(n.max(1)).sqrt()).round();
     // From 1 to 64.
     (1..=u8::MAX).rev().find(|w| f64::from(*w) <= weight).unwrap_or(1)
@@ -77,6 +77,11 @@ impl Hasher for Spread {
 }
 
 type Part = HashMap<u32, Term, BuildHasherDefault<Spread>>;
+
+/// What a word weighs that a section of a message of this weight has so often.
+fn mass_of(weight: u8, count: u8) -> u32 {
+    u32::from(weight) * u32::from(count.min(TIMES))
+}
 
 /// The index of the messages of one scope.
 #[derive(Debug)]
@@ -159,7 +164,7 @@ impl Index {
         for ((word, count), found) in words.iter().zip(&found) {
             let times = f64::from(*count);
             let count = u8::try_from(*count).unwrap_or(MAX_COUNT).max(1);
-            let mass = u32::from(weight) * u32::from(count.min(TIMES));
+            let mass = mass_of(weight, count);
             let known = found.map(|term| f64::from(term.mass)).or(prior::is_common(*word).then_some(0.0));
             bits += word_bits(known.map(|mass| of_mass(*word, mass) * scale), times);
             let (part, tag) = place(*word);
@@ -198,15 +203,28 @@ impl Index {
         self.gone += 1;
     }
 
-    /// Removes some of what is left of messages that are gone, if it is worth while. `still` gives
-    /// the weight of those that are not.
+    /// Whether so many messages are gone that a round of sweeping is worth while, and none is under
+    /// way.
+    pub(super) fn is_littered(&self) -> bool {
+        self.round.is_none() && self.gone * 8 > self.messages + 512
+    }
+
+    /// Whether something is left of messages that are gone, and no round is under way.
+    pub(super) fn is_unswept(&self) -> bool {
+        self.round.is_none() && self.gone > 0
+    }
+
+    /// A round of sweeping begins. So much weigh all messages now, each as if those that are gone
+    /// had never been: what a word weighs follows part by part.
+    pub(super) fn begin(&mut self, weight: u64) {
+        self.round = Some(0);
+        self.gone_before = self.gone;
+        self.weight = weight;
+    }
+
+    /// Goes on with a round of sweeping, if one is under way. `still` gives the weight of messages
+    /// that are not gone.
     pub(super) fn tidy(&mut self, still: impl Fn(u32) -> Option<u8>) {
-        if self.round.is_none() {
-            if self.gone * 8 <= self.messages + 512 {
-                return;
-            }
-            self.begin();
-        }
         // A round is over before as many again are gone.
         let steps = 1 + PARTS * 16 / (self.messages + 64);
         for _ in 0..steps.min(PARTS) {
@@ -214,11 +232,6 @@ impl Index {
                 break;
             }
         }
-    }
-
-    fn begin(&mut self) {
-        self.round = Some(0);
-        self.gone_before = self.gone;
     }
 
     fn step(&mut self, still: impl Fn(u32) -> Option<u8>) -> bool {
@@ -233,21 +246,10 @@ impl Index {
         false
     }
 
-    /// Goes on removing what is left of messages that are gone, a small part of it. Whether there
-    /// is more.
+    /// Goes on removing what is left of messages that are gone, more of it than
+    /// [`Index::tidy`]. Whether there is more.
     pub(super) fn sweep(&mut self, still: impl Fn(u32) -> Option<u8>) -> bool {
-        if self.round.is_none() {
-            if self.gone == 0 {
-                return false;
-            }
-            self.begin();
-        }
-        for _ in 0..64 {
-            if !self.step(&still) {
-                return self.gone > 0;
-            }
-        }
-        true
+        (0..64).all(|_| self.step(&still)) || self.gone > 0
     }
 
     /// Every ordinal gets the number that `to` gives it, with its weight; `None` is dropped. `to`
@@ -266,12 +268,16 @@ impl Index {
         let mut old: Vec<(u32, u8)> = Vec::new();
         terms.retain(|_, term| {
             old.clear();
-            let mut same = true;
+            let (mut same, mut mass) = (true, 0_u32);
             self.postings.each(term.list, usize::MAX, |ordinal, count| {
-                same &= to(ordinal).is_some_and(|(new, _)| new == ordinal);
+                let new = to(ordinal);
+                same &= new.is_some_and(|(new, _)| new == ordinal);
+                mass = mass.saturating_add(mass_of(new.map_or(0, |(_, weight)| weight), count));
                 old.push((ordinal, count));
             });
             if same {
+                self.mass = self.mass.saturating_sub(u64::from(term.mass)) + u64::from(mass);
+                term.mass = mass;
                 return true;
             }
             // Blocks come newest first.
@@ -281,7 +287,7 @@ impl Index {
             let mut new: Option<Term> = None;
             for (ordinal, count) in &old {
                 let Some((ordinal, weight)) = to(*ordinal) else { continue };
-                let mass = u32::from(weight) * u32::from((*count).min(TIMES));
+                let mass = mass_of(weight, *count);
                 match &mut new {
                     None => new = Some(Term { mass, sections: 1, list: List::new(ordinal, *count) }),
                     Some(term) => {

@@ -28,8 +28,9 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod wording;
 
-pub use nearest::{MIN_GAIN_BITS, MIN_GAIN_SHARE, MUCH_GAIN_BITS, NOMINEES, ONE_WORD_BITS, Query, Scored};
+pub use nearest::{MIN_GAIN_BITS, NET_BITS, NOMINEES, ONE_WORD_BITS, Query, Scored};
 pub use profiles::{PEER_MIN_GAIN_BITS, PEER_MIN_GAIN_SHARE, PeerCost};
 pub use texts::Texts;
 
@@ -276,6 +277,7 @@ impl Pool {
             self.sum_up(profiles, &many, body);
         }
         self.bytes += size;
+        self.begin_rounds(Index::is_littered);
         self.public.tidy(|ordinal| self.slots.weight(ordinal));
         self.local.tidy(|ordinal| self.slots.weight(ordinal));
         true
@@ -298,8 +300,19 @@ impl Pool {
     /// Removes some of what is left in memory of messages that are gone. Whether there is more.
     /// [`Pool::insert`] does this by and by; who erases something calls it until all is done.
     pub fn sweep(&mut self) -> bool {
+        self.begin_rounds(Index::is_unswept);
         let still = |ordinal| self.slots.weight(ordinal);
         self.public.sweep(still) | self.local.sweep(still)
+    }
+
+    /// Begins a round of sweeping where it is worth while.
+    fn begin_rounds(&mut self, worth_while: fn(&Index) -> bool) {
+        for scope in [Scope::Public, Scope::Local] {
+            if worth_while(self.index(scope)) {
+                let weight = self.slots.reweigh(scope, index::weight);
+                self.index(scope).begin(weight);
+            }
+        }
     }
 
     /// These peers' profiles are never given up for others'.

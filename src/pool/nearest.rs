@@ -21,14 +21,13 @@ pub const NOMINEES: usize = 32;
 /// How many postings one look-up reads for nominating, about.
 const POSTINGS: usize = 10_000;
 
-/// A match is a message that shares more than one telling word with X and saves at least so many
-/// bits …
+/// A match saves so many bits more than it costs to say which message it is, log2 of how many
+/// messages ago it came: among many, some save a little by chance. Chosen on the threads of a
+/// mailing list (`cmr-mail evaluate --thresholds`, `docs/performance.md`).
+pub const NET_BITS: f64 = 4.0;
+/// It saves at least so many bits if it shares more than one telling word with X …
 pub const MIN_GAIN_BITS: f64 = 7.0;
-/// … which are at least this share of C(X) …
-pub const MIN_GAIN_SHARE: f64 = 0.1;
-/// … or so many that it doesn't matter how long X is.
-pub const MUCH_GAIN_BITS: f64 = 24.0;
-/// Or it shares a single telling word, one so rare that it saves so many bits.
+/// … or so many if it shares only one.
 pub const ONE_WORD_BITS: f64 = 16.0;
 
 /// What is looked up.
@@ -78,10 +77,27 @@ pub struct Scored {
     pub score: f64,
     /// How many words they share that not everybody uses.
     pub shared: u32,
-    /// Whether it is near enough to be called a match: it saves at least [`MIN_GAIN_BITS`] if they
-    /// share several words that not everybody uses, [`ONE_WORD_BITS`] if they share one, and
-    /// either [`MIN_GAIN_SHARE`] of C(X) or [`MUCH_GAIN_BITS`].
+    /// What it costs to say which message it is, in bits: log2 of how many messages ago it came.
+    pub pointer_bits: f64,
+    /// Whether it is near enough to be called a match, see [`Scored::is_match_from`].
     pub is_match: bool,
+}
+
+impl Scored {
+    /// Whether it is a match if one has to save at least so many bits beyond what it costs to say
+    /// which message it is; [`NET_BITS`] is in use.
+    ///
+    /// It also saves at least [`MIN_GAIN_BITS`] if they share several words that not everybody
+    /// uses, [`ONE_WORD_BITS`] if they share one.
+    #[must_use]
+    pub fn is_match_from(&self, net_bits: f64) -> bool {
+        let enough = match self.shared {
+            0 => f64::INFINITY,
+            1 => ONE_WORD_BITS,
+            _ => MIN_GAIN_BITS,
+        };
+        self.gain_bits >= enough && self.gain_bits - self.pointer_bits >= net_bits
+    }
 }
 
 /// A message that may be near.
@@ -136,11 +152,13 @@ impl Pool {
                     x_given_y: (x - nominee.gain).max(0.0),
                     y_given_x: (y - nominee.back).max(0.0),
                 };
+                let last = self.slots.sections(nominee.ordinal).last().unwrap_or(nominee.ordinal);
+                let pointer = self.ago(last);
                 let mut score = query.metric.distance(&measured);
                 if query.metric != Metric::Normalised {
-                    score += query.age * self.ago(nominee.ordinal);
+                    score += query.age * pointer;
                 }
-                let scored = describe(slot, &measured, score, nominee.shared);
+                let scored = describe(slot, &measured, score, pointer, nominee.shared);
                 let good = nominee.gain > 0.0 && (scored.is_match || !query.matches);
                 good.then_some((scored, nominee.ordinal))
             })
@@ -312,13 +330,8 @@ pub(super) fn rounded(bits: f64) -> f64 {
     (bits * 1000.0).round() / 1000.0
 }
 
-fn describe(slot: &Slot, m: &Measured, score: f64, shared: u32) -> Scored {
-    let enough = match shared {
-        0 => f64::INFINITY,
-        1 => ONE_WORD_BITS,
-        _ => MIN_GAIN_BITS,
-    };
-    Scored {
+fn describe(slot: &Slot, m: &Measured, score: f64, pointer: f64, shared: u32) -> Scored {
+    let mut scored = Scored {
         seq: slot.seq,
         id: slot.id,
         gain_bits: rounded(m.gain()),
@@ -328,6 +341,9 @@ fn describe(slot: &Slot, m: &Measured, score: f64, shared: u32) -> Scored {
         normalised: rounded(m.normalised()),
         score,
         shared,
-        is_match: m.gain() >= enough && (m.gain_share() >= MIN_GAIN_SHARE || m.gain() >= MUCH_GAIN_BITS),
-    }
+        pointer_bits: rounded(pointer),
+        is_match: false,
+    };
+    scored.is_match = scored.is_match_from(NET_BITS);
+    scored
 }

@@ -31,12 +31,12 @@ pub const PEER_MIN_GAIN_SHARE: f64 = 0.01;
 /// How many postings are read for one message, about.
 const POSTINGS: usize = 10_000;
 
-/// λ/(1−λ) with λ = 0.2: the next word of X is more likely one of all that a peer has sent than one
-/// of a single message. Chosen on the last fifth of the training set of 20 newsgroups, as are the
-/// next two.
-const PEER_ODDS: f32 = 0.25;
-/// Bits that pairs save count half: their words save bits as well.
-const PAIRS: f64 = 0.5;
+/// λ/(1−λ) of words: how often the next word of X is expected from what a peer has sent, rather than
+/// from what all others have sent. It and the next two were chosen on the last fifth, and on the last
+/// two fifths, of the training set of 20 newsgroups.
+const WORD_ODDS: f32 = 0.1;
+/// The same of pairs of words, which are foretold less often.
+const PAIR_ODDS: f32 = 0.03;
 /// So much weight has the pool's word model beside what other peers have sent.
 const GROUND: f32 = 1000.0;
 /// So many pairs of a message count, the first ones.
@@ -352,14 +352,14 @@ impl Pool {
             } else {
                 peers.sums.each(clue.word, |number, sum| scores.here(number, sum));
             }
-            scores.end(ODDS / clue.factor, 1.0, clue.telling);
+            scores.end(ODDS / clue.factor, WORD_ODDS, clue.telling);
         }
         let mut pairs = pairs(body);
         pairs.sort_unstable();
         pairs.dedup();
         for pair in pairs {
             peers.sums.each(pair, |number, sum| scores.here(number, sum));
-            scores.end(0.0, PAIRS, false);
+            scores.end(0.0, PAIR_ODDS, false);
         }
         candidates
             .iter()
@@ -440,7 +440,7 @@ impl<'p> Scores<'p> {
     }
 
     /// That was all of the present feature, of this probability in the pool.
-    fn end(&mut self, p_pool: f64, weight: f64, telling: bool) {
+    fn end(&mut self, p_pool: f64, odds: f32, telling: bool) {
         let total: f32 = self.touched.iter().filter_map(|place| self.present.get(*place)).sum();
         for place in self.touched.drain(..) {
             let (Some(sum), Some(own), Some((gain, shared))) =
@@ -452,8 +452,8 @@ impl<'p> Scores<'p> {
             let others = (self.all - own).max(0.0);
             let unseen = self.one * others / (others + GROUND);
             let rest = (total - *sum + unseen + GROUND * single(p_pool)) / (others + GROUND);
-            let z = PEER_ODDS * (*sum / own) / rest.max(1e-9);
-            *gain += weight * f64::from((1.0 + z).log2());
+            let z = odds * (*sum / own) / rest.max(1e-9);
+            *gain += f64::from((1.0 + z).log2());
             *shared += u32::from(telling);
             *sum = 0.0;
         }

@@ -137,6 +137,20 @@ impl Slots {
         (brief.words > 0).then(|| self.get(self.first(ordinal)).map(|slot| slot.weight)).flatten()
     }
 
+    /// Weighs the messages of a scope as if those that are gone had never been: an author's n-th one
+    /// weighs `nth(n)`. The answer is the sum.
+    pub(super) fn reweigh(&mut self, scope: Scope, nth: impl Fn(u32) -> u8) -> u64 {
+        let mut held: HashMap<Name, u32> = HashMap::new();
+        let mut sum = 0;
+        for slot in self.slots.iter_mut().flatten().filter(|slot| slot.scope == scope) {
+            let n = held.entry(slot.author).or_default();
+            *n += 1;
+            slot.weight = nth(*n);
+            sum += u64::from(slot.weight);
+        }
+        sum
+    }
+
     pub(super) fn ordinal(&self, seq: i64) -> Option<u32> {
         self.by_seq.get(&seq).copied()
     }

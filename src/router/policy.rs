@@ -65,7 +65,7 @@ impl Default for RoutingPolicy {
         RoutingPolicy {
             metric: Metric::Gain,
             matches: 5,
-            age: 1.0,
+            age: 3.0,
             first_walks: 3,
             max_hops: 6,
             walk_age: Duration::from_secs(86_400),

@@ -158,7 +158,7 @@ fn local_messages_do_not_count_for_others() {
     let after = pool.nearest(QUESTION, Audience::Public, 10);
     // A hundred messages later the pointer costs more, and nothing else is different.
     let plain = |found: Vec<Scored>| -> Vec<Scored> {
-        found.into_iter().map(|s| Scored { score: 0.0, ..s }).collect()
+        found.into_iter().map(|s| Scored { score: 0.0, pointer_bits: 0.0, ..s }).collect()
     };
     assert_eq!(plain(before), plain(after));
 }
@@ -266,5 +266,46 @@ proptest! {
         for text in &texts {
             prop_assert_eq!(found(&all, text), found(&some, text));
         }
+    }
+}
+
+/// The daemon rebuilds the pool when it is started.
+#[test]
+fn a_pool_that_is_restored_answers_as_before() {
+    let mut dice = Dice(23);
+    let mails: Vec<Mail> = (1..400)
+        .map(|seq| {
+            let (author, sender) = (dice.roll(12), dice.roll(4));
+            entry(seq, &format!("mailto:a{author}@x.example"), &format!("http://s{sender}/"), &dice.text(40))
+        })
+        .collect();
+    let questions: Vec<String> = (0..40).map(|_| dice.text(25)).collect();
+    let peers: Vec<Address> = (0..4).map(|n| address(&format!("http://s{n}/"))).collect();
+    let mut first = Kept::new(Limits::default());
+    mails.iter().for_each(|mail| assert!(first.insert(mail.clone()).is_empty()));
+    let mut second = Kept::new(Limits::default());
+    mails.iter().for_each(|mail| assert!(second.restore(mail.clone()).is_empty()));
+    for question in &questions {
+        let ask = |pool: &Kept| {
+            let found = pool.nearest(question.as_bytes(), Audience::Public, 10);
+            (found, pool.peer_costs(question.as_bytes(), &peers))
+        };
+        assert_eq!(ask(&first), ask(&second));
+    }
+    // Those that have gone leave nothing behind that would make the others weigh otherwise; what a
+    // text cost when it came is the one thing that is not known afterwards.
+    for seq in 1..80 {
+        first.remove(seq);
+    }
+    first.sweep_all();
+    let mut third = Kept::new(Limits::default());
+    mails.iter().skip(79).for_each(|mail| assert!(third.restore(mail.clone()).is_empty()));
+    for question in &questions {
+        let ask = |pool: &Kept| -> Vec<(i64, f64)> {
+            let found = pool.nearest(question.as_bytes(), Audience::Public, 10);
+            found.into_iter().map(|scored| (scored.seq, scored.gain_bits)).collect()
+        };
+        assert_eq!(ask(&first), ask(&third));
+        assert!(!ask(&first).is_empty());
     }
 }

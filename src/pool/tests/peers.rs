@@ -135,7 +135,7 @@ fn all_peers_are_measured_at_once() {
         pool.insert(entry(seq, name, name, body));
     }
     // Many others who speak of something else, so that the planet is nobody's commonplace.
-    for seq in 100..400 {
+    for seq in 100..900 {
         let name = format!("http://q{seq}.example/");
         pool.insert(entry(seq, &name, &name, &format!("rye bread {seq}\n")));
     }

@@ -41,6 +41,17 @@ pub fn next_unrouted(conn: &Connection, now: UnixTime, limit: usize) -> Result<V
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// How many messages wait for the router, `most` at most: that many rows are looked at.
+///
+/// # Errors
+/// Those of any read.
+pub fn unrouted_up_to(conn: &Connection, most: usize) -> Result<usize, StoreError> {
+    let mut select = conn
+        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM message WHERE state = 'unrouted' LIMIT ?1)")?;
+    let number: i64 = select.query_row([whole(most)], |row| row.get(0))?;
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
 /// When the next held message's time comes.
 ///
 /// # Errors
