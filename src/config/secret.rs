@@ -114,6 +114,8 @@ fn first_line(bytes: &[u8]) -> Result<Zeroizing<String>, SecretError> {
 
 /// Runs `command` by the shell and takes the first line of its output.
 fn run(command: &str, directory: &Path, timeout: Duration) -> Result<Zeroizing<String>, SecretError> {
+    // A configuration that was named without a folder lies in this one, and its folder is "".
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
         .current_dir(directory)

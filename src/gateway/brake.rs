@@ -17,19 +17,32 @@ use crate::store::messages;
 /// behind it. It decides on hundreds a second, so that this is a wait of seconds.
 const BACKLOG: usize = 1000;
 
-/// What an arrival that nothing proves counts for.
+/// What holds back an arrival that is not from a network of our own.
 pub(super) struct Brake {
     /// What its client belongs to; none where the client is unknown (a relay that does not say it,
-    /// a pipe, a mailbox): it has a mail system in front of it, and one count for all of them
-    /// would let one stranger silence the others.
+    /// a pipe): it has a mail system in front of it, and one count for all of them would let one
+    /// stranger silence the others.
     network: Option<String>,
     now: UnixTime,
-    refusal: Option<Refusal>,
+    backlog: Option<Refusal>,
+    rate: Option<Refusal>,
+}
+
+/// How much is known of who a message is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// A key, or an author who has confirmed: never held back.
+    Well,
+    /// The mail's author is known for sure, and nothing else: whoever has a domain has as many of
+    /// them as there are names.
+    ByMail,
+    /// Not at all.
+    Not,
 }
 
 impl Brake {
-    /// Looks at the counts once for the whole mail: what is in one mail is taken together or
-    /// comes again together. `network`: that of the client, if it is known.
+    /// Looks at the counts once for the whole mail, in which there are `messages`: they are taken
+    /// together or come again together. `network`: that of the client, if it is known.
     ///
     /// # Errors
     /// Those of any read.
@@ -37,35 +50,45 @@ impl Brake {
         tx: &Connection,
         network: Option<String>,
         rate: Rate,
+        messages: usize,
         now: UnixTime,
     ) -> Result<Brake, StoreError> {
         let waiting = messages::unrouted_up_to(tx, BACKLOG)?;
-        if waiting >= BACKLOG {
-            return Ok(Brake { network, now, refusal: Some(Refusal::Backlog { waiting }) });
-        }
-        let refusal = match &network {
+        let backlog = (waiting >= BACKLOG).then_some(Refusal::Backlog { waiting });
+        let rate = match &network {
             Some(network) => {
                 let since = rate.window_start(now);
-                let number = limits::number_since(tx, Counted::Unproven, network.as_bytes(), since)?;
-                let refusal = Refusal::TooFastFrom { network: network.clone(), rate, retry: rate.per };
-                (!rate.allows(number)).then_some(refusal)
+                let before = limits::number_since(tx, Counted::Unproven, network.as_bytes(), since)?;
+                // A mail with more messages than are allowed could never come in otherwise.
+                let with_these = if before == 0 {
+                    0
+                } else {
+                    u32::try_from(messages).unwrap_or(u32::MAX).saturating_sub(1)
+                };
+                let allowed = rate.allows(before.saturating_add(with_these));
+                let network = network.clone();
+                (!allowed).then_some(Refusal::TooFastFrom { network, rate, retry: rate.per })
             }
             None => None,
         };
-        Ok(Brake { network, now, refusal })
+        Ok(Brake { network, now, backlog, rate })
     }
 
-    /// Why a message of this mail that is new and unproven is not taken now.
-    pub(super) fn refusal(&self) -> Option<&Refusal> {
-        self.refusal.as_ref()
+    /// Why a message of this mail that is new is not taken now.
+    pub(super) fn refusal(&self, known: Known) -> Option<&Refusal> {
+        match known {
+            Known::Well => None,
+            Known::ByMail => self.backlog.as_ref(),
+            Known::Not => self.backlog.as_ref().or(self.rate.as_ref()),
+        }
     }
 
     /// Such a message was taken.
     ///
     /// # Errors
     /// Those of any write.
-    pub(super) fn note(&self, tx: &Connection) -> Result<(), StoreError> {
-        let Some(network) = &self.network else { return Ok(()) };
+    pub(super) fn note(&self, tx: &Connection, known: Known) -> Result<(), StoreError> {
+        let Some(network) = self.network.as_ref().filter(|_| known == Known::Not) else { return Ok(()) };
         limits::note(tx, Counted::Unproven, network.as_bytes(), self.now)
     }
 }
@@ -80,11 +103,19 @@ mod tests {
     const NOW: UnixTime = UnixTime(1_700_000_000_000_000);
 
     fn refusal(store: &Store, network: Option<&str>, rate: &str) -> Option<Refusal> {
+        refusal_of(store, network, rate, 1)
+    }
+
+    fn refusal_of(store: &Store, network: Option<&str>, rate: &str, messages: usize) -> Option<Refusal> {
         let (network, rate) = (network.map(str::to_owned), rate.parse().unwrap());
         let look = move |tx: &Connection| {
-            let brake = Brake::new(tx, network, rate, NOW)?;
-            brake.note(tx)?;
-            Ok(brake.refusal().cloned())
+            let brake = Brake::new(tx, network, rate, messages, NOW)?;
+            if brake.refusal(Known::Not).is_none() {
+                brake.note(tx, Known::Not)?;
+            }
+            assert_eq!(brake.refusal(Known::Well), None);
+            assert_eq!(brake.refusal(Known::ByMail), brake.backlog.as_ref());
+            Ok(brake.refusal(Known::Not).cloned())
         };
         store.write(look).unwrap()
     }
@@ -97,6 +128,10 @@ mod tests {
         assert_eq!(refusal(&store, None, "1/h"), None, "an unknown client is counted with nobody");
         assert_eq!(refusal(&store, Some("net"), "1/h"), None);
         assert!(matches!(refusal(&store, Some("net"), "1/h"), Some(Refusal::TooFastFrom { .. })));
+        // A mail with many is taken whole by itself, and never on top of others.
+        assert_eq!(refusal_of(&store, Some("far"), "3/h", 100), None);
+        assert!(refusal_of(&store, Some("far"), "3/h", 3).is_some());
+        assert_eq!(refusal_of(&store, Some("far"), "3/h", 2), None);
         store
             .write(|tx| {
                 for number in 0..BACKLOG {

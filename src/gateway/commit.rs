@@ -7,7 +7,7 @@
 use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
-use super::brake::Brake;
+use super::brake::{Brake, Known};
 use super::{aliases, bounce, clock, commands, exchange, notice, origin, people as names};
 use crate::config::Config;
 use crate::keys::exchange::Body;
@@ -113,10 +113,13 @@ impl Plan {
         let asking = commands::Asking { config, header: &header, known, raw: whole, now };
         let addressees = aliases::behind(tx, &tags)?;
         // A mailbox is read at our own pace, and what waits there is nobody's burden.
-        let brake = if authenticity.is_authenticated() || mailbox.is_some() {
+        let own_network = matches!(authenticity, Authenticity::TrustedNetwork { .. });
+        let brake = if own_network || mailbox.is_some() {
             None
         } else {
-            Some(Brake::new(tx, arrival.peer.map(|_| source.clone()), config.policy.unproven_at_most, now)?)
+            let number = if let Content::Messages(candidates, _) = &content { candidates.len() } else { 1 };
+            let network = arrival.peer.map(|_| source.clone());
+            Some(Brake::new(tx, network, config.policy.unproven_at_most, number, now)?)
         };
         match content {
             Content::NotOurs => outcome.left = true,
@@ -268,21 +271,26 @@ struct Came<'a> {
     replayed: bool,
     /// The persons whose aliases it came to.
     addressees: &'a [i64],
-    /// What holds back what nothing proves; none where the mail itself is proven.
+    /// What holds back what too little is known of; none for our own networks and mailboxes.
     brake: Option<&'a Brake>,
 }
 
 impl Came<'_> {
-    /// Why a message that nothing else proves is not taken now.
-    fn held_back(&self, tx: &Connection, new: &NewMessage) -> Result<Option<Refusal>, StoreError> {
-        let Some(refusal) = self.brake.and_then(Brake::refusal) else { return Ok(None) };
+    /// Why a message is not taken now.
+    fn held_back(
+        &self,
+        tx: &Connection,
+        known: Known,
+        new: &NewMessage,
+    ) -> Result<Option<Refusal>, StoreError> {
+        let Some(refusal) = self.brake.and_then(|brake| brake.refusal(known)) else { return Ok(None) };
         // Whoever never heard our 250 sends it again, and hears it now.
         Ok((!messages::is_known(tx, new)?).then(|| refusal.clone()))
     }
 
-    /// A message that nothing else proves was taken.
-    fn counts(&self, tx: &Connection) -> Result<(), StoreError> {
-        self.brake.map_or(Ok(()), |brake| brake.note(tx))
+    /// It was taken.
+    fn counts(&self, tx: &Connection, known: Known) -> Result<(), StoreError> {
+        self.brake.map_or(Ok(()), |brake| brake.note(tx, known))
     }
 }
 
@@ -403,7 +411,12 @@ fn admit_message(
     } else {
         Authenticity::Unknown
     };
-    if !proven && let Some(refusal) = came.held_back(tx, &new)? {
+    let sure = match (verified, by_neighbour) {
+        (true, _) => Known::Well,
+        (false, true) => Known::ByMail,
+        (false, false) => Known::Not,
+    };
+    if let Some(refusal) = came.held_back(tx, sure, &new)? {
         return refuse(place, refusal.into(), new.message());
     }
     let id = new.id();
@@ -412,9 +425,7 @@ fn admit_message(
     match messages::admit(tx, &new)? {
         Admitted::New(seq) | Admitted::Conflict { seq, .. } => {
             peers::received(tx, &neighbour, bytes, came.now)?;
-            if !proven {
-                came.counts(tx)?;
-            }
+            came.counts(tx, sure)?;
             if proven {
                 peers::authenticated(tx, &neighbour, came.now)?;
                 bounces::forgive(tx, &neighbour)?;
@@ -506,12 +517,17 @@ fn admit_post(
     if came.replayed && !messages::is_known(tx, &new)? {
         return Ok(Err(Refusal::Replayed.into()));
     }
-    if let Some(refusal) = came.held_back(tx, &new)? {
+    let sure = match &person {
+        Some(_) if confirmed => Known::Well,
+        Some(_) => Known::ByMail,
+        None => Known::Not,
+    };
+    if let Some(refusal) = came.held_back(tx, sure, &new)? {
         return Ok(Err(refusal.into()));
     }
     match messages::admit(tx, &new)? {
         Admitted::New(seq) | Admitted::Conflict { seq, .. } => {
-            came.counts(tx)?;
+            came.counts(tx, sure)?;
             if let Some(person) = person.as_ref().filter(|person| person.stopped_at.is_some()) {
                 people::resume(tx, person.id)?;
             }

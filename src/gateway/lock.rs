@@ -65,7 +65,7 @@ pub enum LockError {
         holder: Option<Holder>,
     },
     /// There is no such directory yet.
-    #[error("{} does not exist: `cmr-mail init` creates it", dir.display())]
+    #[error("{} does not exist: `cmr-mail serve` creates it", dir.display())]
     Missing {
         /// The data directory.
         dir: PathBuf,
@@ -236,7 +236,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = Lock::try_acquire(&dir.path().join("none"), "serve").unwrap_err();
         assert!(matches!(error, LockError::Missing { .. }));
-        assert!(error.to_string().contains("cmr-mail init"));
+        assert!(error.to_string().contains("cmr-mail serve"));
     }
 
     #[test]

@@ -19,6 +19,10 @@ impl Block {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
+        // `Bob <bob@example.net>` would be an address that nobody has.
+        if text.contains(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | ',')) {
+            return None;
+        }
         if text.parse::<std::net::IpAddr>().is_ok() {
             return Some(Block::Host(text.to_ascii_lowercase()));
         }
@@ -31,6 +35,8 @@ impl Block {
         let host = text.trim_start_matches('@').trim_matches('.');
         let good =
             !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+        // Four numbers that are no IP address are no name either.
+        let good = good && host.bytes().any(|b| b.is_ascii_alphabetic());
         good.then(|| Block::Host(host.to_ascii_lowercase()))
     }
 

@@ -186,7 +186,9 @@ impl<H: Handler> Door<H> {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         let connection = Connection {
-            share: self.budget.share(),
+            share: self
+                .budget
+                .share((!options.session.is_relay(address)).then(|| places::network_of(address))),
             place,
             options,
             handler: Arc::clone(&self.handler),

@@ -149,6 +149,7 @@ impl<H: Handler> Connection<H> {
     fn account(&mut self, session: &mut Session, delivering: usize) {
         let max = self.options.max_buffered;
         if !self.share.hold(session.buffered().saturating_add(delivering), max) {
+            tracing::warn!(address = %self.address, "no room in memory for a mail: too much is under way");
             session.no_room();
             self.share.hold(session.buffered().saturating_add(delivering), max);
         }

@@ -128,7 +128,7 @@ impl Drop for Place {
 }
 
 /// One IPv4 address; of IPv6 the /64, which one customer has whole.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address => address,
