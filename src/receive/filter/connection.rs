@@ -451,7 +451,7 @@ impl<J: Judge> Connection<J> {
         };
         let reply = self.pass(spool, stamp, client).await;
         if let Some(turn) = turn.filter(|_| reply.severity() == Severity::Success) {
-            turn.taken().await;
+            turn.taken();
         }
         reply
     }

@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
-use tokio::task::spawn_blocking;
 
 /// Its name in the spool.
 const NAME: &str = "filter-receipts";
@@ -57,8 +56,8 @@ impl Naming {
 
 impl Turn {
     /// The next hop has taken it. To be called before that is said to anybody.
-    pub(super) async fn taken(self) {
-        self.receipts.put(self.name).await;
+    pub(super) fn taken(self) {
+        self.receipts.put(self.name);
     }
 }
 
@@ -66,7 +65,7 @@ impl Turn {
 #[derive(Debug)]
 pub(super) struct Receipts {
     /// Without it they are remembered as long as this process lives.
-    file: Option<Arc<File>>,
+    file: Option<File>,
     known: Mutex<Known>,
 }
 
@@ -127,7 +126,7 @@ impl Receipts {
         }
         let (file, known) =
             read.map_or_else(|_| (None, Known::default()), |(file, known)| (Some(file), known));
-        Receipts { file: file.map(Arc::new), known: Mutex::new(known) }
+        Receipts { file, known: Mutex::new(known) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -147,7 +146,7 @@ impl Receipts {
         State::New(Turn { receipts: self, name })
     }
 
-    async fn put(&self, name: Name) {
+    fn put(&self, name: Name) {
         let time = now();
         let number = {
             let mut known = self.lock();
@@ -155,15 +154,16 @@ impl Receipts {
             known.put(number, time, name);
             number
         };
-        let Some(file) = self.file.clone() else { return };
+        let Some(file) = &self.file else { return };
         let mut slot = Vec::with_capacity(SLOT);
         // A slot that was never written has the number 0.
         slot.extend(number.saturating_add(1).to_be_bytes());
         slot.extend(time.to_be_bytes());
         slot.extend(name);
         let at = (number % MOST).saturating_mul(SLOT as u64);
-        let written = spawn_blocking(move || file.write_all_at(&slot, at)).await;
-        if let Err(error) = written.map_err(io::Error::other).and_then(|written| written) {
+        // At once and here: while another thread would be waited for, we may be killed. It is a copy of
+        // a few bytes into memory of the system.
+        if let Err(error) = file.write_all_at(&slot, at) {
             tracing::warn!(%error, "what was passed on is not remembered on disk");
         }
     }
@@ -238,8 +238,8 @@ mod tests {
         matches!(Arc::clone(receipts).begin(name), State::Taken)
     }
 
-    #[tokio::test]
-    async fn a_mail_is_handed_on_by_one_at_a_time() {
+    #[test]
+    fn a_mail_is_handed_on_by_one_at_a_time() {
         let receipts = Arc::new(Receipts::open(tempfile::tempdir().unwrap().path()));
         let begin = |ident| Arc::clone(&receipts).begin(name(ident, &[], b""));
         let first = begin("a");
@@ -248,13 +248,13 @@ mod tests {
         assert!(matches!(begin("b"), State::New(_)));
         drop(first);
         let State::New(turn) = begin("a") else { panic!("it failed, and comes again") };
-        turn.taken().await;
+        turn.taken();
         assert!(matches!(begin("a"), State::Taken));
         assert!(receipts.lock().under_way.is_empty());
     }
 
-    #[tokio::test]
-    async fn they_outlive_the_process_and_the_file_does_not_grow() {
+    #[test]
+    fn they_outlive_the_process_and_the_file_does_not_grow() {
         let dir = tempfile::tempdir().unwrap();
         let names: Vec<Name> = (0..5).map(|at| name(&at.to_string(), &[], b"")).collect();
         let length = || std::fs::metadata(dir.path().join(NAME)).unwrap().len();
@@ -263,7 +263,7 @@ mod tests {
             for (at, name) in names.iter().enumerate() {
                 assert_eq!(has(&receipts, *name), at < known, "{at} {known}");
             }
-            receipts.put(names[known]).await;
+            receipts.put(names[known]);
             assert!(has(&receipts, names[known]));
             assert_eq!(length(), MOST * SLOT as u64);
         }
@@ -290,25 +290,25 @@ mod tests {
     }
 
     /// The same after the ring has gone round, and with the file of an interrupted beginning.
-    #[tokio::test]
-    async fn the_ring_goes_on_where_it_was() {
+    #[test]
+    fn the_ring_goes_on_where_it_was() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(NAME), b"short").unwrap();
         let receipts = Arc::new(Receipts::open(dir.path()));
         receipts.lock().next = MOST - 1;
         for ident in ["last", "first"] {
-            receipts.put(name(ident, &[], b"")).await;
+            receipts.put(name(ident, &[], b""));
         }
         let again = Arc::new(Receipts::open(dir.path()));
         assert_eq!(again.lock().next, MOST + 1);
         assert!(["last", "first"].iter().all(|ident| has(&again, name(ident, &[], b""))));
     }
 
-    #[tokio::test]
-    async fn without_a_file_they_are_in_memory() {
+    #[test]
+    fn without_a_file_they_are_in_memory() {
         let receipts = Arc::new(Receipts::open(Path::new("/nowhere/at/all")));
         let name = name("x", &[], b"");
-        receipts.put(name).await;
+        receipts.put(name);
         assert!(has(&receipts, name));
     }
 }
