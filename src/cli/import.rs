@@ -252,7 +252,7 @@ fn render(result: &Last, dry: bool) -> String {
     );
     for (number, what) in [
         (result.messages, "with CMR messages, taken as they are"),
-        (result.posts, "taken as local messages of the archive"),
+        (result.posts, "taken as messages of the archive"),
         (result.duplicates, "known already"),
         (result.skipped, "passed over"),
         (result.failed, "failed"),

@@ -82,8 +82,10 @@ impl Sink for Here {
         Ok(())
     }
 
+    // Of a longer transaction SQLite walks the list of pages that it may have to undo, for each of
+    // its statements: an eighth of the time of an import with 512.
     fn mails(&self) -> usize {
-        512
+        128
     }
 }
 

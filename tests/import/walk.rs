@@ -95,6 +95,32 @@ fn a_mail_is_local_and_says_who_when_and_what() {
 }
 
 #[test]
+fn nothing_is_sent_unless_it_is_public_and_to_be_forwarded() {
+    for (options, sent) in [("", 0), ("--publish", 0), ("--forward", 0), ("--publish --forward", 2)] {
+        let house = House::new();
+        // The router sends on what is young.
+        let now = i64::try_from(
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(),
+        );
+        let date = mail_parser::DateTime::from_timestamp(now.unwrap() - 60).to_rfc822();
+        for number in 1..3 {
+            let text = mail(number, &words(number));
+            let dated = |line: &str| match line.starts_with("Date: ") {
+                true => format!("Date: {date}\n"),
+                false => line.to_owned(),
+            };
+            let text: String = text.split_inclusive('\n').map(dated).collect();
+            write(house.path(), &format!("m/cur/{number}"), text);
+        }
+        house.run("peers pin peer@c.example", b"").code(0);
+        assert_eq!(counts(&import(&house, &house.path().join("m"), options).code(0))[0], 2, "{options}");
+        let queue = house.run("queue --json", b"").code(0).json();
+        let to: Vec<&str> = queue.as_array().unwrap().iter().map(|it| it["to"].as_str().unwrap()).collect();
+        assert_eq!(to, vec!["mailto:peer@c.example"; sent], "{options}: the peer, and no author");
+    }
+}
+
+#[test]
 fn failures_are_lines_and_the_rest_is_taken() {
     let house = House::new();
     let root = house.path().join("mail");
