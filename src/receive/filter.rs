@@ -2,6 +2,7 @@
 //! hands it on to the next hop, whose word is the word the mail server in front gets.
 
 mod connection;
+mod receipts;
 mod spool;
 
 use std::future::Future;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use self::connection::Connection;
+use self::receipts::Receipts;
 use super::Arrival;
 use crate::filter::{Judgement, OnError};
 use crate::send::hop::Patience;
@@ -107,6 +109,7 @@ struct Shared<J> {
     judge: Arc<J>,
     /// Permits for bytes of mails in memory.
     memory: Arc<Semaphore>,
+    receipts: Arc<Receipts>,
     stop: watch::Receiver<bool>,
 }
 
@@ -122,6 +125,7 @@ pub async fn serve<J: Judge>(
     mut stop: watch::Receiver<bool>,
 ) {
     let memory = Arc::new(Semaphore::new(READ_TOGETHER));
+    let receipts = Arc::new(Receipts::open(&options.borrow().spool));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -146,8 +150,12 @@ pub async fn serve<J: Judge>(
         } else if connections.len() >= options.max_connections {
             refuse(stream, &Reply::unavailable("Too many connections; try again later"));
         } else {
-            let shared =
-                Shared { judge: Arc::clone(&judge), memory: Arc::clone(&memory), stop: stop.clone() };
+            let shared = Shared {
+                judge: Arc::clone(&judge),
+                memory: Arc::clone(&memory),
+                receipts: Arc::clone(&receipts),
+                stop: stop.clone(),
+            };
             connections.spawn(Connection::new(options, shared, address).run(stream));
         }
     }

@@ -2,9 +2,13 @@
 //! twice.
 
 use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::hopper::{Hopper, Manner};
 use crate::identity::config;
@@ -19,6 +23,7 @@ fn number() -> usize {
 struct World {
     postfix: Postfix,
     hopper: Hopper,
+    filter: SocketAddr,
     house: House,
     sent: Vec<Vec<u8>>,
 }
@@ -26,13 +31,18 @@ struct World {
 impl World {
     /// A Postfix, a filter and between the filter and Postfix's way back a next hop that can break.
     fn new(number: usize) -> (World, Daemon) {
+        World::in_place(&std::env::temp_dir(), number)
+    }
+
+    /// The same with the filter's files on that disk.
+    fn in_place(place: &Path, number: usize) -> (World, Daemon) {
         let (listen, back) = (free_port(), free_port());
         let postfix = Postfix::start(&Setup::filtered_by(listen), Some(back));
         let hopper = Hopper::before(back);
-        let house = House::new(&config("copy", listen, hopper.address));
+        let house = House::new_in(place, &config("copy", listen, hopper.address));
         let daemon = house.start();
         let sent = World::new_of(number);
-        (World { postfix, hopper, house, sent }, daemon)
+        (World { postfix, hopper, filter: listen, house, sent }, daemon)
     }
 
     fn new_of(number: usize) -> Vec<Vec<u8>> {
@@ -42,6 +52,13 @@ impl World {
 
     fn send(&self) {
         send_all(self.postfix.entrance, &self.sent);
+    }
+
+    /// Mails that Postfix knows to be with the filter's next hop.
+    fn heard(&self) -> usize {
+        let filter = format!("]:{}, ", self.filter.port());
+        let log = self.postfix.log();
+        log.lines().filter(|line| line.contains(&filter) && line.contains("status=sent")).count()
     }
 
     /// All mails but the first ones are in Postfix's queue.
@@ -66,6 +83,15 @@ impl World {
         }
         assert!(!found.contains_key("sender@cmr.test"), "a mail was returned to its sender");
         assert!(!self.postfix.log().contains("status=bounced"));
+    }
+
+    /// Each of these rows in a world of its own, at the same time.
+    fn next_hops(rows: &[Vec<Manner>]) {
+        std::thread::scope(|scope| {
+            for manners in rows {
+                scope.spawn(|| World::next_hop(manners));
+            }
+        });
     }
 
     /// For each of them: mails come while the next hop behaves so, and then it is good again.
@@ -102,10 +128,11 @@ fn the_filter_is_killed() {
             // In the middle of the flow.
             let some = world.sent.len() * kill / (kills + 1);
             until("some mails have passed", || (world.postfix.delivered() >= some).then_some(()));
-            // A filter that dies between the next hop's word and its own leaves Postfix without it, and
+            // A filter that dies while the next hop makes up its mind leaves nobody who hears it, and
             // the mail comes twice: no filter can do better (RFC 1047). So that is not tried here: what
             // the next hop has got it answers first, and what is under way then never reaches it.
-            world.hopper.hold();
+            let taken = world.hopper.hold();
+            until("Postfix has heard of them", || (world.heard() >= taken).then_some(()));
             running.take().unwrap().kill();
             world.hopper.drop_held();
             running = Some(world.house.start());
@@ -125,11 +152,13 @@ fn the_filter_is_killed_at_any_moment() {
     let (world, daemon) = World::new(number());
     let mut running = Some(daemon);
     let kills = if crate::full() { 10 } else { 2 };
+    let mut with_next_hop = 0;
     std::thread::scope(|scope| {
         scope.spawn(|| world.send());
         for kill in 1..=kills {
             let some = world.sent.len() * kill / (kills + 1);
             until("some mails have passed", || (world.postfix.delivered() >= some).then_some(()));
+            with_next_hop += world.hopper.unanswered();
             running.take().unwrap().kill();
             running = Some(world.house.start());
         }
@@ -144,9 +173,53 @@ fn the_filter_is_killed_at_any_moment() {
         doubled += copies.len() - 1;
     }
     assert!(!found.contains_key("sender@cmr.test") && !world.postfix.log().contains("status=bounced"));
-    println!("killed {kills} times at any moment in {} mails: none lost, {doubled} twice", world.sent.len());
+    println!(
+        "killed {kills} times at any moment in {} mails: none lost, {doubled} twice; {with_next_hop} were with the next hop",
+        world.sent.len()
+    );
     // Not more than were under way.
     assert!(doubled <= kills * 20, "{doubled}");
+    assert!(running.unwrap().stop().success());
+}
+
+/// The next hop has said 250, and Postfix never hears it: the filter is killed, or the connection is
+/// cut, before its own word is there. Handed over again such a mail is not handed on again.
+#[test]
+fn the_word_about_a_mail_is_lost() {
+    if !can_run() {
+        return;
+    }
+    let (listen, back) = (free_port(), free_port());
+    let front = Hopper::before(listen);
+    let postfix = Postfix::start(&Setup::filtered_by(front.address), Some(back));
+    let hopper = Hopper::before(back);
+    let house = House::new(&config("copy", listen, hopper.address));
+    let mut running = Some(house.start());
+    let world = World { postfix, hopper, filter: front.address, house, sent: World::new_of(number()) };
+    let times = if crate::full() { 20 } else { 4 };
+    let again = |house: &House| house.log().matches("handed over again").count();
+    for time in 1..=times {
+        let before = front.muted();
+        front.mute();
+        let [from, to] = [time - 1, time].map(|part| world.sent.len() * part / times);
+        send_from(world.postfix.entrance, &world.sent[..to], from);
+        until("a word is kept back", || (front.muted() > before).then_some(()));
+        // What is on its way to the next hop is not what is looked at here.
+        let taken = world.hopper.hold();
+        until("the filter has said so", || (front.all_taken() >= taken + again(&world.house)).then_some(()));
+        if time % 2 == 0 {
+            running.take().unwrap().kill();
+        }
+        world.hopper.drop_held();
+        front.cut_muted();
+        if running.is_none() {
+            running = Some(world.house.start());
+        }
+    }
+    world.each_once();
+    let again = again(&world.house);
+    println!("{} words lost, {again} mails handed over again and not handed on", front.muted());
+    assert!(again >= front.muted(), "{again} for {}", front.muted());
     assert!(running.unwrap().stop().success());
 }
 
@@ -185,24 +258,57 @@ fn the_filter_is_stopped() {
     assert!(daemon.stop().success());
 }
 
+/// A small disk of its own.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn new() -> Disk {
+        let disk = Disk(tempfile::Builder::new().prefix("cmr-disk-").tempdir().unwrap());
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=48m,mode=755", "cmr-disk"])
+            .arg(disk.0.path())
+            .status();
+        assert!(mounted.unwrap().success(), "this test mounts a small disk, as root");
+        disk
+    }
+
+    fn rest(&self) -> PathBuf {
+        self.0.path().join("rest")
+    }
+
+    /// Leaves no byte free.
+    fn fill(&self) {
+        let mut rest = fs::File::options().append(true).create(true).open(self.rest()).unwrap();
+        while rest.write_all(&[0; 4_096]).is_ok() {}
+        assert_eq!(rest.write(&[0]).map_err(|error| error.kind()), Err(ErrorKind::StorageFull));
+    }
+
+    fn empty(&self) {
+        fs::remove_file(self.rest()).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // What is still open on it ends with its owner.
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
 #[test]
 fn the_disk_of_the_filter_is_full() {
     if !can_run() {
         return;
     }
-    let (mut world, daemon) = World::new(number());
-    assert!(daemon.stop().success());
-    // The signal that goes with it is ignored, as a shell's child inherits it.
-    let daemon = world.house.start_after("trap '' XFSZ");
+    let disk = Disk::new();
+    let (mut world, daemon) = World::in_place(disk.0.path(), number());
     // All of them have to be spooled on the disk.
     world.sent = (0..world.sent.len()).map(|at| numbered(at, 300_000)).collect();
-    let pid = Pid::from_raw(i32::try_from(daemon.pid()).unwrap());
-    let limit = |bytes| prlimit(pid, Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
-    limit(Some(16 * 1024));
+    disk.fill();
     world.send();
     until("the fault has shown", || (world.postfix.log().matches("452 4.3.1").count() >= 10).then_some(()));
     world.none_has_left(0);
-    limit(None);
+    disk.empty();
     world.each_once();
     assert!(daemon.stop().success());
 }
@@ -210,7 +316,7 @@ fn the_disk_of_the_filter_is_full() {
 #[test]
 fn the_next_hop_is_down_or_closes_in_the_middle() {
     if can_run() {
-        World::next_hop(&[Manner::Down, Manner::ClosesInText]);
+        World::next_hops(&[vec![Manner::Down], vec![Manner::ClosesInText]]);
     }
 }
 
@@ -227,7 +333,7 @@ fn the_next_hop_defers_or_refuses() {
         } else {
             [says(&["greeting", "."], later), says(&["MAIL", "RCPT", "."], never)]
         };
-        World::next_hop(&some.concat());
+        World::next_hops(&some);
     }
 }
 
@@ -244,6 +350,22 @@ fn the_next_hop_says_nothing() {
     until("the next hop has been silent for as long", || (world.hopper.misdeeds() > 0).then_some(()));
     world.none_has_left(0);
     world.hopper.behave(Manner::Good);
+    world.each_once();
+    assert!(daemon.stop().success());
+}
+
+/// It has the mail, and says so only after a long time: it is still one mail.
+#[test]
+fn the_next_hop_says_nothing_about_a_mail() {
+    if !can_run() {
+        return;
+    }
+    let (world, daemon) = World::new(number());
+    world.hopper.silence(Duration::from_secs(if crate::full() { 90 } else { 3 }));
+    world.hopper.behave(Manner::Late);
+    world.send();
+    until("the next hop was late", || (world.hopper.misdeeds() > 0).then_some(()));
+    world.hopper.calm_down();
     world.each_once();
     assert!(daemon.stop().success());
 }

@@ -3,9 +3,12 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::server::free_port;
+use crate::support::daemon::until;
 
 /// What it does with the connections that come in from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub(crate) enum Manner {
     Says(&'static str, &'static str),
     /// Answers nothing, and closes after a while.
     Silent,
+    /// Takes its time for the answer to a mail.
+    Late,
     /// Closes in the middle of the text.
     ClosesInText,
 }
@@ -38,15 +43,20 @@ struct Shared {
     /// Nothing is handed to the real next hop at present; and how often what was held was dropped.
     held: Mutex<(bool, u64)>,
     let_go: Condvar,
-    /// Bytes that came back.
-    answered: AtomicUsize,
+    /// Mails that were handed through and not answered yet.
+    unanswered: AtomicUsize,
+    /// Mails whose good answers were handed through.
+    taken: AtomicUsize,
+    /// Answers to mails are kept back; and how many were.
+    mute: AtomicBool,
+    muted: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
 }
 
 impl Hopper {
     pub(crate) fn before(behind: SocketAddr) -> Hopper {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let address = free_port();
+        let listener = TcpListener::bind(address).unwrap();
         let shared = Arc::new(Shared {
             behind,
             manner: Mutex::new((Manner::Good, None)),
@@ -55,7 +65,10 @@ impl Hopper {
             silence: Mutex::new(Duration::from_secs(3)),
             held: Mutex::default(),
             let_go: Condvar::new(),
-            answered: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
+            mute: AtomicBool::new(false),
+            muted: AtomicUsize::new(0),
             open: Mutex::default(),
         });
         let hopper = Hopper { address, shared };
@@ -93,24 +106,22 @@ impl Hopper {
             let _ = TcpStream::connect(self.address);
             drop(listener);
         } else if before == Manner::Down {
-            let listener = crate::support::daemon::until("the port is free again", || {
-                TcpListener::bind(self.address).ok()
-            });
+            let listener = until("the port is free again", || TcpListener::bind(self.address).ok());
             self.listen(listener);
         }
     }
 
-    /// Hands nothing more to the real next hop, and waits until it has answered what it got.
-    pub(crate) fn hold(&self) {
+    /// From the next answer on; nothing is cut.
+    pub(crate) fn calm_down(&self) {
+        self.shared.manner.lock().unwrap().0 = Manner::Good;
+    }
+
+    /// Hands nothing more to the real next hop, and waits until it has answered the mails it got;
+    /// how many it has taken so far.
+    pub(crate) fn hold(&self) -> usize {
         self.shared.held.lock().unwrap().0 = true;
-        let (mut last, mut since) = (usize::MAX, Instant::now());
-        while since.elapsed() < Duration::from_secs(1) {
-            let answered = self.shared.answered.load(Ordering::SeqCst);
-            if answered != last {
-                (last, since) = (answered, Instant::now());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until("the next hop has answered", || (self.unanswered() == 0).then_some(()));
+        self.shared.taken.load(Ordering::SeqCst)
     }
 
     /// Drops what was held, with its connections, and goes on.
@@ -125,11 +136,39 @@ impl Hopper {
         self.shared.let_go.notify_all();
     }
 
+    /// From now on mails are handed through, and what is said about them is not.
+    pub(crate) fn mute(&self) {
+        self.shared.mute.store(true, Ordering::SeqCst);
+    }
+
+    /// How many mails were taken, whether that was handed through or kept back.
+    pub(crate) fn all_taken(&self) -> usize {
+        self.shared.taken.load(Ordering::SeqCst) + self.muted()
+    }
+
+    /// How many good words about mails were kept back.
+    pub(crate) fn muted(&self) -> usize {
+        self.shared.muted.load(Ordering::SeqCst)
+    }
+
+    /// Cuts all connections, with what was kept back on them, and goes on.
+    pub(crate) fn cut_muted(&self) {
+        self.shared.mute.store(false, Ordering::SeqCst);
+        for stream in self.shared.open.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// How many mails the real next hop has and has not answered.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.shared.unanswered.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn misdeeds(&self) -> usize {
         self.shared.misdeeds.load(Ordering::SeqCst)
     }
 
-    /// How long [`Manner::Silent`] is.
+    /// How long [`Manner::Silent`] and [`Manner::Late`] are.
     pub(crate) fn silence(&self, time: Duration) {
         *self.shared.silence.lock().unwrap() = time;
     }
@@ -141,14 +180,14 @@ impl Shared {
         self.open.lock().unwrap().push(stream.try_clone()?);
         let manner = self.manner.lock().unwrap().0;
         match manner {
-            Manner::Good => self.through(&stream),
+            Manner::Good | Manner::Late => self.through(&stream),
             Manner::Down => Ok(()),
             Manner::Silent => {
-                self.misdeeds.fetch_add(1, Ordering::SeqCst);
-                let silence = *self.silence.lock().unwrap();
-                stream.set_read_timeout(Some(silence))?;
+                stream.set_read_timeout(Some(*self.silence.lock().unwrap()))?;
                 let mut byte = [0];
-                let _ = (&stream).read(&mut byte);
+                if (&stream).read(&mut byte).is_err() {
+                    self.misdeeds.fetch_add(1, Ordering::SeqCst);
+                }
                 stream.shutdown(Shutdown::Both)
             }
             Manner::Says(command, reply) => self.speak(stream, command, reply, false),
@@ -157,29 +196,47 @@ impl Shared {
     }
 
     fn through(&self, stream: &TcpStream) -> io::Result<()> {
-        let behind = TcpStream::connect(self.behind)?;
+        let Ok(behind) = TcpStream::connect(self.behind) else { return stream.shutdown(Shutdown::Both) };
         behind.set_nodelay(true)?;
         self.open.lock().unwrap().push(behind.try_clone()?);
+        let waits = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let _ = self.forth(stream, &behind);
+                let _ = self.forth(stream, &behind, &waits);
+                if waits.swap(false, Ordering::SeqCst) {
+                    self.unanswered.fetch_sub(1, Ordering::SeqCst);
+                }
                 let _ = behind.shutdown(Shutdown::Write);
             });
             let mut chunk = [0; 8_192];
             while let Ok(length @ 1..) = (&behind).read(&mut chunk) {
+                let about_a_mail = waits.load(Ordering::SeqCst);
+                if about_a_mail && self.mute.load(Ordering::SeqCst) {
+                    self.muted.fetch_add(usize::from(chunk[0] == b'2'), Ordering::SeqCst);
+                    continue;
+                }
+                if about_a_mail && self.manner.lock().unwrap().0 == Manner::Late {
+                    std::thread::sleep(*self.silence.lock().unwrap());
+                    self.misdeeds.fetch_add(1, Ordering::SeqCst);
+                }
                 if (&*stream).write_all(&chunk[..length]).is_err() {
                     break;
                 }
-                self.answered.fetch_add(length, Ordering::SeqCst);
+                if about_a_mail && waits.swap(false, Ordering::SeqCst) {
+                    self.taken.fetch_add(usize::from(chunk[0] == b'2'), Ordering::SeqCst);
+                    self.unanswered.fetch_sub(1, Ordering::SeqCst);
+                }
             }
             let _ = stream.shutdown(Shutdown::Both);
         });
         behind.shutdown(Shutdown::Both)
     }
 
-    /// From the filter to the real next hop.
-    fn forth(&self, mut from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {
+    /// From the filter to the real next hop. `waits`: a mail was handed through that is to be answered.
+    fn forth(&self, mut from: &TcpStream, mut to: &TcpStream, waits: &AtomicBool) -> io::Result<()> {
+        const END: &[u8] = b"\r\n.\r\n";
         let mut chunk = [0; 8_192];
+        let mut seen = Vec::new();
         loop {
             let length = from.read(&mut chunk)?;
             if length == 0 {
@@ -187,9 +244,17 @@ impl Shared {
             }
             let held = self.held.lock().unwrap();
             let (round, at_once) = (held.1, !held.0);
-            let held = self.let_go.wait_while(held, |held| held.0).unwrap();
-            if !at_once && held.1 != round {
+            // Whoever says that it was nothing is not held up.
+            let forgets = chunk.starts_with(b"RSET\r\n");
+            let held = self.let_go.wait_while(held, |held| held.0 && !forgets).unwrap();
+            if !at_once && !forgets && held.1 != round {
                 return Ok(());
+            }
+            seen.extend_from_slice(&chunk[..length]);
+            let ends = seen.windows(END.len()).any(|five| five == END);
+            seen.drain(..if ends { seen.len() } else { seen.len().saturating_sub(END.len() - 1) });
+            if ends && !waits.swap(true, Ordering::SeqCst) {
+                self.unanswered.fetch_add(1, Ordering::SeqCst);
             }
             drop(held);
             to.write_all(&chunk[..length])?;

@@ -11,6 +11,7 @@ use crate::mails::{added, mails, names, numbered, recipient, send_all, stored};
 use crate::server::{Postfix, Setup, can_run, free_port};
 use crate::support::client::Client;
 use crate::support::daemon::{Config, House, PROGRAM, until};
+use crate::wiring::{fragment, settings, warnings};
 
 /// Postfix's setgid commands take another directory than /etc/postfix only if it stands in there.
 struct Known {
@@ -83,27 +84,19 @@ pub(crate) fn world(
     fs::set_permissions(house.dir(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = dir.path().join("cmr-mail");
     fs::copy(PROGRAM, &program).unwrap();
-    let setup = Setup {
-        master: format!(
-            "cmrpipe unix - n n - 10 pipe\n  flags=Rq user=nobody null_sender=\n  \
-             argv={} --config {} filter --by {by} -f ${{sender}} -- ${{recipient}}\n",
-            program.display(),
-            house.dir().join("cmr-mail.toml").display()
-        ),
-        ..Setup::default()
-    };
-    let postfix = Postfix::start(&setup, Some(back));
-    // Where mail comes in, and not in main.cf: what comes back by sendmail must not be filtered again.
-    let status = Command::new("postconf")
-        .args([
-            "-c",
-            postfix.etc().to_str().unwrap(),
-            "-P",
-            &format!("{}/inet/content_filter=cmrpipe:dummy", postfix.entrance),
-        ])
-        .status();
-    assert!(status.unwrap().success());
-    assert!(postfix.control("reload").status.success());
+    // The fragments as they are, but for the port, the user and where the program lies.
+    let entrance = free_port();
+    let settings_file = house.dir().join("cmr-mail.toml");
+    let call = format!("argv={} --config {} filter --by {by} ", program.display(), settings_file.display());
+    let master = fragment("pipe.master.cf")
+        .replace("smtp      inet", &format!("{entrance} inet"))
+        .replace("user=cmr-mail", "user=nobody")
+        .replace("argv=/usr/bin/cmr-mail filter ", &call);
+    assert!(master.contains(&call) && master.contains(&entrance.to_string()), "{master}");
+    let setup = Setup { main: settings("pipe.main.cf", &[]), master, ..Setup::default() };
+    let mut postfix = Postfix::start(&setup, Some(back));
+    until("Postfix answers", || Client::connect(entrance).ok());
+    postfix.entrance = entrance;
     (postfix, house, dir)
 }
 
@@ -134,6 +127,7 @@ fn filtered(by: &str) {
     let top = String::from_utf8_lossy(&found["bob@cmr.test"][0]).into_owned();
     assert!(top.starts_with("Return-Path: <>"), "{top}");
     assert!(!postfix.log().contains("status=bounced"));
+    assert_eq!(warnings(&postfix), "");
     // Without the daemon it waits, and is delivered afterwards.
     assert!(daemon.stop().success());
     assert_eq!(client.send("a@people.test", &["late@cmr.test"], &numbered(1, 10)).unwrap().code, 250);

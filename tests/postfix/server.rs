@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::support::Random;
 use crate::support::client::Client;
 use crate::support::daemon::until;
 
@@ -51,17 +52,17 @@ pub(crate) struct Postfix {
     pub(crate) back: SocketAddr,
 }
 
-/// A port that nobody listens on, and that was not given out before in this process.
+/// A port that nobody listens on, and that was not given out before in this process. The system gives
+/// out none of these by itself, so nobody gets it while its owner is down.
 pub(crate) fn free_port() -> SocketAddr {
     static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     let mut given = GIVEN.lock().unwrap();
-    let mut held = Vec::new();
+    let mut random = Random(u64::from(std::process::id()) << 16 | given.len() as u64);
     loop {
-        let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = probe.local_addr().unwrap();
-        held.push(probe);
-        if !given.contains(&address.port()) {
-            given.push(address.port());
+        let port = 10_000 + u16::try_from(random.below(22_000)).unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if !given.contains(&port) && TcpListener::bind(address).is_ok() {
+            given.push(port);
             return address;
         }
     }

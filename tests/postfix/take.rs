@@ -1,10 +1,11 @@
 //! What ends here and what does not: the posting addresses' copies, and everybody else's.
 
+use crate::hopper::{Hopper, Manner};
 use crate::identity::config;
 use crate::mails::{added, names, numbered};
 use crate::server::{Postfix, Setup, can_run, free_port};
 use crate::support::client::Client;
-use crate::support::daemon::{Config, Daemon, House};
+use crate::support::daemon::{Config, Daemon, House, until};
 use crate::support::messages::Mail;
 use crate::support::sink::Sink;
 
@@ -71,37 +72,76 @@ fn trouble_here_keeps_what_is_ours_and_passes_what_is_not() {
     if !can_run() {
         return;
     }
-    for on_error in ["defer", "pass"] {
-        let (postfix, house, daemon) = taking(|config| config.text("filter", "on_error", on_error));
-        let conn = rusqlite::Connection::open(house.database()).unwrap();
-        conn.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let mut client = Client::connect(postfix.entrance).unwrap();
-        let (ours, both, other) = (post("for us alone"), post("for both of us"), numbered(1, 10));
-        client.send("alice@people.test", &["cmr@cmr.test"], &ours).unwrap();
-        client.send("alice@people.test", &["cmr@cmr.test", "bob@cmr.test"], &both).unwrap();
-        client.send("alice@people.test", &["carol@cmr.test"], &other).unwrap();
-        house.until("it has been tried", |_| {
-            let log = postfix.log();
-            let tried = log.contains("status=deferred") || on_error == "pass";
-            (tried && postfix.maildir().contains_key("carol@cmr.test")).then_some(())
-        });
-        if on_error == "defer" {
-            assert_eq!(postfix.delivered(), 1);
-            conn.execute_batch("ROLLBACK").unwrap();
-            postfix.wait_until_empty();
-            assert_eq!(postfix.maildir()["bob@cmr.test"].len(), 1);
-            house.until("both are stored", |house| (house.json(&["status"])["messages"] == 2).then_some(()));
-        } else {
-            // Postfix delivers to `cmr` itself, here to the maildir that takes everything.
-            postfix.wait_until_empty();
-            let found = postfix.maildir();
-            assert_eq!(found["cmr@cmr.test"].len(), 2);
-            assert!(!added(&found["bob@cmr.test"][0], &both).unwrap().contains("X-CMR"));
-            conn.execute_batch("ROLLBACK").unwrap();
+    std::thread::scope(|scope| {
+        for on_error in ["defer", "pass"] {
+            scope.spawn(move || trouble(on_error));
         }
-        drop(conn);
-        assert!(daemon.stop().success());
+    });
+}
+
+fn trouble(on_error: &'static str) {
+    let (postfix, house, daemon) = taking(|config| config.text("filter", "on_error", on_error));
+    let conn = rusqlite::Connection::open(house.database()).unwrap();
+    conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut client = Client::connect(postfix.entrance).unwrap();
+    let (ours, both, other) = (post("for us alone"), post("for both of us"), numbered(1, 10));
+    client.send("alice@people.test", &["cmr@cmr.test"], &ours).unwrap();
+    client.send("alice@people.test", &["cmr@cmr.test", "bob@cmr.test"], &both).unwrap();
+    client.send("alice@people.test", &["carol@cmr.test"], &other).unwrap();
+    house.until("it has been tried", |_| {
+        let log = postfix.log();
+        let tried = log.contains("status=deferred") || on_error == "pass";
+        (tried && postfix.maildir().contains_key("carol@cmr.test")).then_some(())
+    });
+    if on_error == "defer" {
+        assert_eq!(postfix.delivered(), 1);
+        conn.execute_batch("ROLLBACK").unwrap();
+        postfix.wait_until_empty();
+        assert_eq!(postfix.maildir()["bob@cmr.test"].len(), 1);
+        house.until("both are stored", |house| (house.json(&["status"])["messages"] == 2).then_some(()));
+    } else {
+        // Postfix delivers to `cmr` itself, here to the maildir that takes everything.
+        postfix.wait_until_empty();
+        let found = postfix.maildir();
+        assert_eq!(found["cmr@cmr.test"].len(), 2);
+        assert!(!added(&found["bob@cmr.test"][0], &both).unwrap().contains("X-CMR"));
+        conn.execute_batch("ROLLBACK").unwrap();
     }
+    drop(conn);
+    assert!(daemon.stop().success());
+}
+
+/// Postfix hands a mail over again and again, and neither a Date nor a Message-ID says that it is the
+/// same one: it is, as a post and as a mail that is learned.
+#[test]
+fn a_mail_without_a_date_that_comes_again_is_one_message() {
+    if !can_run() {
+        return;
+    }
+    let (listen, back) = (free_port(), free_port());
+    let postfix = Postfix::start(&Setup::filtered_by(listen), Some(back));
+    let hopper = Hopper::before(back);
+    let config = config("copy", listen, hopper.address)
+        .set("smtp", "recipients", r#"["cmr@cmr.test"]"#)
+        .text("filter", "learn", "all")
+        .text("policy", "who_may_post", "anyone");
+    let house = House::new(&config);
+    let daemon = house.start();
+    hopper.behave(Manner::Says(".", "451 4.3.0 later"));
+    let mut client = Client::connect(postfix.entrance).unwrap();
+    for (to, words) in [("cmr@cmr.test", "the great whales"), ("bob@cmr.test", "the little shrimps")] {
+        let mail = format!("From: alice@people.test\r\nSubject: {words}\r\n\r\n{words} and more\r\n");
+        assert_eq!(client.send("alice@people.test", &[to], mail.as_bytes()).unwrap().code, 250);
+    }
+    until("each was tried several times", || {
+        postfix.flush();
+        (hopper.misdeeds() >= 6).then_some(())
+    });
+    hopper.behave(Manner::Good);
+    postfix.wait_until_empty();
+    assert_eq!(postfix.delivered(), 2);
+    house.until("both are stored", |house| (house.json(&["status"])["messages"] == 2).then_some(()));
+    assert!(daemon.stop().success());
 }
 
 /// LMTP to the filter: each recipient has a reply of its own, so nobody waits for anybody.

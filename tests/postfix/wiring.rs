@@ -11,20 +11,20 @@ use crate::server::{Postfix, Setup, can_run, free_port};
 use crate::support::client::Client;
 use crate::support::daemon::{Config, House, PROGRAM, until};
 
-fn fragment(name: &str) -> String {
+pub(crate) fn fragment(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/postfix").join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The settings of a fragment for main.cf.
-fn settings(name: &str, change: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(crate) fn settings(name: &str, change: &[(&str, &str)]) -> Vec<(String, String)> {
     let text = change.iter().fold(fragment(name), |text, (from, to)| text.replace(from, to));
     let lines = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = "));
     lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// What Postfix says about a configuration that it does not like.
-fn warnings(postfix: &Postfix) -> String {
+pub(crate) fn warnings(postfix: &Postfix) -> String {
     let output = postfix.control("check");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let log = postfix.log();
@@ -150,43 +150,48 @@ fn the_transports_fragments_work() {
     if !can_run() {
         return;
     }
-    for way in ["smtp", "lmtp"] {
-        let port = free_port();
-        let transport = fragment(&format!("{way}.transport"))
-            .replace("cmr@example.org", "cmr@cmr.test")
-            .replace(if way == "smtp" { "2525" } else { "2424" }, &port.port().to_string());
-        let setup = Setup { master: fragment(&format!("{way}.master.cf")), ..Setup::default() };
-        let dir = tempfile::Builder::new().prefix("cmr-transport-").tempdir().unwrap();
-        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let file = dir.path().join("cmr-transport");
-        fs::write(&file, transport).unwrap();
-        let main =
-            settings(&format!("{way}.main.cf"), &[("/etc/postfix/cmr-transport", file.to_str().unwrap())]);
-        let postfix = Postfix::start(&Setup { main, ..setup }, None);
-        let listen = if way == "smtp" { port.to_string() } else { format!("lmtp://{port}") };
-        let house = House::new(
-            &Config::new()
-                .set("smtp", "listen", format!("[\"{listen}\"]"))
-                .set("smtp", "recipients", r#"["cmr@cmr.test"]"#)
-                .set("smtp", "relays", r#"["127.0.0.1"]"#)
-                .text("gateway", "address", "mailto:cmr@cmr.test")
-                .text("policy", "who_may_post", "anyone"),
-        );
-        let daemon = house.start();
-        assert_eq!(daemon.address(way), port);
-        let mut client = Client::connect(postfix.entrance).unwrap();
-        let mail = numbered(1, 100);
-        let to = ["bob@cmr.test", "cmr@cmr.test"];
-        assert_eq!(client.send("a@people.test", &to, &mail).unwrap().code, 250);
-        postfix.wait_until_empty();
-        assert_eq!(warnings(&postfix), "", "{way}");
-        let found = postfix.maildir();
-        assert!(added(&found["bob@cmr.test"][0], &mail).is_ok());
-        assert_eq!(found.len(), 1, "{way}: {:?}", found.keys());
-        assert!(house.json(&["status"])["messages"].as_u64() >= Some(1), "{way}");
-        assert!(!postfix.log().contains("status=bounced"), "{way}: {}", postfix.log());
-        assert!(daemon.stop().success());
-    }
+    std::thread::scope(|scope| {
+        for way in ["smtp", "lmtp"] {
+            scope.spawn(move || transported(way));
+        }
+    });
+}
+
+fn transported(way: &'static str) {
+    let port = free_port();
+    let transport = fragment(&format!("{way}.transport"))
+        .replace("cmr@example.org", "cmr@cmr.test")
+        .replace(if way == "smtp" { "2525" } else { "2424" }, &port.port().to_string());
+    let setup = Setup { master: fragment(&format!("{way}.master.cf")), ..Setup::default() };
+    let dir = tempfile::Builder::new().prefix("cmr-transport-").tempdir().unwrap();
+    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let file = dir.path().join("cmr-transport");
+    fs::write(&file, transport).unwrap();
+    let main = settings(&format!("{way}.main.cf"), &[("/etc/postfix/cmr-transport", file.to_str().unwrap())]);
+    let postfix = Postfix::start(&Setup { main, ..setup }, None);
+    let listen = if way == "smtp" { port.to_string() } else { format!("lmtp://{port}") };
+    let house = House::new(
+        &Config::new()
+            .set("smtp", "listen", format!("[\"{listen}\"]"))
+            .set("smtp", "recipients", r#"["cmr@cmr.test"]"#)
+            .set("smtp", "relays", r#"["127.0.0.1"]"#)
+            .text("gateway", "address", "mailto:cmr@cmr.test")
+            .text("policy", "who_may_post", "anyone"),
+    );
+    let daemon = house.start();
+    assert_eq!(daemon.address(way), port);
+    let mut client = Client::connect(postfix.entrance).unwrap();
+    let mail = numbered(1, 100);
+    let to = ["bob@cmr.test", "cmr@cmr.test"];
+    assert_eq!(client.send("a@people.test", &to, &mail).unwrap().code, 250);
+    postfix.wait_until_empty();
+    assert_eq!(warnings(&postfix), "", "{way}");
+    let found = postfix.maildir();
+    assert!(added(&found["bob@cmr.test"][0], &mail).is_ok());
+    assert_eq!(found.len(), 1, "{way}: {:?}", found.keys());
+    assert!(house.json(&["status"])["messages"].as_u64() >= Some(1), "{way}");
+    assert!(!postfix.log().contains("status=bounced"), "{way}: {}", postfix.log());
+    assert!(daemon.stop().success());
 }
 
 /// `deliver` as Postfix's local(8) runs it for a line in an alias file.

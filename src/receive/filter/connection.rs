@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::receipts::{Name, Naming, State};
 use super::{Judge, Options, Passing, Shared, Spool};
 use crate::filter::{Judgement, OnError, Trace};
 use crate::message::UnixTime;
@@ -29,11 +30,14 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// The mail under way.
 struct Open {
+    /// The command that began it.
+    line: Vec<u8>,
     sender: Option<String>,
     size: Option<u64>,
     recipients: Vec<Recipient>,
     spool: Spool,
     trace: Trace,
+    naming: Naming,
     /// It can't be spooled; what is said about it at its end.
     lost: Option<Reply>,
 }
@@ -176,11 +180,13 @@ impl<J: Judge> Connection<J> {
         };
         if reply.severity() == Severity::Success {
             self.open = Some(Open {
+                line: mail.line,
                 sender: mail.address,
                 size: mail.size,
                 recipients: Vec::new(),
                 spool: Spool::new(&self.options.spool),
                 trace: Trace::default(),
+                naming: Naming::default(),
                 lost: None,
             });
         }
@@ -236,6 +242,7 @@ impl<J: Judge> Connection<J> {
         if open.lost.is_some() {
             return;
         }
+        open.naming.push(bytes);
         if let Err(error) = open.spool.push(bytes).await {
             tracing::warn!(%error, dir = %self.options.spool.display(), "a mail can't be spooled");
             open.lost = Some(Reply::no_room(&format!("No room for this mail at present: {error}")));
@@ -392,7 +399,8 @@ impl<J: Judge> Connection<J> {
             self.reset().await;
             None
         } else {
-            Some(self.pass(&open.spool, stamp, client).await)
+            let name = self.name(&open, &ours);
+            Some(self.pass_once(name, &open.spool, stamp, client).await)
         };
         if let Some(reply) = passed.as_ref().filter(|reply| reply.severity() != Severity::Success) {
             tracing::warn!(sender = open.sender, %reply, "not passed on");
@@ -405,6 +413,47 @@ impl<J: Judge> Connection<J> {
         }
         // One reply for all: the next hop's, which concerns somebody else's mail too.
         vec![passed.clone().or_else(|| each.clone().next()).unwrap_or_else(|| trouble.clone())]
+    }
+
+    /// What names this mail if it is handed over again, if the mail server in front has a number for it.
+    fn name(&self, open: &Open, ours: &[Option<Reply>]) -> Option<Name> {
+        let ident = self.session.attributes().iter().find_map(|it| {
+            let (name, value) = it.split_once('=')?;
+            let known = !value.is_empty() && !value.eq_ignore_ascii_case("[UNAVAILABLE]");
+            (known && name.eq_ignore_ascii_case("IDENT")).then_some(value)
+        })?;
+        let goes = open.recipients.iter().zip(ours).filter(|(_, ours)| ours.is_none());
+        let recipients = goes.map(|(it, _)| it.rcpt.line.as_slice());
+        Some(open.naming.clone().name(ident, std::iter::once(open.line.as_slice()).chain(recipients)))
+    }
+
+    /// Hands it on unless the next hop has it; in both cases the word that says so is written down
+    /// before it is said to anybody.
+    async fn pass_once(
+        &mut self,
+        name: Option<Name>,
+        spool: &Spool,
+        stamp: Option<String>,
+        client: &TcpStream,
+    ) -> Reply {
+        let turn = match name.map(|name| Arc::clone(&self.shared.receipts).begin(name)) {
+            Some(State::Taken) => {
+                self.reset().await;
+                tracing::info!("handed over again: the next hop has this mail");
+                return Reply::stored("The next hop has it since it was first handed over");
+            }
+            Some(State::UnderWay) => {
+                self.reset().await;
+                return Reply::trouble("This mail is being handed on at this moment");
+            }
+            Some(State::New(turn)) => Some(turn),
+            None => None,
+        };
+        let reply = self.pass(spool, stamp, client).await;
+        if let Some(turn) = turn.filter(|_| reply.severity() == Severity::Success) {
+            turn.taken();
+        }
+        reply
     }
 
     /// Hands the spooled mail to the next hop; its word.
