@@ -268,6 +268,7 @@ impl Gateway {
 
     fn remove(&self, id: &str) -> Response {
         let id = message_id(id)?;
+        self.0.unlearn(&What::Message(id))?;
         let erased = self.store().remove(What::Message(id), clock::now())?;
         let n = erased.removal.seqs.len();
         self.forget(&erased.removal.seqs);
@@ -281,6 +282,7 @@ impl Gateway {
 
     fn remove_author(&self, author: &str) -> Response {
         let author = address(author)?;
+        self.0.unlearn(&What::Author(author.clone()))?;
         let erased = self.store().remove(What::Author(author.clone()), clock::now())?;
         let n = erased.removal.seqs.len();
         self.forget(&erased.removal.seqs);
@@ -301,6 +303,7 @@ impl Gateway {
         drop(pool);
         // What is left of their words, a little at a time: others want the pool as well.
         while self.0.pool_mut().sweep() {}
+        self.0.snapshot.delete();
     }
 
     fn block(&self, value: &str, undo: bool) -> Response {
