@@ -12,10 +12,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use cmr_mail::config::Config;
+use cmr_mail::distance::word_counts;
 use cmr_mail::gateway::Gateway;
 use cmr_mail::gateway::api::Request;
 use cmr_mail::message::{Address, Hop, Message, MessageId, Timestamp, UnixTime};
 use cmr_mail::policy::Scope;
+use cmr_mail::pool::{Audience, Limits, Pool};
 use cmr_mail::store::messages::{Admitted, NewMessage, admit, evict, mark_routed};
 use cmr_mail::store::{FILE_NAME, Store, prepare_dir};
 
@@ -85,6 +87,14 @@ impl House {
         store.close();
     }
 
+    /// How many messages of the index on disk have a word.
+    fn written(&self, word: &str) -> usize {
+        let bytes = fs::read(self.file()).unwrap();
+        let pool = Pool::load(&mut bytes.as_slice(), Limits::default()).unwrap();
+        let counts = word_counts(word.as_bytes());
+        pool.messages_with(counts.words[0].0, Audience::Operator)
+    }
+
     /// A daemon's life.
     fn run(&self) {
         Gateway::start(&self.config).unwrap().close();
@@ -145,6 +155,10 @@ fn a_start_reads_the_index_and_finds_what_the_texts_would_have_told() {
     let (now, used) = house.found(&question);
     assert!(used && !now.contains(&id(77)) && !now.is_empty(), "{now:?}");
     assert_eq!(house.found(&body(2001)).0[0], id(2001));
+    // What a crash left behind while it was written is not.
+    let begun = house.data.join("pool-index.new");
+    fs::write(&begun, "half of it").unwrap();
+    assert!(house.found(&question).1 && !begun.exists());
     // And written down at the end of the next daemon.
     let before = fs::read(house.file()).unwrap();
     house.run();
@@ -205,6 +219,7 @@ fn nothing_that_was_erased_survives_in_it() {
     house.run();
     let old = fs::read(house.file()).unwrap();
     assert!(holds(&house.file(), "author7@far.test"));
+    assert_eq!((house.written("words500"), house.written("words7"), house.written("words8")), (1, 1, 1));
     let gateway = Gateway::start(&house.config).unwrap();
     assert!(house.file().exists());
     gateway.handle(Request::Remove { id: id(500) }).unwrap();
@@ -212,6 +227,7 @@ fn nothing_that_was_erased_survives_in_it() {
     gateway.handle(Request::RemoveAuthor { author: "mailto:author7@far.test".to_owned() }).unwrap();
     gateway.close();
     assert!(!holds(&house.file(), "author7@far.test"), "what is written afterwards holds nothing of it");
+    assert_eq!((house.written("words500"), house.written("words7"), house.written("words8")), (0, 0, 1));
     assert!(!house.found(&body(500)).0.contains(&id(500)));
     assert!(!house.found(&body(7)).0.contains(&id(7)));
     // An old copy that somebody puts back is not used.

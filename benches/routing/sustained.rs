@@ -19,9 +19,9 @@ const TIME: Duration = Duration::from_secs(20);
 const BATCH: usize = 32;
 const NOW: UnixTime = UnixTime(1_767_225_600_000_000);
 
-/// A message of its own, though mails are used again.
+/// A message of its own, though mails are used again; 0.1 and 0.10 would be one time.
 fn message(nth: usize, doc: &Doc) -> Message {
-    let time = Timestamp::parse(format!("2026/01/01 00:00:00.{nth}").as_bytes()).unwrap();
+    let time = Timestamp::parse(format!("2026/01/01 00:00:00.{nth}1").as_bytes()).unwrap();
     Message::new(Hop::new(time, Address::try_from("mailto:cmr@far.example.org").unwrap()), doc.text.to_vec())
 }
 

@@ -10,15 +10,17 @@
 //!
 //! **What is erased does not survive in it.** The transaction that erases forgets the SHA-256, the
 //! file is deleted, and what the pool writes down afterwards holds nothing of what was erased.
+//! While something is erased nothing is written.
 //!
 //! Crash argument: the file is complete and on disk under its name before the database knows its
-//! SHA-256; until then it is worth nothing.
+//! SHA-256; until then it is worth nothing. A file that the database does not know, whole or begun,
+//! is deleted by the next start.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
@@ -51,7 +53,7 @@ struct Last {
 #[derive(Debug)]
 pub(super) struct Snapshot {
     path: PathBuf,
-    /// Held while the file is written or deleted.
+    /// Held while the file is written, and while something is erased.
     last: Mutex<Last>,
 }
 
@@ -101,8 +103,9 @@ impl Snapshot {
     /// The database can't be used.
     pub(super) fn load(&self, store: &Store, limits: Limits) -> Result<Option<(Pool, Vec<i64>)>, StoreError> {
         let started = Instant::now();
+        remove(&self.unfinished());
         let Some(pool) = self.read(store, limits)? else {
-            self.delete();
+            remove(&self.path);
             return Ok(None);
         };
         let (read, held) = (started.elapsed(), pool.len());
@@ -144,18 +147,9 @@ impl Snapshot {
         Ok(Some(pool))
     }
 
-    /// Deletes the file.
-    pub(super) fn delete(&self) {
-        let last = lock(&self.last);
-        for path in [self.path.clone(), self.unfinished()] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    warn!(%error, path = %path.display(), "an index can't be deleted");
-                }
-                _ => {}
-            }
-        }
-        drop(last);
+    /// Nothing is written until this is dropped, and [`Erasing::done`] deletes what was.
+    pub(super) fn erasing(&self) -> Erasing<'_> {
+        Erasing { snapshot: self, _last: lock(&self.last) }
     }
 
     fn unfinished(&self) -> PathBuf {
@@ -217,6 +211,29 @@ impl Snapshot {
             fs::remove_file(&self.path)?;
         }
         Ok(stands.then_some(bytes))
+    }
+}
+
+/// Something is being erased.
+pub(super) struct Erasing<'a> {
+    snapshot: &'a Snapshot,
+    _last: MutexGuard<'a, Last>,
+}
+
+impl Erasing<'_> {
+    /// It is gone from the database and from the pool: deletes the file.
+    pub(super) fn done(self) {
+        remove(&self.snapshot.path);
+        remove(&self.snapshot.unfinished());
+    }
+}
+
+fn remove(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            warn!(%error, path = %path.display(), "an index can't be deleted");
+        }
+        _ => {}
     }
 }
 

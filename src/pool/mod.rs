@@ -25,6 +25,7 @@ mod nearest;
 mod postings;
 mod prior;
 mod profiles;
+mod question;
 mod scores;
 mod slots;
 mod snapshot;
@@ -37,6 +38,7 @@ mod wording;
 
 pub use codec::Damaged;
 pub use nearest::{MIN_GAIN_BITS, NET_BITS, NOMINEES, ONE_WORD_BITS, Query, Scored};
+pub use question::Question;
 pub use scores::{PEER_MIN_GAIN_BITS, PEER_MIN_GAIN_SHARE, PeerCost};
 pub use texts::Texts;
 

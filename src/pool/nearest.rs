@@ -7,7 +7,7 @@ use super::clues::{Asked, Clue};
 use super::holders::Part;
 use super::slots::Slot;
 use super::tally::{Tally, log2_of_one_and, single};
-use super::{Audience, Entry, Pool, Texts};
+use super::{Audience, Entry, Pool, Question, Texts};
 use crate::distance::{Measured, Metric, excerpt_by, word_counts};
 use crate::message::{Address, MessageId};
 use crate::policy::Scope;
@@ -151,40 +151,7 @@ impl Pool {
     /// least one bit; look at [`Scored::is_match`] for whether that is near enough.
     #[must_use]
     pub fn search(&self, query: &Query<'_>, n: usize, texts: &dyn Texts) -> Vec<Scored> {
-        let asked = self.ask(&word_counts(query.body), query.audience);
-        let mut nominees = self.nominate(&asked, query);
-        self.weigh(&asked, query.age, &mut nominees);
-        if let Audience::Author(author) = query.audience {
-            self.nominate_own(&asked, author, &mut nominees, texts);
-        }
-        let mut scored: Vec<(Scored, u32)> = nominees
-            .into_iter()
-            .filter_map(|nominee| {
-                let slot = self.slots.get(nominee.ordinal)?;
-                let (x, y) = (asked.bits, f64::from(slot.bits));
-                let measured = Measured {
-                    x,
-                    y,
-                    x_given_y: (x - nominee.gain).max(0.0),
-                    y_given_x: (y - nominee.back).max(0.0),
-                };
-                let last = self.slots.sections(nominee.ordinal).last().unwrap_or(nominee.ordinal);
-                let pointer = self.ago(last);
-                let mut score = query.metric.distance(&measured);
-                if query.metric != Metric::Normalised {
-                    score += query.age * pointer;
-                }
-                let scored = describe(slot, &measured, score, pointer, nominee.shared);
-                let good = nominee.gain > 0.0 && (scored.is_match || !query.matches);
-                good.then_some((scored, nominee.ordinal))
-            })
-            .collect();
-        scored.sort_by(|(a, ao), (b, bo)| {
-            let nearer = a.score.partial_cmp(&b.score).unwrap_or(Ordering::Equal);
-            nearer.then(bo.cmp(ao))
-        });
-        scored.truncate(n);
-        scored.into_iter().map(|(scored, _)| scored).collect()
+        self.question(query.body, query.audience).search(query, n, texts)
     }
 
     /// The passage of a cached message with this body, at most `max_chars` characters, with the
@@ -359,6 +326,47 @@ impl Pool {
             }
             found.push(nominee);
         }
+    }
+}
+
+impl Question<'_> {
+    /// [`Pool::search`] for a query about this text and audience.
+    #[must_use]
+    pub fn search(&self, query: &Query<'_>, n: usize, texts: &dyn Texts) -> Vec<Scored> {
+        let Question { pool, asked, .. } = self;
+        let mut nominees = pool.nominate(asked, query);
+        pool.weigh(asked, query.age, &mut nominees);
+        if let Audience::Author(author) = query.audience {
+            pool.nominate_own(asked, author, &mut nominees, texts);
+        }
+        let mut scored: Vec<(Scored, u32)> = nominees
+            .into_iter()
+            .filter_map(|nominee| {
+                let slot = pool.slots.get(nominee.ordinal)?;
+                let (x, y) = (asked.bits, f64::from(slot.bits));
+                let measured = Measured {
+                    x,
+                    y,
+                    x_given_y: (x - nominee.gain).max(0.0),
+                    y_given_x: (y - nominee.back).max(0.0),
+                };
+                let last = pool.slots.sections(nominee.ordinal).last().unwrap_or(nominee.ordinal);
+                let pointer = pool.ago(last);
+                let mut score = query.metric.distance(&measured);
+                if query.metric != Metric::Normalised {
+                    score += query.age * pointer;
+                }
+                let scored = describe(slot, &measured, score, pointer, nominee.shared);
+                let good = nominee.gain > 0.0 && (scored.is_match || !query.matches);
+                good.then_some((scored, nominee.ordinal))
+            })
+            .collect();
+        scored.sort_by(|(a, ao), (b, bo)| {
+            let nearer = a.score.partial_cmp(&b.score).unwrap_or(Ordering::Equal);
+            nearer.then(bo.cmp(ao))
+        });
+        scored.truncate(n);
+        scored.into_iter().map(|(scored, _)| scored).collect()
     }
 }
 

@@ -3,12 +3,11 @@
 //! It knows profiles and postings. It must never know how a peer is chosen.
 
 use super::clues::{Asked, ODDS};
-use super::cut::Cut;
 use super::index::MANY;
 use super::nearest::rounded;
 use super::profiles::Profiles;
 use super::tally::{log2_of_one_and, single};
-use super::{Audience, Pool};
+use super::{Audience, Pool, Question};
 use crate::distance::{Measured, Metric};
 use crate::message::Address;
 use serde::{Deserialize, Serialize};
@@ -73,28 +72,13 @@ impl Pool {
     /// How well each candidate knows X by what it has sent us, in the order of `candidates`.
     #[must_use]
     pub fn peer_costs(&self, body: &[u8], candidates: &[Address]) -> Vec<PeerCost> {
-        self.peer_costs_by(body, candidates, Metric::Gain)
-    }
-
-    /// [`Pool::peer_costs`] under a metric of choice. C(Yi|X) is not known here, so the symmetric
-    /// metrics order peers as the one-sided one does.
-    #[must_use]
-    pub fn peer_costs_by(&self, body: &[u8], candidates: &[Address], metric: Metric) -> Vec<PeerCost> {
-        self.with_scores(body, |x, scores| {
-            let cost = |address| {
-                let (place, messages) = self.profiles.place_of(address);
-                let (gain, shared) =
-                    place.and_then(|place| scores.gains.get(place)).copied().unwrap_or_default();
-                PeerCost::new(address, x, f64::from(gain), shared, messages, metric)
-            };
-            candidates.iter().map(cost).collect()
-        })
+        self.question(body, Audience::Public).peer_costs_by(candidates, Metric::Gain)
     }
 
     /// The `n` peers of all that know X best, best first; only such as know anything of it.
     #[must_use]
     pub fn best_peers(&self, body: &[u8], n: usize, metric: Metric) -> Vec<PeerCost> {
-        self.with_scores(body, |x, scores| {
+        self.question(body, Audience::Public).with_scores(|x, scores| {
             let mut best: Vec<(f32, u32, usize)> = (0..)
                 .zip(&scores.gains)
                 .filter(|(_, (gain, _))| *gain > 0.0)
@@ -115,20 +99,7 @@ impl Pool {
         })
     }
 
-    /// Scores all peers, and lends C(X) and the scores.
-    fn with_scores<R>(&self, body: &[u8], then: impl FnOnce(f64, &Scores) -> R) -> R {
-        thread_local! {
-            static SCORES: RefCell<Scores> = RefCell::new(Scores::default());
-        }
-        let cut = Cut::of(body);
-        let asked = self.ask(&cut.counts, Audience::Public);
-        SCORES.with_borrow_mut(|scores| {
-            self.score(&asked, cut.distinct_pairs(), scores);
-            then(asked.bits, scores)
-        })
-    }
-
-    fn score(&self, asked: &Asked<'_>, pairs: Vec<u64>, scores: &mut Scores) {
+    fn score(&self, asked: &Asked<'_>, pairs: &[u64], scores: &mut Scores) {
         let peers = &self.profiles;
         // What pairs and frequent words are looked for in comes while the rare words are counted.
         let ready = pairs.iter().fold(0, |sum, pair| sum ^ peers.sums.touch(*pair));
@@ -153,9 +124,37 @@ impl Pool {
             scores.end(single(ODDS / clue.factor), WORD_ODDS, clue.telling);
         }
         for pair in pairs {
-            peers.sums.each(pair, |number, sum| scores.here(peers, number, sum));
+            peers.sums.each(*pair, |number, sum| scores.here(peers, number, sum));
             scores.end(0.0, PAIR_ODDS, false);
         }
+    }
+}
+
+impl Question<'_> {
+    /// [`Pool::peer_costs`] under a metric of choice. C(Yi|X) is not known here, so the symmetric
+    /// metrics order peers as the one-sided one does. Public messages count alone, whoever asks.
+    #[must_use]
+    pub fn peer_costs_by(&self, candidates: &[Address], metric: Metric) -> Vec<PeerCost> {
+        self.with_scores(|x, scores| {
+            let cost = |address| {
+                let (place, messages) = self.pool.profiles.place_of(address);
+                let (gain, shared) =
+                    place.and_then(|place| scores.gains.get(place)).copied().unwrap_or_default();
+                PeerCost::new(address, x, f64::from(gain), shared, messages, metric)
+            };
+            candidates.iter().map(cost).collect()
+        })
+    }
+
+    /// Scores all peers, and lends C(X) and the scores.
+    fn with_scores<R>(&self, then: impl FnOnce(f64, &Scores) -> R) -> R {
+        thread_local! {
+            static SCORES: RefCell<Scores> = RefCell::new(Scores::default());
+        }
+        SCORES.with_borrow_mut(|scores| {
+            self.pool.score(&self.asked, &self.pairs, scores);
+            then(self.asked.bits, scores)
+        })
     }
 }
 

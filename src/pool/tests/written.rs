@@ -16,11 +16,11 @@ fn again(pool: &Pool) -> Pool {
 /// A pool in which messages came, went, and were erased: `n` steps.
 fn lively(seed: u64, n: i64) -> Kept {
     let mut dice = Dice(seed | 1);
-    let mut pool = Kept::new(Limits { max_messages: 150, max_profiles: 12, ..Limits::default() });
+    let mut pool = Kept::new(Limits { max_messages: 100, max_profiles: 12, ..Limits::default() });
     for seq in 0..n {
         let author = format!("http://a{}.example/", dice.roll(20));
         let neighbour = format!("http://n{}.example/", dice.roll(15));
-        let words = usize::try_from(dice.roll(60) * dice.roll(50)).unwrap();
+        let words = usize::try_from(dice.roll(40) * dice.roll(40)).unwrap();
         let mut mail = entry(seq, &author, &neighbour, &dice.text(words));
         if dice.roll(5) == 0 {
             mail = local(mail);
@@ -39,16 +39,16 @@ fn lively(seed: u64, n: i64) -> Kept {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
-    fn a_pool_that_was_read_goes_on_as_if_nothing_had_been(seed in any::<u64>(), n in 0_i64..500) {
+    fn a_pool_that_was_read_goes_on_as_if_nothing_had_been(seed in any::<u64>(), n in 0_i64..250) {
         let mut pool = lively(seed, n);
         let mut copy = again(&pool);
         prop_assert!(bytes_of(&copy) == bytes_of(&pool));
         let peers: Vec<Address> = (0..15).map(|n| address(&format!("http://n{n}.example/"))).collect();
         let mut dice = Dice(seed | 3);
-        for seq in 10_000..10_060 {
+        for seq in 10_000..10_030 {
             let text = dice.text(80);
             let body = text.as_bytes();
             let texts = |seq: i64| pool.bodies.get(&seq).cloned();
@@ -59,13 +59,37 @@ proptest! {
             prop_assert_eq!(pool.peer_costs(body, &peers), copy.peer_costs(body, &peers));
             let mail = entry(seq, "http://new.example/", &format!("http://n{}.example/", seq % 15), &text);
             prop_assert_eq!(copy.insert(&mail.entry, &mail.body), pool.insert(mail));
-            let gone = i64::try_from(dice.roll(500)).unwrap();
+            let gone = i64::try_from(dice.roll(250)).unwrap();
             prop_assert_eq!(pool.remove(gone), copy.remove(gone));
         }
         // Where things lie may differ by now; what they say may not.
         prop_assert!(copy.iter().eq(pool.iter()));
         prop_assert_eq!((copy.len(), copy.bytes()), (pool.len(), pool.bytes()));
     }
+}
+
+/// Whoever changes how words are cut or weighed, or how they are written, raises [`FORMAT`] and puts
+/// the new digest here: else an index of before would be taken for one of now.
+#[test]
+fn what_is_written_is_of_this_format() {
+    use sha2::{Digest, Sha256};
+    let mut pool = Kept::new(Limits::default());
+    let texts = [
+        "Jupiter is the LARGEST planet; it's 11 times as wide as the Earth.\n",
+        "Größe der Planeten: Ю́питер, 木星は太陽系で一番大きい惑星です。\n",
+        "0123456789abcdef \u{fffd}\u{0} VGhpcyBpcyBubyB0ZXh0\n",
+    ];
+    for (seq, text) in (0..140).zip(texts.iter().cycle()) {
+        let author = format!("http://a{}.example/", seq % 7);
+        pool.insert(entry(seq, &author, "http://b.example/", text));
+    }
+    pool.insert(local(entry(900, "http://c.example/", "http://c.example/", &"a long text. ".repeat(900))));
+    pool.remove(5);
+    let digest: String = Sha256::digest(bytes_of(&pool)).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(
+        (super::super::snapshot::FORMAT & 0xffff, digest.as_str()),
+        (1, "34582843f44a28ba810c8f1029b9d0e2ddb0436ac040c7da417ae5c82e6211df")
+    );
 }
 
 #[test]
