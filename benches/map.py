@@ -29,7 +29,10 @@ known = {
     )
 }
 mails = [mail for mail in data["mails"] if mail[6] in known]
-threads = numpy.array([hash(known[mail[6]][0]) for mail in mails])
+# A mail of which no thread is known is of no other mail's thread.
+roots = [known[mail[6]][0] for mail in mails]
+numbers = {root: number for number, root in enumerate(set(roots) - {None})}
+threads = numpy.array([numbers.get(root, -1 - at) for at, root in enumerate(roots)])
 folders = numpy.array([mail[2] for mail in mails])
 
 

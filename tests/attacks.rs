@@ -12,6 +12,7 @@ mod support;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use cmr_mail::keys::{self, Key, Scheme};
 use serde_json::Value;
 use support::client::Client;
 use support::daemon::{Config, Daemon, House};
@@ -205,6 +206,66 @@ fn a_forged_from_uses_up_nothing_of_its_victim() {
     assert_eq!(client.command("XFORWARD ADDR=192.0.2.7").unwrap().code, 250);
     let own = Mail::from("al@people.test").text("by the author").write();
     assert_eq!(client.send("al@people.test", &["cmr@home.test"], &own).unwrap().code, 250);
+}
+
+/// Addresses cost nothing, networks do: a flood of strangers ends at a limit, and is told to come
+/// again; whoever can be told apart from it is not held back by it.
+#[test]
+fn a_flood_of_strangers_is_slowed_down_and_nobody_else() {
+    let config = Config::new()
+        .text("policy", "unproven_at_most", "3/h")
+        .set("smtp", "trusted_networks", r#"["192.0.2.0/24"]"#)
+        .set("smtp", "relays", r#"["127.0.0.0/8"]"#);
+    let house = House::new(&config);
+    let daemon = house.start();
+    house.verb(&["keys", "set", "mailto:friend@keyed.test", "--text", "a secret of sixteen"]);
+    let send_from = |client: &str, parts: &[&[u8]]| {
+        let attachments: Vec<_> = parts.iter().map(|bytes| ("a.cmr", "base64", *bytes)).collect();
+        let mail = Mail::from("x@people.test").attachments(&attachments).write();
+        let (mut session, _) = Client::greeted(daemon.smtp()).unwrap();
+        session.command("EHLO relay.test").unwrap();
+        assert_eq!(session.command(&format!("XFORWARD ADDR={client}")).unwrap().code, 250);
+        let reply = session.send("x@people.test", &["cmr@home.test"], &mail).unwrap();
+        (reply.code, reply.text)
+    };
+    let stranger = |number: i64| {
+        let address = format!("mailto:s{number}@flood{number}.test");
+        message(&[(in_seconds(-100 + number), &address)], format!("flood {number}")).write()
+    };
+    let first = stranger(0);
+    for (client, bytes, code) in [
+        ("198.51.100.1", &first, 250),
+        ("198.51.100.2", &stranger(1), 250),
+        ("198.51.100.3", &stranger(2), 250),
+        // Another address of the same network, and of the sender too.
+        ("198.51.100.4", &stranger(3), 450),
+        // Who never heard our 250 hears it now.
+        ("198.51.100.4", &first, 250),
+        ("203.0.113.4", &stranger(4), 250),
+        ("192.0.2.4", &stranger(5), 250),
+    ] {
+        let (found, text) = send_from(client, &[bytes]);
+        assert_eq!(found, code, "{client}: {text}");
+        assert!(found == 250 || text.contains("198.51.100.0/24"), "{text}");
+    }
+    let friend = message(&[(in_seconds(-3), "mailto:friend@keyed.test")], "signed");
+    let key = Key::from_bytes(b"a secret of sixteen".to_vec()).unwrap();
+    let friend = keys::sign_message(Scheme::Hmac, &key, friend).write();
+    assert_eq!(send_from("198.51.100.5", &[&friend]).0, 250);
+    // One mail with both: it comes again whole, nothing of it is kept aside meanwhile, and what was
+    // taken of it is known then.
+    let other = message(&[(in_seconds(-2), "mailto:friend@keyed.test")], "signed too");
+    let other = keys::sign_message(Scheme::Hmac, &key, other).write();
+    for _ in 0..2 {
+        let (code, text) = send_from("198.51.100.6", &[&other, &stranger(6)]);
+        assert_eq!(code, 450, "{text}");
+    }
+    assert_eq!(house.json(&["status"])["asides"], 0);
+    let bodies: i64 = house
+        .read_database()
+        .query_row("SELECT count(*) FROM text WHERE body = x'7369676e656420746f6f'", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(bodies, 1);
 }
 
 /// What leaves because of an attack.

@@ -33,7 +33,7 @@ fn echo(request: Request, caller: Caller) -> Response {
 }
 
 fn deliver(mail: &str) -> Request {
-    Request::Deliver { sender: None, recipient: None, mail: mail.into() }
+    Request::Deliver { sender: None, recipient: None, mail: mail.into(), cut_from: None }
 }
 
 /// Sends bytes as they are and returns the answer's line.

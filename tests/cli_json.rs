@@ -175,11 +175,18 @@ fn peers_keys_queue_status() {
         silenced: 0,
         came_back: 0,
         unsent: 0,
+        trouble: String::new(),
+        free_bytes: None,
         daemon: false,
         mailboxes: Vec::new(),
     };
     let before = "version messages bytes peers queued oldest_queued_seconds uptime_seconds";
-    names(&status, &format!("{before} unrouted failed asides silenced came_back unsent daemon mailboxes"));
+    names(
+        &status,
+        &format!(
+            "{before} unrouted failed asides silenced came_back unsent trouble free_bytes daemon mailboxes"
+        ),
+    );
     names(
         &MailboxView::default(),
         "account folder state last_success next_try lag_milliseconds behind too_large error error_since",

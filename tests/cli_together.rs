@@ -62,6 +62,15 @@ fn the_pool_is_the_same_with_and_without_a_daemon() {
 }
 
 #[test]
+fn nobody_blocks_the_gateway_itself() {
+    let house = House::new();
+    for own in ["cmr@example.org", "MAILTO:cmr@EXAMPLE.org", "example.org"] {
+        house.run(&format!("block {own}"), b"").code(64);
+    }
+    house.run("block other@example.org", b"").code(0);
+}
+
+#[test]
 fn nothing_is_sent_to_who_is_blocked() {
     for blocked in ["mailto:cmr@junk.example", "junk.example"] {
         let house = House::new();

@@ -136,12 +136,12 @@ fn every_verb_asks_for_what_was_typed() {
         (
             "deliver",
             json!({"verb": "deliver", "sender": null, "recipient": null,
-                   "mail": STANDARD.encode("from\r\nstdin\n")}),
+                   "mail": STANDARD.encode("from\r\nstdin\n"), "cut_from": null}),
         ),
         (
             "deliver -f <a@b> -r cmr+x@example.org",
             json!({"verb": "deliver", "sender": "a@b", "recipient": "cmr+x@example.org",
-                   "mail": STANDARD.encode("from\r\nstdin\n")}),
+                   "mail": STANDARD.encode("from\r\nstdin\n"), "cut_from": null}),
         ),
         (
             "receive --transport ssh",
@@ -175,7 +175,7 @@ fn results_are_shown_to_people_and_to_programs() {
         "next_try": "2026-11-22T10:05:00Z", "last_error": "451 later"});
     let status = json!({"version": "0.1.0", "messages": 2, "bytes": 300, "peers": 1, "queued": 1,
         "oldest_queued_seconds": 60, "uptime_seconds": 61, "unrouted": 0, "failed": 0, "asides": 1,
-        "silenced": 2, "came_back": 3, "unsent": 4, "mailboxes": [],
+        "silenced": 2, "came_back": 3, "unsent": 4, "trouble": "", "free_bytes": 5_000_000_000_u64, "mailboxes": [],
         "daemon": true});
     for (args, answer, printed, words) in [
         ("post x", posted.clone(), posted, "Posted 0123456789abcdef"),

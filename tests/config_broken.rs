@@ -72,4 +72,6 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(said.starts_with(&format!("{}: cannot be read: No such file", missing.display())), "{said}");
     let said = Config::load(directory.path()).unwrap_err().to_string();
     assert!(said.contains("cannot be read: Is a directory"), "{said}");
+    let said = Config::load("/dev/zero").unwrap_err().to_string();
+    assert!(said.contains("longer than 1 MiB"), "{said}");
 }

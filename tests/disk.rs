@@ -66,6 +66,12 @@ fn trouble_passes(
         assert!(is_it(&refused), "{word}: {refused:?} instead of {reply:?}");
         assert!(daemon.is_running());
     }
+    // Whoever looks after the house sees it.
+    let trouble = &house.json(&["status"])["trouble"];
+    assert!(!trouble.as_str().unwrap().is_empty());
+    let check = house.run(&["check", "--json"], b"");
+    assert!(!check.status.success());
+    assert!(String::from_utf8_lossy(&check.stdout).contains("its last attempt to write failed"), "{check:?}");
     end(&daemon);
     for word in ["before", "during", "again", "after"] {
         let taken = send(daemon.smtp(), word, if word == "before" { 100 } else { 400_000 });
@@ -74,6 +80,7 @@ fn trouble_passes(
     }
     house.until("everything is routed", |house| (house.json(&["status"])["unrouted"] == 0).then_some(()));
     assert_eq!(house.json(&["status"])["messages"], 4);
+    assert_eq!(house.json(&["status"])["trouble"], "");
     assert!(daemon.is_running());
     assert!(daemon.stop().success());
 }

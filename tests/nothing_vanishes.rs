@@ -238,3 +238,27 @@ async fn what_stays_where_it_lies_is_kept_aside_by_its_place() {
         .unwrap();
     assert_eq!((raw, aside), (0, 0));
 }
+
+/// A mail system that accepted a mail larger than ours is allowed to be gets rid of it, and the
+/// operator can see whose it was. A key in transit is not kept for it.
+#[test]
+fn a_mail_too_large_for_us_is_shown_to_the_operator() {
+    let house = House::new(&config().text("smtp", "max_message", "100 KiB"));
+    let daemon = house.start();
+    let head = "From: alice@example.org\r\nTo: cmr@example.net\r\nSubject: Large\r\n\r\n";
+    let mail = format!("{head}{}", "0123456789\r\n".repeat(20_000));
+    let key =
+        format!("{head}Clear key exchange=7365637265742d6b6579.\r\n{}", "0123456789\r\n".repeat(20_000));
+    for mail in [&mail, &key] {
+        let output = house.run(&["deliver", "-r", POSTING], mail.as_bytes());
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with("552") && said.contains(&format!("{} bytes", mail.len())), "{said}");
+    }
+    let asides = house.json(&["show", "--aside"]);
+    assert_eq!(asides.as_array().unwrap().len(), 1, "{asides}");
+    let number = asides[0]["id"].to_string();
+    let shown = house.run(&["show", "--aside", &number, "--raw"], b"");
+    assert_eq!(shown.stdout, &mail.as_bytes()[..64 << 10]);
+    assert!(daemon.stop().success());
+}

@@ -7,7 +7,8 @@
 //! - A `From ` line separates if it stands first or after an empty line and ends like a time of
 //!   day and a year, so that an unquoted sentence that begins with "From " separates nothing.
 //! - A Content-Length is believed if the file ends, or an empty line and a separator follow,
-//!   exactly where it says. Lines `From ` in such a body separate nothing.
+//!   exactly where it says. Lines `From ` in such a body separate nothing. In a file where several
+//!   were wrong none is believed any more.
 //! - One `>` is taken from lines `>From `, `>>From ` … That is mboxrd, and the best reading of mboxo.
 //!   In a body that holds a bare `From ` line nothing was quoted (mboxcl2), so nothing is taken.
 
@@ -40,7 +41,13 @@ pub struct Mbox<R> {
     at: u64,
     /// Where the `From ` line of the next mail began, which is consumed already.
     next: Option<u64>,
+    /// How many Content-Lengths were wrong.
+    lies: u8,
 }
+
+/// After so many wrong ones no Content-Length is looked after any more: to find out about one costs
+/// as much reading as it names, twice.
+const LIES: u8 = 8;
 
 /// A Content-Length is looked for in so many bytes of a header.
 const HEADER: usize = 256 * 1024;
@@ -76,7 +83,7 @@ impl<R: BufRead + Seek> Mbox<R> {
     /// # Errors
     /// The input can't be read, or does not begin with a `From ` line (an empty one holds no mails).
     pub fn new(input: R, path: PathBuf, quoting: Quoting, most: usize) -> Result<Self, ArchiveError> {
-        let mut mbox = Mbox { input, path, quoting, most, at: 0, next: None };
+        let mut mbox = Mbox { input, path, quoting, most, at: 0, next: None, lies: 0 };
         let mut line = Vec::new();
         mbox.piece(&mut line).map_err(|source| mbox.unreadable(0, source))?;
         if line.starts_with(b"From ") {
@@ -172,10 +179,13 @@ impl<R: BufRead + Seek> Mbox<R> {
             mail.push(&line, self.most);
             if in_header && (blank || mail.bytes.len() > HEADER) {
                 in_header = false;
-                if let Some(length) = content_length(&mail.bytes)
-                    && self.read_counted(length, &mut mail)?
+                if self.lies < LIES
+                    && let Some(length) = content_length(&mail.bytes)
                 {
-                    return Ok(self.finished(mail));
+                    if self.read_counted(length, &mut mail)? {
+                        return Ok(self.finished(mail));
+                    }
+                    self.lies += 1;
                 }
             }
             (after_blank, starts) = (blank, line.ends_with(b"\n"));
@@ -387,6 +397,50 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(&read(text), expected, "{text}");
         }
+    }
+
+    /// Counts what is read.
+    struct Counted<'a>(Cursor<&'a [u8]>, std::rc::Rc<std::cell::Cell<usize>>);
+
+    impl Read for Counted<'_> {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            let read = self.0.read(to)?;
+            self.1.set(self.1.get() + read);
+            Ok(read)
+        }
+    }
+
+    impl BufRead for Counted<'_> {
+        fn fill_buf(&mut self) -> io::Result<&[u8]> {
+            self.0.fill_buf()
+        }
+
+        fn consume(&mut self, read: usize) {
+            self.1.set(self.1.get() + read);
+            self.0.consume(read);
+        }
+    }
+
+    impl Seek for Counted<'_> {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.0.seek(to)
+        }
+    }
+
+    #[test]
+    fn wrong_lengths_cost_little_however_many_they_are() {
+        let text = format!("{LINE}Content-Length: 9999999\n\nx\n\n").repeat(500);
+        let read = std::rc::Rc::default();
+        let input = Counted(Cursor::new(text.as_bytes()), std::rc::Rc::clone(&read));
+        let mails = Mbox::new(input, "box".into(), Quoting::Guess, 1000).unwrap();
+        assert_eq!(mails.filter(|mail| mail.is_ok()).count(), 500);
+        let times = read.get() / text.len();
+        assert!(times <= 2 * usize::from(LIES), "read {times} times");
+        // A few wrong ones don't spoil the right ones.
+        let wrong = format!("{LINE}Content-Length: 9999\n\nx\n\n").repeat(usize::from(LIES) - 1);
+        let found =
+            read_as(&format!("{wrong}{LINE}Content-Length: 45\n\nx\n\n{LINE}\n"), Quoting::Guess, 1000);
+        assert_eq!(found.len(), usize::from(LIES));
     }
 
     #[test]

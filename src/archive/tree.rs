@@ -9,12 +9,13 @@
 
 use super::unpack::Packing;
 use super::{ArchiveError, DEEPEST, Place};
+use rustix::fs::OFlags;
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A file that holds mail: one, or an mbox of them.
@@ -262,9 +263,20 @@ fn is_maildir(path: &Path) -> bool {
 /// compressed.
 fn begins_like_mail(path: &Path) -> Result<bool, ArchiveError> {
     let mut begin = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(256).read_to_end(&mut begin));
+    let read = open_file(path).and_then(|file| file.take(256).read_to_end(&mut begin));
     read.map_err(|source| unreadable(path, source))?;
     Ok(Packing::of(&begin).is_some() || super::begins_like_mail(&begin))
+}
+
+/// Opens what was a regular file when it was looked at. A link, a pipe or a device that stands there
+/// by now is neither followed nor waited for.
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other("it is no regular file any more"))
 }
 
 /// The names in a folder, in order.
@@ -384,6 +396,24 @@ mod tests {
         assert_eq!(unit.found_again(), Some(root.path().join("cur/1.a:2,RS")));
         fs::remove_file(root.path().join("cur/1.a:2,RS")).unwrap();
         assert_eq!(unit.found_again(), None);
+    }
+
+    #[test]
+    fn what_became_a_link_or_a_pipe_is_not_opened() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "secret");
+        write(root.path(), "m/cur/1");
+        let path = root.path().join("m/cur/1");
+        let unit = tree(&root.path().join("m")).unwrap().next().unwrap().unwrap();
+        assert!(unit.open(100).is_ok());
+        fs::remove_file(&path).unwrap();
+        symlink(root.path().join("secret"), &path).unwrap();
+        assert!(matches!(unit.open(100), Err(ArchiveError::Unreadable { .. })), "not followed");
+        fs::remove_file(&path).unwrap();
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        let said = unit.open(100).unwrap_err().to_string();
+        assert!(said.contains("it is no regular file any more"), "and not waited for: {said}");
     }
 
     #[test]

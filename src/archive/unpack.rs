@@ -1,8 +1,8 @@
 //! Compressed files, read as if they were not.
 
+use super::tree::open_file;
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ impl Packing {
     }
 
     fn open(self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
-        let file = BufReader::with_capacity(CHUNK, File::open(path)?);
+        let file = BufReader::with_capacity(CHUNK, open_file(path)?);
         Ok(match self {
             Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
             Packing::Zstd => {
@@ -143,6 +143,7 @@ mod tests {
     #![allow(clippy::cast_possible_truncation, reason = "numbers that are small")]
 
     use super::*;
+    use std::fs::File;
     use std::io::Write;
 
     #[test]

@@ -1,9 +1,8 @@
 //! The mails under a path, one after the other.
 
-use super::tree::{Tree, Unit, entries, tree, unreadable};
+use super::tree::{Tree, Unit, entries, open_file, tree, unreadable};
 use super::unpack::{Packing, Unpacked};
 use super::{ArchiveError, Mbox, Place, Quoting, Stored};
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
@@ -39,7 +38,7 @@ impl Unit {
     /// As [`Unit::open`].
     pub fn open_at(&self, path: &Path, most: usize) -> Result<Content, ArchiveError> {
         let unreadable = |source| unreadable(path, source);
-        let mut file = File::open(path).map_err(unreadable)?;
+        let mut file = open_file(path).map_err(unreadable)?;
         let mut begin = Vec::with_capacity(8);
         file.by_ref().take(8).read_to_end(&mut begin).map_err(unreadable)?;
         if let Some(packing) = Packing::of(&begin) {

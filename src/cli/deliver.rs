@@ -13,6 +13,9 @@ use super::exit::{Outcome, TRY_LATER, fail};
 use super::{Context, out};
 use crate::gateway::api::{Delivered, Failure, Request};
 
+/// What is shown of a mail that is too large, in bytes.
+const BEGINNING: usize = 64 << 10;
+
 /// Take one mail from standard input, for mail systems
 ///
 /// For alias files, Sieve and procmail. Exit code 0: the mail is taken care of (stored, or refused
@@ -44,7 +47,7 @@ pub(super) fn later<T>(outcome: Outcome<T>) -> Outcome<T> {
 }
 
 fn deliver(context: &Context, args: Args) -> Outcome {
-    let mail = out::stdin(context.max_message())?;
+    let (mail, bytes) = out::stdin_beginning(context.max_message(), BEGINNING)?;
     if mail.is_empty() {
         return fail(TRY_LATER, "there is no mail on standard input");
     }
@@ -52,6 +55,7 @@ fn deliver(context: &Context, args: Args) -> Outcome {
         sender: address(args.sender),
         recipient: address(args.recipient),
         mail: STANDARD.encode(mail),
+        cut_from: bytes,
     })?;
     out::note(&format!("{} {}", delivered.code, delivered.text));
     verdict(&delivered)

@@ -121,7 +121,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         args.path.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect();
     let house = House::new(config, clock::now()).or_else(|error| fail(CONFIG, error.to_string()))?;
     let snapshot = Snapshot::open(&config.gateway.data_dir)?;
-    let known = match snapshot.as_ref().filter(|_| !args.dry_run) {
+    // What an export says about its messages is looked for in all of it.
+    let known = match snapshot.as_ref().filter(|_| !args.dry_run && !args.restore) {
         Some(snapshot) => imports::files(snapshot.conn())?,
         None => Default::default(),
     };
@@ -137,7 +138,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         Event::Progress(counts, total) => bar.show(counts, *total),
     };
     let summary = if args.dry_run {
-        run.run(&mut Dry::new(snapshot), &stop, &mut watch)
+        run.run(&mut Dry::new(snapshot)?, &stop, &mut watch)
     } else {
         // What it keeps open would keep the log of a daemon from being emptied.
         drop(snapshot);

@@ -72,6 +72,36 @@ pub(super) fn stdin(at_most: usize) -> Result<Vec<u8>, Failure> {
     bounded(io::stdin().lock(), at_most)
 }
 
+/// Reads standard input to its end. Of more than `at_most` bytes only the first `beginning` are
+/// given, with how many there were; the rest is read and dropped, so that whoever writes there gets
+/// rid of it.
+///
+/// # Errors
+/// A read error: 75.
+pub(super) fn stdin_beginning(at_most: usize, beginning: usize) -> Result<(Vec<u8>, Option<u64>), Failure> {
+    whole_or_beginning(&mut io::stdin().lock(), at_most, beginning)
+}
+
+fn whole_or_beginning(
+    input: &mut impl Read,
+    at_most: usize,
+    beginning: usize,
+) -> Result<(Vec<u8>, Option<u64>), Failure> {
+    let failed = |e: io::Error| Failure {
+        exit: exit::TRY_LATER,
+        sentence: format!("cannot read standard input: {e}"),
+    };
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(at_most).unwrap_or(u64::MAX).saturating_add(1);
+    let read = input.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() <= at_most {
+        return Ok((bytes, None));
+    }
+    bytes.truncate(beginning);
+    let rest = io::copy(input, &mut io::sink()).map_err(failed)?;
+    Ok((bytes, Some(u64::try_from(read).unwrap_or(u64::MAX).saturating_add(rest))))
+}
+
 fn bounded(input: impl Read, at_most: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(at_most).unwrap_or(u64::MAX).saturating_add(1);
@@ -91,6 +121,14 @@ fn bounded(input: impl Read, at_most: usize) -> Result<Vec<u8>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_what_is_too_long_there_is_a_beginning_and_a_size() {
+        let read = |text: &[u8]| whole_or_beginning(&mut &text[..], 5, 2).unwrap();
+        assert_eq!(read(b"12345"), (b"12345".to_vec(), None));
+        assert_eq!(read(b"123456"), (b"12".to_vec(), Some(6)));
+        assert_eq!(read(&[b'x'; 100_000]), (b"xx".to_vec(), Some(100_000)));
+    }
 
     #[test]
     fn input_is_bounded() {

@@ -1,5 +1,6 @@
 //! The report of `cmr-mail import`: what was imported, read out of the database and made a page.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +15,10 @@ use crate::report::{self, MOST, Mail, Totals};
 use crate::store::imports::{self, Fate};
 use crate::store::messages::{self, Kind, Stored, Text};
 use crate::store::{Snapshot, StoreError};
+
+/// Of a text so much is looked at, in bytes: it holds whatever a mail has to say, and so many of them
+/// as are looked at fit into memory whatever the archive holds.
+const TEXT: usize = 16 << 10;
 
 /// A message, and the files that it lies in.
 #[derive(Debug, Default)]
@@ -154,6 +159,11 @@ fn mails(
     Ok(mails)
 }
 
+/// The beginning of a text, as far as it is looked at.
+fn beginning(body: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(body.get(..TEXT).unwrap_or(body))
+}
+
 /// When a mail was written; what had no usable date is dated to the first second of 1970.
 fn time(head: &Stored) -> Option<UnixTime> {
     Some(head.origin_time).filter(|time| time.as_secs() > 1)
@@ -168,7 +178,7 @@ fn mail(
 ) -> std::result::Result<Mail, StoreError> {
     let address = head.author.to_string();
     let address = address.strip_prefix("mailto:").unwrap_or(&address).to_owned();
-    let whole = String::from_utf8_lossy(&text.body);
+    let whole = beginning(&text.body);
     let (mut subject, mut name) = (String::new(), None);
     let mut rest: &str = &whole;
     if head.kind == Kind::Learned {
@@ -199,4 +209,19 @@ fn mail(
     let text = if head.kind == Kind::Learned { format!("{subject}\n\n{rest}") } else { whole.into_owned() };
     let (thread, bytes) = (place.thread, place.bytes);
     Ok(Mail { id: head.id, author, folder, subject, time, thread, text: text.into_bytes(), bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_text_the_beginning_is_looked_at() {
+        assert_eq!(beginning(b"short"), "short");
+        let long = "\u{e4}".repeat(TEXT) + "end";
+        let cut = beginning(long.as_bytes());
+        assert!(cut.len() <= TEXT + 3 && cut.starts_with("\u{e4}"), "{}", cut.len());
+        let odd = beginning(&long.as_bytes()[1..]).into_owned();
+        assert!(odd.len() <= TEXT + 6, "cut within a character: {}", odd.len());
+    }
 }

@@ -38,7 +38,9 @@ fn render(found: &Found, paint: Paint) -> String {
     } else {
         matches::render(&found.matches, paint)
     };
-    let time = if found.micros < 10_000_000 {
+    let time = if found.micros < 1000 {
+        format!("{} µs", found.micros)
+    } else if found.micros < 10_000_000 {
         format!("{}.{} ms", found.micros / 1000, found.micros / 100 % 10)
     } else {
         duration(found.micros / 1_000_000)

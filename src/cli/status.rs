@@ -4,6 +4,9 @@ use super::layout::{Paint, bytes, count, duration, pairs};
 use super::{Context, escape, exit::Outcome, out};
 use crate::gateway::api::{MailboxView, Request, Status};
 
+/// Below this much room it is said, in bytes.
+pub(super) const ROOM: u64 = 1 << 30;
+
 /// Show how the gateway is doing
 ///
 /// Says whether the daemon runs, how much the pool holds, and what waits or went wrong.
@@ -41,6 +44,14 @@ fn render(status: &Status, paint: Paint) -> String {
         ("queue", queue),
         ("unrouted", count(status.unrouted, "message")),
     ];
+    if !status.trouble.is_empty() {
+        let trouble = format!("the last write failed: {}", escape::flat(&status.trouble));
+        rows.push(("database", paint.red(&trouble)));
+    }
+    if let Some(free) = status.free_bytes.filter(|free| *free < ROOM) {
+        let room = format!("{} free: without room mail gets 452", bytes(free));
+        rows.push(("disk", paint.red(&room)));
+    }
     if status.failed > 0 {
         let failed = format!("{} (the log says why)", count(status.failed, "message"));
         rows.push(("failed", paint.red(&failed)));
@@ -114,6 +125,8 @@ mod tests {
             silenced: 0,
             came_back: 0,
             unsent: 0,
+            trouble: String::new(),
+            free_bytes: Some(5 << 30),
             daemon: true,
             mailboxes: Vec::new(),
         };
@@ -133,6 +146,8 @@ mod tests {
         status.asides = 4;
         status.silenced = 2;
         status.unsent = 1;
+        status.trouble = "no room left for the database: disk full".into();
+        status.free_bytes = Some(4096);
         status.mailboxes = vec![
             MailboxView {
                 account: "inbox".into(),
@@ -156,6 +171,8 @@ mod tests {
         for part in [
             "not running: `cmr-mail serve` starts it\n",
             "queue     1 mail, the oldest for 1 h 0 min\n",
+            "database  the last write failed: no room left for the database: disk full\n",
+            "disk      4.0 KiB free: without room mail gets 452\n",
             "failed    1 message (the log says why)\n",
             "aside     4: cmr-mail show --aside\n",
             "silenced  2 mails: answer_at_most\n",

@@ -390,6 +390,7 @@ fn policy(r: &mut Reader<'_>) -> Option<Policy> {
     }
     let answer = r.rate(&keys::POLICY_ANSWER_AT_MOST);
     let post = r.rate(&keys::POLICY_POST_AT_MOST);
+    let unproven = r.rate(&keys::POLICY_UNPROVEN_AT_MOST);
     let forwarded = r.choice(&keys::POLICY_FORWARDED, &[("read", true), ("ignore", false)]);
     let skew = r.duration(&keys::POLICY_CLOCK_SKEW);
     Some(Policy {
@@ -397,6 +398,7 @@ fn policy(r: &mut Reader<'_>) -> Option<Policy> {
         listed: listed?.value,
         answer_at_most: answer?.value,
         post_at_most: post?.value,
+        unproven_at_most: unproven?.value,
         read_forwarded: forwarded?.value,
         clock_skew: skew?.value,
     })

@@ -77,14 +77,21 @@ pub(super) fn imap(r: &mut Reader<'_>) -> Option<Vec<Imap>> {
         if all.iter().any(|other| other.name.eq_ignore_ascii_case(&account.name)) {
             r.error(&keys::IMAP_NAME, line, Fault::NameTaken(account.name.clone()));
         }
-        // Two that read one folder would each take half of it.
-        let same = |one: &Imap| (one.host.clone(), one.port, one.user.clone(), one.folder.clone());
-        if let Some(other) = all.iter().find(|other| same(other) == same(&account)) {
+        // Two that read one folder would each take all of it, and then be in each other's way.
+        if let Some(other) = all.iter().find(|other| is_one_folder(other, &account)) {
             r.error(&keys::IMAP_FOLDER, line, Fault::FolderTaken(other.name.clone()));
         }
         all.push(account);
     }
     (all.len() == number).then_some(all)
+}
+
+/// Whether two accounts read one folder. INBOX is the only name of a folder whose case does not count
+/// (RFC 9051, section 5.1).
+fn is_one_folder(one: &Imap, other: &Imap) -> bool {
+    let inbox = |account: &Imap| account.folder.eq_ignore_ascii_case("INBOX");
+    let folder = one.folder == other.folder || (inbox(one) && inbox(other));
+    folder && one.user == other.user && one.port == other.port && one.host.eq_ignore_ascii_case(&other.host)
 }
 
 fn account(r: &mut Reader<'_>) -> Option<Imap> {

@@ -287,6 +287,8 @@ keys! {
         "Automatic mails to one person at most; then silence.";
     POLICY_POST_AT_MOST: "policy" "post_at_most" Rate, Default(r#""60/h""#), "", false,
         "Posts of one author at most; more get 450.";
+    POLICY_UNPROVEN_AT_MOST: "policy" "unproven_at_most" Rate, Default(r#""600/h""#), "", false,
+        "Messages that nothing proves (no key, no proof of the mail's author), of one network of clients (/24 or /48) at most; more get 450.";
     POLICY_FORWARDED: "policy" "forwarded" Choice(&[
             ("read", "CMR messages are taken out of it as out of any attachment; its text is never posted"),
             ("ignore", "it is named as ignored"),

@@ -28,6 +28,7 @@ pub use sections::{
 };
 
 use reader::Reader;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// A whole configuration. Every value is within the limits of its key, every file that it names
@@ -62,6 +63,19 @@ pub struct Config {
     pub warnings: Vec<Problem>,
 }
 
+/// The longest configuration, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// The bytes of a file that may be anything, a device too.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > LONGEST) {
+        return Err(std::io::Error::other("it is longer than 1 MiB, and so no configuration"));
+    }
+    Ok(bytes)
+}
+
 impl Config {
     /// Reads and checks the file at `path`.
     ///
@@ -70,7 +84,7 @@ impl Config {
     /// for exit code 78.
     pub fn load(path: impl AsRef<Path>) -> Result<Config, ConfigError> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path)
+        let bytes = read_bounded(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
         match String::from_utf8(bytes) {
             Ok(text) => Config::parse(&text, path),

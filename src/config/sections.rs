@@ -182,6 +182,8 @@ pub struct Policy {
     pub answer_at_most: Rate,
     /// Posts of one author.
     pub post_at_most: Rate,
+    /// What nothing proves, of one network of clients.
+    pub unproven_at_most: Rate,
     /// Whether CMR messages are taken out of mails inside mails.
     pub read_forwarded: bool,
     /// How far ahead of our clock a message may be dated.

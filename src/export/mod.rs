@@ -17,8 +17,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The list's name in a folder; beside a file NAME it is `.NAME` and this.
@@ -166,7 +167,7 @@ pub fn export(
     })?;
     writer.finish()?;
     let to = list_of(path);
-    let written = File::create_new(&to).and_then(|mut file| {
+    let written = new_file(&to).and_then(|mut file| {
         file.write_all(&list)?;
         file.sync_all()
     });
@@ -209,6 +210,16 @@ fn holds(raw: &[u8], wire: &[u8], gateway: &Gateway<'_>) -> bool {
     found.faults.is_empty() && matches!(found.messages.as_slice(), [one] if one.bytes == wire)
 }
 
+/// A file, not there before, for nobody but its owner: what is local must not be read by others.
+fn new_file(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// A folder, as [`new_file`].
+fn new_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
 /// Where messages go.
 struct Writer {
     path: PathBuf,
@@ -221,7 +232,12 @@ impl Writer {
         let io = io_at(path);
         let mut writer = Writer { path: path.to_owned(), format, mbox: None };
         if format == Format::Mbox {
-            let file = File::create_new(path).map_err(|error| match error.kind() {
+            // It is written last, and must not fail then.
+            let list = list_of(path);
+            if list.exists() {
+                return Err(ExportError::Taken(list));
+            }
+            let file = new_file(path).map_err(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => ExportError::Taken(path.to_owned()),
                 _ => io(error),
             })?;
@@ -234,12 +250,12 @@ impl Writer {
                     return Err(ExportError::Taken(path.to_owned()));
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir(path).map_err(&io)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => new_folder(path).map_err(&io)?,
             Err(error) => return Err(io(error)),
         }
         if format == Format::Maildir {
             for part in ["cur", "new", "tmp"] {
-                fs::create_dir(path.join(part)).map_err(&io)?;
+                new_folder(&path.join(part)).map_err(&io)?;
             }
         }
         Ok(writer)
@@ -265,7 +281,7 @@ impl Writer {
 
     fn file(&self, name: &Path, bytes: &[u8]) -> Result<(), ExportError> {
         let path = self.path.join(name);
-        File::create_new(&path).and_then(|mut file| file.write_all(bytes)).map_err(io_at(&path))
+        new_file(&path).and_then(|mut file| file.write_all(bytes)).map_err(io_at(&path))
     }
 
     /// Makes it durable.

@@ -98,11 +98,9 @@ impl Refused {
             | Refused::Conflict(_) => Reply::not_well_formed(text),
             Refused::UnknownCommand(_) => Reply::no_such_address(text),
             Refused::Signature(_) | Refused::NoKey(_) => Reply::wrong_signature(text),
-            Refused::Policy(Refusal::TooFast { .. }) | Refused::NoExchange(NoExchange::TooMany) => {
-                Reply::too_fast(text)
-            }
             // RFC 7372 has no code for it; RFC 3463: 4.4.3, directory server failure.
             Refused::Policy(Refusal::NotKnownYet { .. }) => Reply::new(451, 4, 3, text),
+            _ if self.is_temporary() => Reply::too_fast(text),
             Refused::Policy(_)
             | Refused::NoExchange(_)
             | Refused::Removed(_)
@@ -119,11 +117,10 @@ impl Refused {
 
     /// Whether the same mail may be taken later: then even a relay is told to keep it.
     pub(super) fn is_temporary(&self) -> bool {
-        matches!(
-            self,
-            Refused::Policy(Refusal::TooFast { .. } | Refusal::NotKnownYet { .. })
-                | Refused::NoExchange(NoExchange::TooMany)
-        )
+        match self {
+            Refused::Policy(refusal) => refusal.is_temporary(),
+            refused => matches!(refused, Refused::NoExchange(NoExchange::TooMany)),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::commit::destination;
+use super::notice::destination;
 use super::say::Say;
 use crate::config::Config;
 use crate::mail;

@@ -6,6 +6,7 @@ mod handed;
 mod mailboxes;
 mod matched;
 mod probe;
+mod status;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ pub use handed::{Delivered, Filtered};
 pub use mailboxes::{MailboxView, PolledView};
 pub use matched::{MatchView, SharedView, SharedWordView};
 pub use probe::RelayProbe;
+pub use status::Status;
 
 use crate::policy::reputation::Cause;
 
@@ -105,6 +107,9 @@ pub enum Request {
         recipient: Option<String>,
         /// The mail, base64.
         mail: String,
+        /// Its size in bytes if it is larger than `max_message` allows: `mail` is its beginning.
+        #[serde(default)]
+        cut_from: Option<u64>,
     },
     /// A mail from `filter`, which hands it on itself by what it is told. Allowed on the intake
     /// socket.
@@ -542,43 +547,4 @@ pub struct Changed {
     pub changed: u64,
     /// What was done, as a sentence.
     pub done: String,
-}
-
-/// Result of [`Request::Status`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Status {
-    /// Version of the program.
-    pub version: String,
-    /// Messages in the pool.
-    pub messages: u64,
-    /// Their headers and bodies, in bytes.
-    pub bytes: u64,
-    /// Peers known.
-    pub peers: u64,
-    /// Deliveries that wait.
-    pub queued: u64,
-    /// Age of the oldest of them in seconds.
-    pub oldest_queued_seconds: u64,
-    /// Time since start in seconds; 0 when no daemon runs.
-    pub uptime_seconds: u64,
-    /// Messages that wait for a decision.
-    pub unrouted: u64,
-    /// Messages whose decision failed three times.
-    pub failed: u64,
-    /// Things kept aside.
-    pub asides: u64,
-    /// Mails to people that a limit kept back, since the database was made.
-    #[serde(default)]
-    pub silenced: u64,
-    /// Mails of our own that came back and were dropped, since then.
-    #[serde(default)]
-    pub came_back: u64,
-    /// Messages of which nothing was sent, not even an answer, because the queue was full.
-    #[serde(default)]
-    pub unsent: u64,
-    /// Whether a daemon answered.
-    pub daemon: bool,
-    /// The mailboxes that are read.
-    #[serde(default)]
-    pub mailboxes: Vec<MailboxView>,
 }

@@ -13,6 +13,7 @@ use tokio::runtime;
 use super::api::{
     Changed, Delivered, Failure, Found, Posted, QueueAction, RawMessage, Request, Response, Status,
 };
+use super::keys_within::may_hold_key;
 use super::texts::StoredTexts;
 use super::{Gateway, clock, commit, people as names, read_blocks, view, write};
 use crate::mail;
@@ -20,7 +21,8 @@ use crate::message::{Address, Hop, Message, MessageId};
 use crate::policy::{self, Authenticity, Block, Origin, Provenance};
 use crate::pool::{Audience, Query};
 use crate::receive::{Arrival, Via};
-use crate::smtp::Severity;
+use crate::smtp::{Reply, Severity};
+use crate::store::asides::NewAside;
 use crate::store::blocks::BlockKind;
 use crate::store::counters::{self, Counter};
 use crate::store::messages::{self, Admitted, Kind, NewMessage, Stored};
@@ -104,9 +106,12 @@ impl Gateway {
                 json(&ended)
             }
             Request::ProbeRelay { token } => json(&self.probe_relay(token)?),
-            Request::Deliver { sender, recipient, mail: text } => {
+            Request::Deliver { sender, recipient, mail: text, cut_from } => {
                 // On standard input lines end with LF; inside, mails have CRLF.
                 let raw = mail::lf_to_crlf(&decode(&text)?);
+                if let Some(bytes) = cut_from {
+                    return self.too_large(raw, bytes);
+                }
                 self.take(Via::Pipe, None, sender, recipient, raw)
             }
             Request::Filter { sender, recipients, mail } => {
@@ -313,6 +318,11 @@ impl Gateway {
         let Some(block) = Block::parse(value) else {
             return Err(fail(USAGE, format!("{value:?} is neither an address nor a host")));
         };
+        let is_own = |address: &Address| self.0.is_own(&self.config(), address);
+        let by_address = matches!(&block, Block::Address(address) if is_own(address));
+        if !undo && (by_address || self.0.own.iter().any(|own| block.covers(own))) {
+            return Err(fail(USAGE, format!("{block} is this gateway itself")));
+        }
         let kind = match &block {
             Block::Address(_) => BlockKind::Author,
             Block::Host(_) => BlockKind::Host,
@@ -363,6 +373,10 @@ impl Gateway {
             silenced: counted(Counter::Silenced)?,
             came_back: counted(Counter::CameBack)?,
             unsent: counted(Counter::NoRoom)?,
+            trouble: stats.trouble,
+            free_bytes: rustix::fs::statvfs(&self.config().gateway.data_dir)
+                .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+                .ok(),
             daemon: self.0.started.is_some(),
             mailboxes: self.mailboxes()?,
         })
@@ -403,6 +417,35 @@ impl Gateway {
             self.route_pending()?;
         }
         json(&Delivered { code: verdict.reply.code(), text: verdict.reply.text(), ids })
+    }
+
+    /// A mail that its mail system accepted, and that is too large for us for ever: its beginning
+    /// is kept aside, so that the operator can see whose it was. A refusal would make the mail
+    /// system try for days, or send a bounce to a sender that may be forged.
+    fn too_large(&self, beginning: Vec<u8>, bytes: u64) -> Response {
+        let (now, keep) = (clock::now(), self.config().pool.keep_raw);
+        let why = format!("larger than [smtp] max_message allows: {bytes} bytes");
+        let kept = !may_hold_key(&beginning);
+        if kept {
+            let reason = format!("{why}; its first {} are here", beginning.len());
+            self.store().write(move |tx| {
+                let aside = NewAside {
+                    reason: &reason,
+                    place: "the mail",
+                    raw: &beginning,
+                    kept: None,
+                    author: None,
+                    id: None,
+                    received: now,
+                    via: Via::Pipe.as_str(),
+                    forget_after: now.saturating_add(keep),
+                    source: "deliver",
+                };
+                asides::put(tx, &aside, commit::ASIDES_MAX)
+            })?;
+        }
+        let reply = Reply::too_big(&why);
+        json(&Delivered { code: reply.code(), text: reply.text(), ids: Vec::new() })
     }
 }
 

@@ -7,7 +7,8 @@
 use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
-use super::{aliases, bounce, clock, commands, exchange, origin, people as names};
+use super::brake::Brake;
+use super::{aliases, bounce, clock, commands, exchange, notice, origin, people as names};
 use crate::config::Config;
 use crate::keys::exchange::Body;
 use crate::keys::{self, SignatureError};
@@ -22,11 +23,10 @@ use crate::store::keys::{self as stored_keys, KeyState};
 use crate::store::limits::{self, Counted};
 use crate::store::messages::{self, Admitted, Kind, NewMessage};
 use crate::store::people::{self, NewPerson, NewThread, Person};
-use crate::store::queue::{self, DeliveryKind, NewDelivery};
 use crate::store::{StoreError, bounces, peers, reputation};
 
 /// What is kept aside, at most, in bytes; the oldest go first.
-const ASIDES_MAX: u64 = 256 << 20;
+pub(super) const ASIDES_MAX: u64 = 256 << 20;
 
 /// Raw mails that are kept, at most, in bytes; the oldest go first.
 const RAW_MAX: u64 = 1 << 30;
@@ -112,6 +112,12 @@ impl Plan {
         let known = known.map(|from| from.address.as_str());
         let asking = commands::Asking { config, header: &header, known, raw: whole, now };
         let addressees = aliases::behind(tx, &tags)?;
+        // A mailbox is read at our own pace, and what waits there is nobody's burden.
+        let brake = if authenticity.is_authenticated() || mailbox.is_some() {
+            None
+        } else {
+            Some(Brake::new(tx, arrival.peer.map(|_| source.clone()), config.policy.unproven_at_most, now)?)
+        };
         match content {
             Content::NotOurs => outcome.left = true,
             Content::Absorbed(why) => outcome.note = Some(format!("{why}; nothing was stored")),
@@ -149,7 +155,7 @@ impl Plan {
                 authorised = true;
             }
             Content::ForPostmaster => {
-                for_postmaster(tx, config, (whole, via, &source), now, forget_after, &mut outcome)?;
+                notice::for_postmaster(tx, config, (whole, via, &source), now, forget_after, &mut outcome)?;
             }
             Content::Messages(candidates, rest) => {
                 not_taken = rest;
@@ -165,6 +171,7 @@ impl Plan {
                         provenance,
                         replayed,
                         addressees: &addressees,
+                        brake: brake.as_ref(),
                     };
                     match admit_message(tx, config, candidate, &came, &mut outcome)? {
                         Ok(Some(seq)) => seqs.push(seq),
@@ -184,6 +191,7 @@ impl Plan {
                     provenance,
                     replayed,
                     addressees: &addressees,
+                    brake: brake.as_ref(),
                 };
                 match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
                     Ok(Some(seq)) => seqs.push(seq),
@@ -209,12 +217,16 @@ impl Plan {
         asides::keep_raw(tx, &seqs, &raw, RAW_MAX)?;
         let conflicts = not_taken.iter().any(|it| matches!(it.why, Refused::Conflict(_)));
         let keeps_something = !outcome.taken.is_empty() || !outcome.known.is_empty() || conflicts;
+        // The sender keeps such a mail and brings it again: what is good in it is known then.
+        let comes_again = not_taken.iter().any(|it| it.why.is_temporary());
+        let not_ours = outcome.is_not_ours(provenance);
         for it in not_taken {
             // What is refused in the dialogue leaves no trace here. Beside something good, from a
             // relay, or in conflict with what is here, it is kept for the operator to look at.
-            let keep = (it.bytes.is_some() || keeps_whole)
+            let keep = !not_ours
+                && (it.bytes.is_some() || keeps_whole)
                 && (keeps_something || !in_dialogue)
-                && !it.why.is_temporary()
+                && !comes_again
                 && !it.why.may_hold_key()
                 && !matches!(it.why, Refused::Removed(_));
             if keep {
@@ -235,6 +247,7 @@ impl Plan {
             }
             outcome.refused.push(Part { place: it.place, why: it.why, kept: keep });
         }
+        outcome.left |= not_ours && !outcome.is_put_off();
         Ok(outcome)
     }
 }
@@ -255,6 +268,22 @@ struct Came<'a> {
     replayed: bool,
     /// The persons whose aliases it came to.
     addressees: &'a [i64],
+    /// What holds back what nothing proves; none where the mail itself is proven.
+    brake: Option<&'a Brake>,
+}
+
+impl Came<'_> {
+    /// Why a message that nothing else proves is not taken now.
+    fn held_back(&self, tx: &Connection, new: &NewMessage) -> Result<Option<Refusal>, StoreError> {
+        let Some(refusal) = self.brake.and_then(Brake::refusal) else { return Ok(None) };
+        // Whoever never heard our 250 sends it again, and hears it now.
+        Ok((!messages::is_known(tx, new)?).then(|| refusal.clone()))
+    }
+
+    /// A message that nothing else proves was taken.
+    fn counts(&self, tx: &Connection) -> Result<(), StoreError> {
+        self.brake.map_or(Ok(()), |brake| brake.note(tx))
+    }
 }
 
 /// A mail that is believed for its signature alone: once.
@@ -345,8 +374,8 @@ fn admit_message(
         && neighbour
             .mail_address()
             .is_some_and(|mailbox| came.author.is_some_and(|author| policy::same_mailbox(author, mailbox)));
+    let proven = verified || by_neighbour;
     if let Ok(body) = Body::parse(&new.message().body) {
-        let proven = verified || by_neighbour;
         let heard = exchange::Heard {
             neighbour: &neighbour,
             bytes: &new.message().body,
@@ -374,13 +403,19 @@ fn admit_message(
     } else {
         Authenticity::Unknown
     };
+    if !proven && let Some(refusal) = came.held_back(tx, &new)? {
+        return refuse(place, refusal.into(), new.message());
+    }
     let id = new.id();
     let bytes = new.message().body.len();
-    let knew = (verified || by_neighbour) && messages::holds(tx, id, &neighbour)?;
+    let knew = proven && messages::holds(tx, id, &neighbour)?;
     match messages::admit(tx, &new)? {
         Admitted::New(seq) | Admitted::Conflict { seq, .. } => {
             peers::received(tx, &neighbour, bytes, came.now)?;
-            if verified || by_neighbour {
+            if !proven {
+                came.counts(tx)?;
+            }
+            if proven {
                 peers::authenticated(tx, &neighbour, came.now)?;
                 bounces::forgive(tx, &neighbour)?;
                 for person in came.addressees {
@@ -392,7 +427,7 @@ fn admit_message(
             Ok(Ok(Some(seq)))
         }
         Admitted::Duplicate { seq } => {
-            if let Some(seq) = seq.filter(|_| verified || by_neighbour) {
+            if let Some(seq) = seq.filter(|_| proven) {
                 outcome.wakes_sender |= aliases::known_again(tx, config, seq, came.addressees, came.now)?;
             }
             if knew {
@@ -471,8 +506,12 @@ fn admit_post(
     if came.replayed && !messages::is_known(tx, &new)? {
         return Ok(Err(Refusal::Replayed.into()));
     }
+    if let Some(refusal) = came.held_back(tx, &new)? {
+        return Ok(Err(refusal.into()));
+    }
     match messages::admit(tx, &new)? {
         Admitted::New(seq) | Admitted::Conflict { seq, .. } => {
+            came.counts(tx)?;
             if let Some(person) = person.as_ref().filter(|person| person.stopped_at.is_some()) {
                 people::resume(tx, person.id)?;
             }
@@ -520,73 +559,4 @@ pub(super) fn person(
     let random = || clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")));
     let (token, confirm_token) = (token(random()?), token(random()?));
     people::ensure(tx, &NewPerson { address, name, token: &token, confirm_token: &confirm_token }, now)
-}
-
-/// Mail to the humans behind the gateway: kept aside, and they are told where.
-fn for_postmaster(
-    tx: &Connection,
-    config: &Config,
-    (raw, via, source): (&[u8], &str, &str),
-    now: UnixTime,
-    forget_after: UnixTime,
-    outcome: &mut Outcome,
-) -> Result<(), StoreError> {
-    let reason = "for the postmaster";
-    let aside = NewAside {
-        reason,
-        place: "the mail",
-        raw,
-        kept: None,
-        author: None,
-        id: None,
-        received: now,
-        via,
-        forget_after,
-        source,
-    };
-    let Some(id) = asides::put(tx, &aside, ASIDES_MAX)? else {
-        return Err(StoreError::Full(
-            "a mail for the postmaster is larger than all that may be kept aside".to_owned(),
-        ));
-    };
-    let why = format!("a mail for the postmaster is kept aside as number {id}");
-    // One notice an hour, whatever comes: else anybody could make us send mail.
-    let hour = now.as_secs().div_euclid(3600);
-    notice(tx, config, &format!("postmaster-{hour}"), &why, serde_json::json!({ "aside": id }), now)?;
-    outcome.note = Some("kept for the postmaster".to_owned());
-    outcome.wakes_sender = true;
-    Ok(())
-}
-
-/// Queues a mail to the operator. `unique` makes a repetition the same mail.
-pub(super) fn notice(
-    tx: &Connection,
-    config: &Config,
-    unique: &str,
-    why: &str,
-    detail: serde_json::Value,
-    now: UnixTime,
-) -> Result<(), StoreError> {
-    let operator = &config.gateway.operator.address;
-    let bad = |_| StoreError::Misuse("the operator's address holds a line end");
-    let delivery = NewDelivery {
-        kind: DeliveryKind::Notice,
-        seq: None,
-        thread: None,
-        to: Address::new(format!("mailto:{operator}")).map_err(bad)?,
-        transport: "mailto".to_owned(),
-        destination: destination(operator),
-        stamp: None,
-        message_id: crate::mail::message_id(unique, &config.gateway.hostname),
-        detail: Some(detail),
-        why: why.to_owned(),
-        next_try: now,
-    };
-    queue::enqueue(tx, &delivery, now)?;
-    Ok(())
-}
-
-/// What shares a limit of parallel deliveries: the domain.
-pub(super) fn destination(mailbox: &str) -> String {
-    mailbox.rsplit_once('@').map_or(mailbox, |(_, domain)| domain).to_ascii_lowercase()
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tracing::{error, info, warn};
 
-use super::commit::destination;
+use super::notice::destination;
 use super::route::local_domains;
 use super::{Inner, clock, lock, people as names};
 use crate::config::Config;

@@ -4,25 +4,26 @@
 //! It knows the rules of `filter` and the door. It must never know how a mail is handed on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::api::Filtered;
 use super::ask::{Outcome, UNAVAILABLE, fail};
-use super::{Gateway, LONG_MAIL, clock, people as names};
+use super::learned::archive_address;
+use super::{Gateway, LONG_MAIL, clock};
 use crate::config::Config;
 use crate::filter::{self, Intent, Judgement, Look, Mode};
 use crate::mail::{self, Reading};
-use crate::message::{Address, Hop, Limits, Message};
-use crate::policy::{self, Provenance};
+use crate::message::Limits;
 use crate::receive::filter::{Judge, Passing};
 use crate::receive::{Arrival, Via};
 use crate::smtp::{Reply, Severity};
 use crate::store::StoreError;
-use crate::store::messages::{self, Admitted, Kind, NewMessage};
+use crate::store::messages::{self, Admitted, NewMessage};
 
-/// What begins the tag of the origin of learned mail.
-const ARCHIVE_TAG: &str = "archive";
+/// How long a mail that passes waits for being learned, at most.
+const LEARN_WAIT: Duration = Duration::from_secs(1);
 
 impl Judge for Gateway {
     fn takes(&self, recipient: &str, size: Option<u64>) -> bool {
@@ -63,7 +64,7 @@ impl Judge for Gateway {
         }
         note(&config, &passing.arrival, &look, intent);
         if intent.learn {
-            self.learn(&config, passing.arrival);
+            self.learn(&config, passing.arrival).await;
             return passed();
         }
         if !intent.admit {
@@ -154,13 +155,20 @@ fn note(config: &Config, arrival: &Arrival, look: &Look, intent: Intent) {
 
 impl Gateway {
     /// Puts ordinary mail into the pool, for the operator alone. Nobody waits for it, and when
-    /// it fails nothing is lost but this.
-    fn learn(&self, config: &Config, arrival: Arrival) {
+    /// it fails nothing is lost but this. While too many are on their way, the next one waits for a
+    /// short while: passing goes first.
+    async fn learn(&self, config: &Config, arrival: Arrival) {
+        let place = Arc::clone(&self.0.learning).acquire_owned();
+        let Ok(Ok(place)) = tokio::time::timeout(LEARN_WAIT, place).await else {
+            warn!("a mail that passed was not learned: the database does not keep up");
+            return;
+        };
         let Some(new) = learned(config, &arrival) else { return };
         let gateway = self.clone();
         tokio::spawn(async move {
             let stored: Result<Admitted, StoreError> =
                 gateway.0.store.write_async(move |tx| messages::admit(tx, &new)).await;
+            drop(place);
             match stored {
                 Ok(Admitted::New(_)) => gateway.0.wake_router(),
                 Ok(_) => {}
@@ -220,26 +228,13 @@ impl Gateway {
     }
 }
 
-/// Ordinary mail as a message: our archive address is its origin, its author, date and subject are
-/// the first lines of its body. `None`: there is no text in it.
+/// Ordinary mail as a message of our archive. `None`: there is no text in it.
 fn learned(config: &Config, arrival: &Arrival) -> Option<NewMessage> {
     let submission = mail::extract(&arrival.raw, &reading(config, &arrival.recipients));
-    let (header, post) = (submission.header, submission.post?);
-    let from = header.from?;
-    let date = header.date.unwrap_or(arrival.received);
-    let text = post.body();
-    let mut body = format!("From: {}\nDate: {}\n", from.address, date.rfc3339()).into_bytes();
-    body.extend_from_slice(&text);
-    let posting = config.smtp.recipients.first().unwrap_or(&config.gateway.mail_address);
-    let origin = Address::new(format!("mailto:{}", names::tagged(posting, ARCHIVE_TAG))).ok()?;
-    let skew = config.policy.clock_skew;
-    let time = clock::post_stamp(Some(date), arrival.received, skew, header.message_id.as_deref(), &body);
-    let message = Message::new(Hop::new(time, origin), body);
-    let mut new = NewMessage::new(message, arrival.received, arrival.via.as_str());
-    new.author = Address::new(format!("mailto:{}", from.address)).ok()?;
-    new.kind = Kind::Learned;
-    new.scope = policy::scope_of(Provenance::Learned, false, policy::FirstPost::Ask);
-    Some(new)
+    let post = submission.post?;
+    let archive = archive_address(config).ok()?;
+    let (now, skew, via) = (arrival.received, config.policy.clock_skew, arrival.via.as_str());
+    Some(super::learned::learned(&submission.header, &post.text, &archive, now, skew, via))
 }
 
 #[cfg(test)]

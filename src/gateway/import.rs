@@ -22,9 +22,13 @@ use crate::store::StoreError;
 use crate::store::asides::{self, NewAside};
 use crate::store::imports::{self, Fate, File, Row};
 use crate::store::messages::{self, Admitted, Kind, NewMessage};
+use crate::store::removal;
 
 /// What is kept aside, at most, in bytes; the oldest go first.
 const ASIDES_MAX: u64 = 256 << 20;
+
+/// Why what was removed is not taken.
+const REMOVED: &str = "it was removed here by the operator";
 
 /// What was found in some files, in their order.
 #[derive(Debug, Default)]
@@ -32,10 +36,8 @@ pub struct Batch {
     /// The files, as far as they are read with this batch; `true` if what was known of one is to be
     /// forgotten.
     pub files: Vec<(File, bool)>,
-    /// The mails.
+    /// The mails. What is public in them becomes public here, too, if it was here before.
     pub mails: Vec<Mail>,
-    /// What was here before becomes public, too.
-    pub publish: bool,
 }
 
 /// One mail.
@@ -75,6 +77,16 @@ pub struct Ended {
     pub stored: usize,
 }
 
+impl Ended {
+    /// What became of one of the mail's messages: one word for the mail, the best that happened to
+    /// them.
+    pub(crate) fn part(&mut self, part: usize, fate: Fate, reason: Option<String>) {
+        if part == 0 || rank(fate) < rank(self.fate) {
+            (self.fate, self.reason) = (fate, reason);
+        }
+    }
+}
+
 /// What is to go into the pool: message by number, with the batch it stands in.
 #[derive(Debug)]
 pub struct Stored {
@@ -111,18 +123,11 @@ impl Gateway {
                 let file = mail.file.and_then(|at| files.get(at).copied());
                 let path = mail.file.and_then(|at| work.files.get(at)).map(|(file, _)| file.name.as_slice());
                 let forget_after = now.saturating_add(keep_raw);
-                written.ended.push(store_mail(
-                    tx,
-                    &work,
-                    (at, mail),
-                    &blocks,
-                    file,
-                    &mut written.new,
-                    &mut written.opened,
-                )?);
-                if let (Some(path), Content::Failed(reason)) = (path, &mail.content) {
+                let ended = store_mail(tx, (at, mail), &blocks, file, &mut written.new, &mut written.opened)?;
+                if let (Fate::Failed, Some(path), Some(reason)) = (ended.fate, path, &ended.reason) {
                     refer(tx, path, mail.at, reason, now, forget_after)?;
                 }
+                written.ended.push(ended);
             }
             for seq in evicted {
                 messages::evict(tx, seq, now, now.saturating_add(keep_ids))?;
@@ -173,6 +178,7 @@ impl Gateway {
             entry.scope = Scope::Public;
             if let Some(body) = inner.store.read(|conn| messages::body(conn, *seq))? {
                 inner.pool_in(&entry, &body);
+                seqs.push(*seq);
             }
         }
         // What was removed meanwhile must not stay in the pool.
@@ -220,7 +226,6 @@ struct Written {
 
 fn store_mail(
     tx: &Connection,
-    batch: &Batch,
     (at, mail): (usize, &Mail),
     blocks: &[Block],
     file: Option<i64>,
@@ -258,7 +263,7 @@ fn store_mail(
                     (fate, Some(seq), None)
                 }
                 Admitted::Duplicate { seq } => {
-                    if let Some(seq) = seq.filter(|_| batch.publish)
+                    if let Some(seq) = seq.filter(|_| message.scope == Scope::Public)
                         && messages::open_up(tx, seq)?
                     {
                         opened.push(seq);
@@ -273,16 +278,16 @@ fn store_mail(
                         message.id()
                     )),
                 ),
-                Admitted::Removed => {
-                    (Fate::Skipped, None, Some("it was removed here by the operator".to_owned()))
-                }
+                Admitted::Removed => (Fate::Skipped, None, Some(REMOVED.to_owned())),
             },
         };
-        note(&row(part, fate, seq, reason.clone()))?;
-        // One word for the mail: the best that happened to its messages.
-        if part == 0 || rank(fate) < rank(ended.fate) {
-            (ended.fate, ended.reason) = (fate, reason);
+        let mut row = row(part, fate, seq, reason.clone());
+        if reason.as_deref() == Some(REMOVED) {
+            // Nothing of what was removed is noted again.
+            (row.thread, row.bytes) = (None, 0);
         }
+        note(&row)?;
+        ended.part(part, fate, reason);
     }
     Ok(ended)
 }
@@ -295,6 +300,24 @@ fn rank(fate: Fate) -> u8 {
         Fate::Failed => 3,
         Fate::Skipped => 4,
     }
+}
+
+/// Why a message would not be taken, as far as that is known before it is stored; without a database
+/// nothing was removed.
+///
+/// # Errors
+/// Those of any read.
+pub fn refusal(
+    conn: Option<&Connection>,
+    blocks: &[Block],
+    message: &NewMessage,
+) -> Result<Option<String>, StoreError> {
+    if let Some(reason) = judge(message, blocks) {
+        return Ok(Some(reason));
+    }
+    let Some(conn) = conn else { return Ok(None) };
+    let origin = message.message().origin().key();
+    Ok(removal::is_removed(conn, &origin, message.id())?.then(|| REMOVED.to_owned()))
 }
 
 /// Why a message is not wanted here.
@@ -339,7 +362,6 @@ fn refer(
 pub struct BatchView {
     files: Vec<FileView>,
     mails: Vec<MailView>,
-    publish: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -426,7 +448,6 @@ impl From<&Batch> for BatchView {
                     content: content(&mail.content),
                 })
                 .collect(),
-            publish: batch.publish,
         }
     }
 }
@@ -447,7 +468,7 @@ impl BatchView {
             (new.kind, new.scope, new.settled) = (view.kind, view.scope, view.settled);
             Ok(new)
         };
-        let mut batch = Batch { publish: self.publish, ..Batch::default() };
+        let mut batch = Batch::default();
         for file in self.files {
             let name = bytes(&file.name)?;
             let FileView { size, modified, options, done, complete, anew, .. } = file;

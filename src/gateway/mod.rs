@@ -11,6 +11,7 @@ mod answers;
 pub mod api;
 mod ask;
 mod bounce;
+mod brake;
 pub mod clock;
 mod commands;
 mod commit;
@@ -20,7 +21,9 @@ mod exchange;
 mod filtering;
 pub mod import;
 mod keys_within;
+pub mod learned;
 pub mod lock;
+mod notice;
 pub mod origin;
 mod outgoing;
 mod pace;
@@ -45,7 +48,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockRead
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tracing::{error, info, warn};
 
 use commit::Outcome;
@@ -65,6 +68,14 @@ use crate::store::{self, Store, StoreError, blocks, messages, peers, queue};
 /// A mail above this is read on a thread for long work, so that the others of the runtime go on
 /// answering.
 const LONG_MAIL: usize = 128 << 10;
+
+/// Long mails that are read at the same time, in KiB of their bytes: each takes several times its
+/// size while it is taken apart. More wait for their turn, which costs them nothing: there are not
+/// more processors.
+const LONG_MAILS_AT_ONCE: u32 = 32 << 10;
+
+/// Passing mails that are learned at the same time.
+const LEARNED_AT_ONCE: usize = 64;
 
 /// The routing thread's nice value: it gives way to the threads that receive and commit.
 const ROUTER_NICE: i32 = 10;
@@ -106,6 +117,10 @@ struct Inner {
     blocks: RwLock<Arc<Vec<Block>>>,
     /// Asks the DNS who wrote a mail; none if the configuration does not want that.
     authenticator: Option<Authenticator>,
+    /// Turns for long mails, see [`LONG_MAILS_AT_ONCE`].
+    long_mails: Semaphore,
+    /// Places for passing mails that are learned, see [`LEARNED_AT_ONCE`].
+    learning: Arc<Semaphore>,
     /// How often something came in that waits for the router.
     accepted: AtomicU64,
     /// Whether the router is to look for work, or to end.
@@ -194,6 +209,8 @@ impl Gateway {
             own,
             blocks: RwLock::new(Arc::new(blocks)),
             authenticator: origin::authenticator(config),
+            long_mails: Semaphore::new(usize::try_from(LONG_MAILS_AT_ONCE).unwrap_or(usize::MAX)),
+            learning: Arc::new(Semaphore::new(LEARNED_AT_ONCE)),
             accepted: AtomicU64::new(0),
             signal: Mutex::new(Signal { work: true, stop: false }),
             signalled: Condvar::new(),
@@ -299,10 +316,12 @@ impl Gateway {
         let via = arrival.via;
         let mailbox = found.as_ref().map(|found| found.account.clone());
         let finding = self.examine(&config, &arrival, mailbox.as_deref()).await;
+        // After the questions to the DNS: a stranger's slow name server must not hold up others.
+        let _turn = self.turn(arrival.raw.len()).await;
         let plan = if arrival.raw.len() > LONG_MAIL {
             let (config, inner) = (Arc::clone(&config), Arc::clone(&self.0));
             let work = move || admit::plan(&config, &inner.own, &blocks, arrival, finding, now);
-            match tokio::task::spawn_blocking(work).await {
+            match polling::at_length(work, mailbox.is_some()).await {
                 Ok(plan) => plan,
                 Err(failed) => {
                     error!(%failed, "reading a mail failed");
@@ -381,6 +400,16 @@ impl Gateway {
 }
 
 impl Gateway {
+    /// Waits until a mail of `bytes` may be taken apart; to be held until it is stored.
+    async fn turn(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        if bytes <= LONG_MAIL {
+            return None;
+        }
+        let kib = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).min(LONG_MAILS_AT_ONCE);
+        // It is never closed.
+        self.0.long_mails.acquire_many(kib).await.ok()
+    }
+
     /// Asks the pool what an arrival wants to know of it: on a thread for long work, and before the
     /// transaction, because all wait for that.
     async fn looked_up(&self, mut plan: admit::Plan) -> Result<admit::Plan, String> {
@@ -560,7 +589,7 @@ fn read_blocks(store: &Store) -> Result<Vec<Block>, StoreError> {
 }
 
 /// Whom the operator refuses, by the database.
-fn blocks_of(conn: &rusqlite::Connection) -> Result<Vec<Block>, StoreError> {
+pub(crate) fn blocks_of(conn: &rusqlite::Connection) -> Result<Vec<Block>, StoreError> {
     let list = blocks::list(conn)?;
     Ok(list.iter().filter_map(|blocked| Block::parse(&String::from_utf8_lossy(&blocked.value))).collect())
 }

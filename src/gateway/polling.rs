@@ -6,12 +6,14 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
+use tokio::task::JoinError;
 use tracing::warn;
 
 use super::commit::Outcome;
 use super::{Gateway, api, clock};
 use crate::mail;
 use crate::message::UnixTime;
+use crate::policy::Provenance;
 use crate::receive::imap::{Fate, Health, Known, Office, Place, Polled, SentCopy};
 use crate::receive::{Arrival, Via};
 use crate::store::mailboxes::{self, FolderName, MailState};
@@ -63,10 +65,28 @@ impl Found {
 }
 
 impl Outcome {
-    /// Whether nothing was taken because of something that passes.
+    /// Whether nothing of a mail to somebody else was of use: then it is none of ours.
+    pub(super) fn is_not_ours(&self, provenance: Provenance) -> bool {
+        let to_others = matches!(provenance, Provenance::Polled { addressed: false, .. });
+        to_others && self.taken.is_empty() && self.known.is_empty() && self.note.is_none()
+    }
+
+    /// Whether something was not taken because of what passes. The mail comes again, and what was
+    /// taken of it is known then.
     pub(super) fn is_put_off(&self) -> bool {
-        let nothing = self.taken.is_empty() && self.known.is_empty() && self.note.is_none();
-        nothing && self.refused.iter().any(|part| part.why.is_temporary())
+        self.refused.iter().any(|part| part.why.is_temporary())
+    }
+}
+
+/// Does long work on a thread for that. Where the mail was `found` in a folder its panic goes on
+/// here, as if the work were short: the poller has to see that the mail would be met again.
+pub(super) async fn at_length<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+    found: bool,
+) -> Result<T, JoinError> {
+    match tokio::task::spawn_blocking(work).await {
+        Err(failed) if found && failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        other => other,
     }
 }
 
@@ -228,5 +248,19 @@ impl api::MailboxView {
             error: found.error.clone().unwrap_or_default(),
             error_since: time(found.error_since),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_long_mail_breaks_is_told_where_it_was_found() {
+        assert_eq!(at_length(|| 1, true).await.unwrap(), 1);
+        let broke = |found| tokio::spawn(at_length(|| panic!("a mail that breaks something"), found));
+        let by_smtp: Result<(), JoinError> = broke(false).await.unwrap();
+        assert!(by_smtp.unwrap_err().is_panic());
+        assert!(broke(true).await.unwrap_err().is_panic());
     }
 }

@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use super::texts::StoredTexts;
 use super::{
-    Inner, aliases, answers, clock, commit::destination, lock, outgoing::suppressed, people as names, read,
+    Inner, aliases, answers, clock, lock, notice::destination, outgoing::suppressed, people as names, read,
     worth,
 };
 use crate::config::Config;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tracing::{info, warn};
 
-use super::{Composed, Gateway, bounce, clock, commit};
+use super::{Composed, Gateway, bounce, clock, notice};
 use crate::config::{self, Config, SecretError};
 use crate::message::UnixTime;
 use crate::policy::bounce::meaning;
@@ -160,7 +160,7 @@ impl House for Sender {
             delivery.to, delivery.attempts
         );
         let unique = format!("given-up-{}", delivery.id);
-        commit::notice(
+        notice::to_operator(
             tx,
             &self.gateway.config(),
             &unique,

@@ -43,13 +43,15 @@ pub(super) fn reply(outcome: &Outcome, in_dialogue: bool) -> Reply {
         told.map(|part| format!("{}: {}", part.place, part.why)).collect::<Vec<_>>().join("; ")
     };
     let (kept, not_taken) = (sentences(true), sentences(false));
-    if parts.is_empty() && kept.is_empty() {
-        // Towards a relay only what may be taken later is no success: any other refusal would
-        // become a bounce to somebody whose address may be forged.
-        let why = outcome.refused.iter().map(|part| &part.why).find(|why| in_dialogue || why.is_temporary());
-        if let Some(why) = why {
-            return why.reply(&not_taken);
-        }
+    // Who is told to come again, even a relay, brings the same mail: what was taken of it is known
+    // then. Towards a relay nothing else is a refusal: it would become a bounce to somebody whose
+    // address may be forged.
+    let passes = outcome.refused.iter().map(|part| &part.why).find(|why| why.is_temporary());
+    let nothing = parts.is_empty() && kept.is_empty() && in_dialogue;
+    let for_good = outcome.refused.first().map(|part| &part.why).filter(|_| nothing);
+    if let Some(why) = passes.or(for_good) {
+        parts.push(not_taken);
+        return why.reply(&parts.join("; "));
     }
     if !kept.is_empty() {
         parts.push(format!("kept aside: {kept}"));

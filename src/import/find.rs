@@ -26,6 +26,16 @@ pub(super) struct Job {
     pub(super) cost: usize,
 }
 
+impl Job {
+    /// It holds so many bytes.
+    pub(super) fn costs(&mut self, bytes: usize, budget: &Budget) {
+        if let Some(more) = bytes.checked_sub(self.cost).filter(|more| *more > 0) {
+            budget.more(self.number, more);
+            self.cost = bytes;
+        }
+    }
+}
+
 pub(super) enum Source {
     /// A file to be read.
     Unit(Box<Unit>),
@@ -45,23 +55,56 @@ pub(super) struct FileOf {
 /// Bounds what is under way.
 #[derive(Default)]
 pub(super) struct Budget {
-    used: Mutex<usize>,
-    freed: Condvar,
+    now: Mutex<Used>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Used {
+    bytes: usize,
+    /// The mail that is to be handed on next.
+    next: u64,
+    /// Nothing is handed on any more.
+    over: bool,
 }
 
 impl Budget {
+    /// For a mail that is found; waits for room.
     pub(super) fn take(&self, cost: usize) {
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = |used: &mut usize| *used > 0 && used.saturating_add(cost) > UNDER_WAY;
-        let mut used = self.freed.wait_while(used, full).unwrap_or_else(PoisonError::into_inner);
-        *used = used.saturating_add(cost);
+        self.wait(cost, |used| used.bytes > 0);
+    }
+
+    /// For a mail that turned out to be longer than it looked. The one that all others wait for
+    /// never waits itself.
+    pub(super) fn more(&self, number: u64, cost: usize) {
+        self.wait(cost, |used| used.next < number);
+    }
+
+    fn wait(&self, cost: usize, may_wait: impl Fn(&Used) -> bool) {
+        let used = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let full =
+            |used: &mut Used| !used.over && may_wait(used) && used.bytes.saturating_add(cost) > UNDER_WAY;
+        let mut used = self.changed.wait_while(used, full).unwrap_or_else(PoisonError::into_inner);
+        used.bytes = used.bytes.saturating_add(cost);
     }
 
     pub(super) fn free(&self, cost: usize) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        *used = used.saturating_sub(cost);
-        drop(used);
-        self.freed.notify_one();
+        self.change(|used| used.bytes = used.bytes.saturating_sub(cost));
+    }
+
+    /// All mails before this one were handed on.
+    pub(super) fn reached(&self, next: u64) {
+        self.change(|used| used.next = next);
+    }
+
+    /// Nobody waits any more.
+    pub(super) fn end(&self) {
+        self.change(|used| used.over = true);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Used)) {
+        change(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
     }
 }
 
@@ -157,7 +200,11 @@ impl Finder<'_> {
             return self.send(job(Source::Unit(Box::new(unit))));
         }
         match unit.open(LONGEST_MAIL) {
-            Ok(Opened::Mail(mail)) => self.send(job(Source::Bytes(mail.bytes))),
+            Ok(Opened::Mail(mail)) => {
+                // Unpacked it may be far longer than its file.
+                let cost = mail.bytes.len().max(EACH);
+                self.send(Job { cost, ..job(Source::Bytes(mail.bytes)) })
+            }
             Ok(Opened::Mails(mut mbox)) => {
                 // Shorter than it was, it is another file.
                 let from = known.filter(|it| same || it.size < unit.size).map(|it| it.done);

@@ -16,5 +16,5 @@ mod wish;
 
 pub use run::{Counts, Event, ImportError, LONGEST_MAIL, Run, Summary, UNDER_WAY};
 pub use sink::{Daemon, Dry, Here, Sink};
-pub use take::{House, Known, Restored, View, archive_address, take};
+pub use take::{House, Known, Restored, View, take};
 pub use wish::{Wish, WrongDate, day};

@@ -11,6 +11,7 @@ use crate::store::imports::{Fate, File};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
@@ -24,7 +25,7 @@ pub const LONGEST_MAIL: usize = 64 << 20;
 /// So many bytes of mails are under way at a time, about; one that is longer goes alone.
 pub const UNDER_WAY: usize = 64 << 20;
 
-/// Bodies in one batch, in bytes, about.
+/// Messages in one batch, in bytes, about.
 const BATCH_BYTES: usize = 2 << 20;
 
 /// A batch is handed on after so long, full or not.
@@ -142,7 +143,8 @@ impl Run<'_> {
             let spawn = |name: &str| thread::Builder::new().name(name.to_owned());
             for _ in 0..self.threads.max(1) {
                 let (to_do, done) = (Arc::clone(&to_do), done.clone());
-                let work = move || self.work(&to_do, &done);
+                let budget = &budget;
+                let work = move || self.work(&to_do, &done, budget);
                 spawn("parse").spawn_scoped(scope, work).map_err(ImportError::Thread)?;
             }
             drop((done, to_do));
@@ -172,12 +174,9 @@ impl Run<'_> {
                 spawn("find").spawn_scoped(scope, move || finder.find()).map_err(ImportError::Thread)?;
             let handed = self.hand_on(&finished, &budget, sink, &total, watch);
             end.store(true, Ordering::Relaxed);
-            if handed.is_err() {
-                // Whoever waits for room goes on, and finds that it is over.
-                for left in finished {
-                    budget.free(left.job.cost);
-                }
-            }
+            // Whoever waits for room, or to hand something on, goes on and finds that it is over.
+            budget.end();
+            drop(finished);
             let found =
                 finding.join().map_err(|_| ImportError::Thread(io::Error::other("a panic while reading")));
             let mut counts = handed?;
@@ -189,38 +188,49 @@ impl Run<'_> {
     }
 
     /// Takes mails apart until there are no more.
-    fn work(&self, to_do: &Mutex<Receiver<Job>>, done: &Sender<Done>) {
+    fn work(&self, to_do: &Mutex<Receiver<Job>>, done: &Sender<Done>, budget: &Budget) {
         loop {
             let next = to_do.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(mut job) = next else { return };
-            let ended = match std::mem::replace(&mut job.source, Source::Nothing) {
-                Source::Nothing => Done { job, content: None, thread: None, bytes: 0 },
-                Source::Ended(content) => Done { job, content: Some(content), thread: None, bytes: 0 },
-                Source::Bytes(raw) => self.taken(job, &raw),
-                Source::Unit(unit) => match read_again(&unit) {
-                    Ok(Some(raw)) => self.taken(job, &raw),
-                    Ok(None) => {
-                        job.read = None;
-                        let gone = "it was gone before it could be read".to_owned();
-                        Done { job, content: Some(Content::Skipped(gone)), thread: None, bytes: 0 }
-                    }
-                    Err(error) => {
-                        let complete = !matches!(error, ArchiveError::Unreadable { .. });
-                        job.read = Some((0, complete));
-                        let content = Some(Content::Failed(reason(&error)));
-                        Done { job, content, thread: None, bytes: unit.size }
-                    }
-                },
-            };
-            if done.send(ended).is_err() {
+            let source = std::mem::replace(&mut job.source, Source::Nothing);
+            // A fault of ours over one mail must not end the run: all others are handed on after it.
+            let looked = catch_unwind(AssertUnwindSafe(|| self.look(source, &mut job, budget)));
+            let (content, thread, bytes) = looked.unwrap_or_else(|_| {
+                (Some(Content::Failed("a fault of this program while reading it".to_owned())), None, 0)
+            });
+            if done.send(Done { job, content, thread, bytes }).is_err() {
                 return;
             }
         }
     }
 
-    fn taken(&self, job: Job, raw: &[u8]) -> Done {
-        let (content, thread) = take(raw, self.house, self.wish, self.restored);
-        Done { job, content: Some(content), thread, bytes: raw.len() as u64 }
+    /// What a mail holds, what its thread began with, and its length.
+    fn look(&self, source: Source, job: &mut Job, budget: &Budget) -> (Option<Content>, Option<i64>, u64) {
+        let raw = match source {
+            Source::Nothing => return (None, None, 0),
+            Source::Ended(content) => return (Some(content), None, 0),
+            Source::Bytes(raw) => raw,
+            Source::Unit(unit) => match read_again(&unit) {
+                Ok(Some(raw)) => raw,
+                Ok(None) => {
+                    job.read = None;
+                    let gone = "it was gone before it could be read".to_owned();
+                    return (Some(Content::Skipped(gone)), None, 0);
+                }
+                Err(error) => {
+                    let complete = !matches!(error, ArchiveError::Unreadable { .. });
+                    job.read = Some((0, complete));
+                    return (Some(Content::Failed(reason(&error))), None, unit.size);
+                }
+            },
+        };
+        // Unpacked it may be far longer than its file, and what is made of it longer than it.
+        job.costs(raw.len(), budget);
+        #[cfg(test)]
+        assert!(!raw.starts_with(b"X-Fault:"), "a test wants a fault of this program");
+        let (content, thread) = take(&raw, self.house, self.wish, self.restored);
+        job.costs(wire(&content), budget);
+        (Some(content), thread, raw.len() as u64)
     }
 
     /// Hands on what is done, in order.
@@ -235,7 +245,7 @@ impl Run<'_> {
         let mut waiting: BTreeMap<u64, Done> = BTreeMap::new();
         let mut next = 0;
         let mut counts = Counts::default();
-        let mut open = Open::new(self.wish.publish);
+        let mut open = Open::new();
         loop {
             let left = BATCH_TIME.saturating_sub(open.since.elapsed());
             match finished.recv_timeout(left.max(Duration::from_millis(1))) {
@@ -247,6 +257,7 @@ impl Run<'_> {
             }
             while let Some(done) = waiting.remove(&next) {
                 next += 1;
+                budget.reached(next);
                 open.add(done, self.wish);
                 if open.is_full(sink.mails()) {
                     open.flush(sink, budget, &mut counts, watch)?;
@@ -273,13 +284,11 @@ struct Open {
     files: Vec<Arc<FileOf>>,
     cost: usize,
     since: Instant,
-    publish: bool,
 }
 
 impl Open {
-    fn new(publish: bool) -> Open {
-        let batch = Batch { publish, ..Batch::default() };
-        Open { batch, bytes: 0, files: Vec::new(), cost: 0, since: Instant::now(), publish }
+    fn new() -> Open {
+        Open { batch: Batch::default(), bytes: 0, files: Vec::new(), cost: 0, since: Instant::now() }
     }
 
     fn is_full(&self, mails: usize) -> bool {
@@ -309,9 +318,7 @@ impl Open {
             self.batch.files.len() - 1
         });
         let Some(content) = content else { return };
-        if let Content::Messages(all) = &content {
-            self.bytes += all.iter().map(|new| new.message().body.len()).sum::<usize>();
-        }
+        self.bytes = self.bytes.saturating_add(wire(&content));
         self.batch.mails.push(Mail { file, at: job.at, bytes, thread, content });
         self.files.push(job.file);
     }
@@ -323,7 +330,7 @@ impl Open {
         counts: &mut Counts,
         watch: &mut dyn FnMut(&Event<'_>),
     ) -> Result<(), ImportError> {
-        let open = std::mem::replace(self, Open::new(self.publish));
+        let open = std::mem::replace(self, Open::new());
         if open.batch.mails.is_empty() && open.batch.files.is_empty() {
             budget.free(open.cost);
             return Ok(());
@@ -352,6 +359,14 @@ impl Open {
             }
         }
         Ok(())
+    }
+}
+
+/// The bytes of the messages in a mail.
+fn wire(content: &Content) -> usize {
+    match content {
+        Content::Messages(all) => all.iter().map(|new| new.message().wire_len()).sum(),
+        Content::Skipped(_) | Content::Failed(_) => 0,
     }
 }
 
@@ -388,3 +403,6 @@ fn read_again(unit: &Unit) -> Result<Option<Vec<u8>>, ArchiveError> {
         Opened::Mails(_) => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests;

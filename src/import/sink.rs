@@ -1,12 +1,13 @@
 //! Where batches go: into the gateway of this process, to the daemon, or nowhere.
 
-use crate::gateway::Gateway;
 use crate::gateway::api::{Failure, Request};
 use crate::gateway::control::call;
-use crate::gateway::import::{Batch, BatchView, Content, Ended, Stored};
+use crate::gateway::import::{Batch, BatchView, Content, Ended, Stored, refusal};
+use crate::gateway::{self, Gateway};
 use crate::message::MessageId;
+use crate::policy::Block;
 use crate::store::imports::Fate;
-use crate::store::messages::Kind;
+use crate::store::messages::{Kind, NewMessage};
 use crate::store::{Snapshot, StoreError, messages};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -129,14 +130,33 @@ impl Sink for Daemon {
 #[derive(Debug)]
 pub struct Dry {
     snapshot: Option<Snapshot>,
+    blocks: Vec<Block>,
     seen: HashSet<MessageId>,
 }
 
 impl Dry {
     /// Beside what is stored now.
-    #[must_use]
-    pub fn new(snapshot: Option<Snapshot>) -> Dry {
-        Dry { snapshot, seen: HashSet::new() }
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn new(snapshot: Option<Snapshot>) -> Result<Dry, StoreError> {
+        let blocks = snapshot.as_ref().map(|it| gateway::blocks_of(it.conn())).transpose()?;
+        Ok(Dry { snapshot, blocks: blocks.unwrap_or_default(), seen: HashSet::new() })
+    }
+
+    /// What would become of a message, and why it would not be taken.
+    fn look(&mut self, new: &NewMessage) -> Result<(Fate, Option<String>), StoreError> {
+        if let Some(reason) = refusal(self.snapshot.as_ref().map(Snapshot::conn), &self.blocks, new)? {
+            return Ok((Fate::Skipped, Some(reason)));
+        }
+        let known = match &self.snapshot {
+            Some(snapshot) => messages::is_known(snapshot.conn(), new)?,
+            None => false,
+        };
+        if known || !self.seen.insert(new.id()) {
+            return Ok((Fate::Duplicate, None));
+        }
+        Ok((if new.kind == Kind::Learned { Fate::Post } else { Fate::Message }, None))
     }
 }
 
@@ -151,15 +171,10 @@ impl Sink for Dry {
                 }
                 Content::Failed(reason) => (ended.fate, ended.reason) = (Fate::Failed, Some(reason.clone())),
                 Content::Messages(messages) => {
-                    for new in messages {
-                        let known = match &self.snapshot {
-                            Some(snapshot) => messages::is_known(snapshot.conn(), new)?,
-                            None => false,
-                        };
-                        if !known && self.seen.insert(new.id()) {
-                            ended.stored += 1;
-                            ended.fate = if new.kind == Kind::Learned { Fate::Post } else { Fate::Message };
-                        }
+                    for (part, new) in messages.iter().enumerate() {
+                        let (fate, reason) = self.look(new)?;
+                        ended.stored += usize::from(matches!(fate, Fate::Message | Fate::Post));
+                        ended.part(part, fate, reason);
                     }
                 }
             }

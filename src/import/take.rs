@@ -3,9 +3,9 @@
 use super::Wish;
 use crate::config::Config;
 use crate::gateway::import::Content;
-use crate::gateway::{clock, people};
+use crate::gateway::learned::{archive_address, learned};
 use crate::mail::{self, Caps, Header, NoPost, Reading};
-use crate::message::{self, Address, AddressError, Hop, Limits, Message, MessageId, UnixTime};
+use crate::message::{self, Address, AddressError, Limits, Message, MessageId, UnixTime};
 use crate::policy::Scope;
 use crate::store::messages::{Kind, NewMessage};
 use sha2::{Digest, Sha256};
@@ -45,21 +45,11 @@ pub struct House {
     skew: Duration,
 }
 
-/// The address under which the mails of archives stand in the pool: nobody answers there, and
-/// nobody's own address is in it.
-///
-/// # Errors
-/// The posting address holds a line end.
-pub fn archive_address(config: &Config) -> Result<Address, AddressError> {
-    let posting = config.smtp.recipients.first().map_or(config.gateway.mail_address.as_str(), String::as_str);
-    Address::new(format!("mailto:{}", people::tagged(posting, "archive")))
-}
-
 impl House {
     /// As it is configured, at this time.
     ///
     /// # Errors
-    /// As [`archive_address`].
+    /// The posting address holds a line end.
     pub fn new(config: &Config, now: UnixTime) -> Result<House, AddressError> {
         Ok(House {
             posting: config.smtp.recipients.clone(),
@@ -198,49 +188,18 @@ fn messages(all: Vec<Message>, house: &House, wish: &Wish, restored: &Restored) 
     Content::Messages(new)
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// SHA-256, in hexadecimal.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// An ordinary mail as a message of our archive: its author, date and subject are the first lines.
+/// An ordinary mail as a message of our archive.
 fn local(header: &Header, text: &str, house: &House, wish: &Wish) -> Result<NewMessage, String> {
-    let latest = house.now.saturating_add(house.skew);
-    let date = header.date.filter(|date| (UnixTime(0)..=latest).contains(date));
-    let mut body = String::with_capacity(text.len() + 200);
-    let line = |body: &mut String, name: &str, value: &str| {
-        body.push_str(name);
-        body.push_str(value);
-        body.push('\n');
-    };
-    if let Some(from) = &header.from {
-        let name = from.name.as_ref().map(|name| format!("{name} <{}>", from.address));
-        line(&mut body, "From: ", name.as_deref().unwrap_or(&from.address));
+    let mut new = learned(header, text, &house.archive, house.now, house.skew, "import");
+    let bytes = new.message().body.len();
+    if bytes > house.max_message {
+        return Err(format!("its text has {bytes} bytes, more than smtp.max_message allows"));
     }
-    if let Some(date) = date {
-        // Cut into words that are not rare: the hour of a mail is nothing that it shares with others.
-        let text = date.rfc3339().chars().take(19).collect::<String>().replace('T', " ") + " UTC";
-        line(&mut body, "Date: ", &text);
-    }
-    if let Some(subject) = header.subject.as_ref().filter(|subject| !subject.is_empty()) {
-        line(&mut body, "Subject: ", subject);
-    }
-    if !text.is_empty() {
-        body.push('\n');
-        body.push_str(text);
-    }
-    if body.len() > house.max_message {
-        return Err(format!("its text has {} bytes, more than smtp.max_message allows", body.len()));
-    }
-    let body = body.into_bytes();
-    let time = clock::mail_stamp(date.unwrap_or(UnixTime(1_000_000)), header.message_id.as_deref(), &body);
-    let message = Message::new(Hop::new(time, house.archive.clone()), body);
-    let mut new = NewMessage::new(message, house.now, "import");
-    if let Some(from) = &header.from
-        && let Ok(author) = Address::new(format!("mailto:{}", crate::store::people::canonical(&from.address)))
-    {
-        new.author = author;
-    }
-    new.kind = Kind::Learned;
     new.scope = if wish.publish { Scope::Public } else { Scope::Local };
     new.settled = !wish.forward;
     Ok(new)
@@ -249,6 +208,7 @@ fn local(header: &Header, text: &str, house: &House, wish: &Wish) -> Result<NewM
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Hop;
 
     fn house() -> House {
         House {

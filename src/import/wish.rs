@@ -1,6 +1,7 @@
 //! What of an archive is wanted.
 
 use super::View;
+use super::take::hexadecimal;
 use crate::archive::Unit;
 use crate::mail::Header;
 use crate::message::UnixTime;
@@ -48,7 +49,8 @@ pub fn day(text: &str) -> Result<UnixTime, WrongDate> {
 }
 
 impl Wish {
-    /// What is wanted, as a text that changes with it: a file is read again for another wish.
+    /// What is wanted, as a text that changes with it: a file is read again for another wish. It is
+    /// kept, and names nobody.
     #[must_use]
     pub fn options(&self) -> String {
         let Wish { view, no_posts, publish, forward, since, until, folders: _, addresses } = self;
@@ -63,7 +65,7 @@ impl Wish {
             if *forward { "forward" } else { "keep" },
             time(since),
             time(until),
-            addresses.join(" "),
+            if addresses.is_empty() { String::new() } else { hexadecimal(addresses.join("\n").as_bytes()) },
         )
     }
 
@@ -169,5 +171,7 @@ mod tests {
         let texts: std::collections::HashSet<String> =
             others.iter().chain([&base]).map(Wish::options).collect();
         assert_eq!(texts.len(), others.len() + 1);
+        let wish = Wish { addresses: vec!["ann@a.example".to_owned()], ..base };
+        assert!(!wish.options().contains("ann"), "{}", wish.options());
     }
 }

@@ -1,9 +1,10 @@
 //! A mail taken apart.
 
 use super::header::Header;
-use super::reading::{self, lf_to_crlf};
+use super::reading::{self, ReadError, lf_to_crlf};
 use super::structure::{self, Kind, Leaf, Structure, StructureError};
 use super::{Fault, Found, Ignored, NoPost, Reading, Submission, post, posting_tag, transfer};
+use crate::message::Rule;
 use std::borrow::Cow;
 
 /// What a person can do about a message that arrived damaged.
@@ -205,6 +206,12 @@ fn look_into(
                 read_as,
                 alternatives: candidates,
             })
+        }
+        // What no mail program does to a text is a mistake of whoever wrote the message.
+        Err(ReadError::Format(error))
+            if matches!(error.rule, Rule::TimeValid | Rule::TimeOrder | Rule::AddressTwice) =>
+        {
+            Err(error.to_string())
         }
         Err(error) => Err(format!("{error}; {advice}")),
     })

@@ -77,6 +77,24 @@ pub enum Refusal {
         /// How long until there is room again.
         retry: Duration,
     },
+    /// Too much that nothing proves, from one network.
+    #[error("more than {rate} that nothing proves came from {}; sign with a key that is known here, or try again in {}", shown(.network), human::show_duration(*.retry))]
+    TooFastFrom {
+        /// The network.
+        network: String,
+        /// The limit.
+        rate: Rate,
+        /// How long until there is room again, at most.
+        retry: Duration,
+    },
+    /// The router has to catch up first.
+    #[error(
+        "{waiting} messages wait for routing here, and what nothing proves is taken only when they are done; please try again later"
+    )]
+    Backlog {
+        /// How many wait, at least.
+        waiting: usize,
+    },
     /// On the block list.
     #[error("{} is blocked here; the operator can lift it", shown(.what))]
     Blocked {
@@ -149,6 +167,20 @@ pub enum Refusal {
         /// How many.
         sent: u32,
     },
+}
+
+impl Refusal {
+    /// Whether the same thing may be allowed later.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(
+            self,
+            Refusal::TooFast { .. }
+                | Refusal::TooFastFrom { .. }
+                | Refusal::Backlog { .. }
+                | Refusal::NotKnownYet { .. }
+        )
+    }
 }
 
 /// What was looked at, in parentheses.

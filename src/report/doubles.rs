@@ -5,8 +5,10 @@ use super::near::{Graph, each};
 use crate::distance::{Coder, Deflate};
 use std::collections::BTreeMap;
 
-/// A pair is measured if the words of one save at least this share of the other.
-const SHARE: f64 = 0.3;
+/// A pair is measured if the words of one save at least this share of the other. The word coder gives
+/// little for words that many use: of ordinary mails even an exact copy saves only 3 to 10 percent,
+/// others that are nearest 1 or 2.
+const SHARE: f64 = 0.02;
 /// Of each mail so many nearest ones are measured.
 const MEASURED: usize = 3;
 /// A shorter text says too little.

@@ -76,6 +76,7 @@
     by.className = "by";
   }
   function open(n, scroll) {
+    const held = panel.contains(document.activeElement);
     chosen = at = n;
     panel.replaceChildren();
     element("h3", subject(n), panel);
@@ -93,6 +94,8 @@
       left = mails[n][X] / 9999 - 0.5 / scale; top = mails[n][Y] / 9999 - 0.5 / scale;
     }
     if (scroll) get("map").scrollIntoView();
+    // What was chosen in the panel is gone with it, and what was chosen further down is read here.
+    if (scroll || held) panel.focus({ preventScroll: true });
     redraw();
   }
   function hint(n) {
@@ -107,8 +110,10 @@
     const px = (x - (plane.clientWidth - side()) / 2) / side(), py = (y - (plane.clientHeight - side()) / 2) / side();
     left += px / scale - px / next; top += py / scale - py / next; scale = next;
     if (scale === 1) { left = 0; top = 0; }
-    tip.hidden = true; redraw();
+    tip.hidden = true; grip(); redraw();
   }
+  // The whole map lets the page be scrolled by a finger on it; a part of it is moved itself.
+  const grip = () => { plane.style.touchAction = scale > 1 ? "none" : ""; };
   const middle = (by) => zoom(by, plane.clientWidth / 2, plane.clientHeight / 2);
 
   function explain() {
@@ -167,7 +172,7 @@
   plane.addEventListener("pointerup", release);
   plane.addEventListener("pointercancel", release);
   plane.addEventListener("pointerleave", () => { tip.hidden = true; });
-  plane.addEventListener("wheel", (event) => { event.preventDefault(); const [x, y] = spot(event); zoom(event.deltaY < 0 ? 1.25 : 0.8, x, y); }, { passive: false });
+  plane.addEventListener("wheel", (event) => { if (scale === 1 && event.deltaY > 0) return; event.preventDefault(); const [x, y] = spot(event); zoom(event.deltaY < 0 ? 1.25 : 0.8, x, y); }, { passive: false });
   plane.addEventListener("keydown", (event) => {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (way) {
@@ -191,7 +196,7 @@
   });
   get("nearer").addEventListener("click", () => middle(1.5));
   get("farther").addEventListener("click", () => middle(1 / 1.5));
-  get("whole").addEventListener("click", () => { scale = 1; left = 0; top = 0; redraw(); });
+  get("whole").addEventListener("click", () => { scale = 1; left = 0; top = 0; grip(); redraw(); });
   colour.addEventListener("change", () => { explain(); redraw(); });
   find.addEventListener("input", search);
   window.addEventListener("resize", redraw);

@@ -106,6 +106,32 @@ fn near_duplicates_junk_and_open_questions() {
     assert!(figures.people.iter().all(|it| it.like.iter().all(|(other, _)| *other != it.author)));
 }
 
+/// Of words that everybody uses an exact copy saves little, and is one all the same.
+#[test]
+fn near_duplicates_in_ordinary_words() {
+    let words: Vec<String> =
+        (0..300).map(|n| format!("{}{}", ["ba", "ke", "lo", "mi", "su"][n % 5], n)).collect();
+    let mut luck = 99_u64;
+    let mut text = || -> String {
+        let drawn = (0..250).map(|_| {
+            luck = luck.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Some far more often than others.
+            let at = (luck >> 33) as usize % 300;
+            words[at * at / 300].as_str()
+        });
+        drawn.collect::<Vec<_>>().join(" ")
+    };
+    let mut mails: Vec<Mail> = (0..120).map(|at| mail(at, "news", &text())).collect();
+    let first = String::from_utf8(mails[7].text.clone()).unwrap();
+    mails.push(mail(120, "news", &first.replace("news\n\n", "Dear Walter, ")));
+    mails.push(mail(121, "offer", &first));
+    let figures = look(mails);
+    let share = figures.graph[121][0].share;
+    assert!(share < 0.3, "the case that is meant: {share}");
+    let found: Vec<&[u32]> = figures.doubles.iter().map(|it| it.mails.as_slice()).collect();
+    assert_eq!(found, [&[7, 120, 121]]);
+}
+
 #[test]
 fn a_large_archive_is_sampled_evenly() {
     let sampled = sample(archive(1000), 100);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::smtp::{Client, ClientError, GREETING, HOPS_VERB, Heard, Offered, Reply, Stuff};
 
@@ -26,7 +26,14 @@ pub struct Patience {
     /// The final dot and its reply: with less, the next hop delivers what we believe lost, and the
     /// mail server in front hands it over again.
     pub dot: Duration,
+    /// From the dot of the mail server in front to our reply to it, whatever takes the time: the
+    /// verdict, the text, the dot. With less left than [`LEAST_FOR_DOT`], the dot is not said.
+    pub in_all: Duration,
 }
+
+/// What the next hop needs at least for a text that it has: else it may deliver what the mail
+/// server in front has given up and hands over again.
+pub const LEAST_FOR_DOT: Duration = Duration::from_secs(20);
 
 impl Default for Patience {
     fn default() -> Self {
@@ -35,6 +42,7 @@ impl Default for Patience {
             command: Duration::from_secs(270),
             text: Duration::from_secs(170),
             dot: Duration::from_secs(570),
+            in_all: Duration::from_secs(590),
         }
     }
 }
@@ -107,6 +115,8 @@ pub struct Hop {
     offered: Offered,
     address: SocketAddr,
     patience: Patience,
+    /// When somebody stops waiting for us.
+    by: Option<Instant>,
     chunk: Vec<u8>,
 }
 
@@ -130,7 +140,7 @@ impl Hop {
         // Commands are small and wait for nothing.
         let _ = stream.set_nodelay(true);
         let (client, offered) = (Client::new(), Offered::default());
-        let mut hop = Hop { stream, client, offered, address, patience, chunk: vec![0; 4 * 1024] };
+        let mut hop = Hop { stream, client, offered, address, patience, by: None, chunk: vec![0; 4 * 1024] };
         let greeting = hop.hear(patience.command).await?;
         let refused = |heard| Err(HopError::Refused { address, heard });
         if greeting.code >= 300 {
@@ -165,6 +175,16 @@ impl Hop {
         let mut byte = [0; 1];
         !self.client.is_quiet()
             || !matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    /// Nothing waits beyond `by` from now on; `None`: only as long as each part may take.
+    pub fn until(&mut self, by: Option<Instant>) {
+        self.by = by;
+    }
+
+    /// So long at most, and not beyond the end of all.
+    fn at_most(&self, after: Duration) -> Duration {
+        self.by.map_or(after, |by| after.min(by.saturating_duration_since(Instant::now())))
     }
 
     /// One command, without its CRLF, and the reply to it.
@@ -222,7 +242,7 @@ impl Hop {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), HopError> {
-        let after = self.patience.text;
+        let after = self.at_most(self.patience.text);
         match timeout(after, self.stream.write_all(bytes)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.broken(&error.to_string())),
@@ -231,7 +251,7 @@ impl Hop {
     }
 
     async fn hear(&mut self, after: Duration) -> Result<Heard, HopError> {
-        let address = self.address;
+        let (address, after) = (self.address, self.at_most(after));
         let listen = async {
             loop {
                 if let Some(heard) = self.client.heard() {
@@ -278,12 +298,64 @@ impl Text {
     /// All of the text was there: ends it. The reply says whose the mail is now.
     ///
     /// # Errors
-    /// The connection is of no more use, and nobody knows whose the mail is.
+    /// The connection is of no more use, and nobody knows whose the mail is; or there is too little
+    /// time left to hear it, and the mail is not ended.
     pub async fn end(mut self) -> Result<(Hop, Heard), HopError> {
+        let after = self.hop.at_most(self.hop.patience.dot);
+        if after < LEAST_FOR_DOT.min(self.hop.patience.dot) {
+            return Err(HopError::Silent { address: self.hop.address, after });
+        }
         self.wire.clear();
         self.stuff.end(&mut self.wire);
         self.hop.write(&self.wire).await?;
         let heard = self.hop.hear(self.hop.patience.dot).await?;
         Ok((self.hop, heard))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    /// A next hop that says these lines at once, and then only listens; gives all that it heard.
+    async fn hop_that_says(lines: &'static str) -> (SocketAddr, tokio::task::JoinHandle<Vec<u8>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heard = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut all = Vec::new();
+            for line in lines.split_inclusive('\n') {
+                stream.write_all(line.as_bytes()).await.unwrap();
+                let mut some = [0; 1000];
+                let length = stream.read(&mut some).await.unwrap();
+                all.extend_from_slice(&some[..length]);
+            }
+            stream.read_to_end(&mut all).await.unwrap();
+            all
+        });
+        (address, heard)
+    }
+
+    #[tokio::test]
+    async fn nothing_waits_longer_than_the_mail_server_in_front() {
+        let (address, heard) = hop_that_says("220 hello\r\n250 hello\r\n").await;
+        let mut hop = Hop::open(address, "mx.test", 0, Patience::default()).await.unwrap();
+        hop.until(Some(Instant::now() + Duration::from_millis(50)));
+        assert!(matches!(hop.command(b"NOOP").await, Err(HopError::Silent { .. })));
+        drop(hop);
+        assert_eq!(heard.await.unwrap(), b"EHLO mx.test\r\nNOOP\r\n");
+    }
+
+    /// The next hop would deliver it, and the mail server in front would hand it over again.
+    #[tokio::test]
+    async fn with_too_little_time_left_a_mail_is_not_ended() {
+        let (address, heard) = hop_that_says("220 hello\r\n250 hello\r\n354 go on\r\n").await;
+        let hop = Hop::open(address, "mx.test", 0, Patience::default()).await.unwrap();
+        let mut text = hop.text().await.unwrap().unwrap();
+        text.push(b"a text\r\n").await.unwrap();
+        text.hop.until(Some(Instant::now() + LEAST_FOR_DOT / 2));
+        assert!(matches!(text.end().await, Err(HopError::Silent { .. })));
+        assert_eq!(heard.await.unwrap(), b"EHLO mx.test\r\nDATA\r\na text\r\n");
     }
 }

@@ -86,16 +86,24 @@ pub(crate) struct Counters {
     jobs: AtomicU64,
     failures: AtomicU64,
     scrub_due: AtomicBool,
+    /// Why the last transaction was lost; none if it was not.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Counters {
     pub(super) fn committed(&self, jobs: usize) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.jobs.fetch_add(u64::try_from(jobs).unwrap_or(u64::MAX), Ordering::Relaxed);
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    pub(super) fn failed(&self) {
+    pub(super) fn failed(&self, error: &StoreError) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+    }
+
+    fn trouble(&self) -> String {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
     }
 
     pub(super) fn scrub_due(&self, due: bool) {
@@ -132,6 +140,8 @@ pub struct Stats {
     pub jobs: u64,
     /// Transactions lost since the start (disk full, ...).
     pub lost: u64,
+    /// Why the last transaction was lost; empty if it was not.
+    pub trouble: String,
     /// Removed bytes may still be in the log, because a reader holds it.
     pub scrub_due: bool,
 }
@@ -368,6 +378,7 @@ impl Store {
             commits: self.0.counters.commits.load(Ordering::Relaxed),
             jobs: self.0.counters.jobs.load(Ordering::Relaxed),
             lost: self.0.counters.failures.load(Ordering::Relaxed),
+            trouble: self.0.counters.trouble(),
             scrub_due: self.0.counters.scrub_due.load(Ordering::Relaxed),
             ..Stats::default()
         };

@@ -15,6 +15,8 @@ words! {
     pub enum Counted {
         /// A post of an author.
         Post => "post",
+        /// A message that nothing proves, of a network of clients.
+        Unproven => "unproven",
         /// An automatic mail to a person.
         Answer => "answer",
         /// An answer within one conversation.

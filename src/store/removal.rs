@@ -1,8 +1,10 @@
 //! Erasing for good: a message, or everything of an author.
 //!
 //! What goes: text, raw mail, header lines, decision, matches (its own, and those of others that
-//! name it), deliveries, thread, holders, what was put aside of it. What stays: a salted hash,
-//! so that the message is refused when it comes again. Callers use [`super::Store::erase`], so
+//! name it), deliveries, thread, holders, what was put aside of it, what became of the mails that
+//! it was imported from. What stays: a salted hash, so that the message is refused when it comes
+//! again; and of an import the names of the files that were read, because the next run goes by
+//! them (the files themselves are the operator's). Callers use [`super::Store::erase`], so
 //! that the bytes leave the write-ahead log, too; in the database file deleted rows are
 //! overwritten (secure_delete).
 //!
@@ -129,6 +131,7 @@ fn remove_one(tx: &Connection, seq: i64, now: UnixTime, removal: &mut Removal) -
     removal.asides += tx.prepare_cached("DELETE FROM aside WHERE public_id = ?1")?.execute([id])?;
     // The mail holds the text as well, even if other messages came in the same one.
     tx.prepare_cached("DELETE FROM raw_mail WHERE id = ?1")?.execute([raw])?;
+    tx.prepare_cached("DELETE FROM import_mail WHERE seq = ?1")?.execute([seq])?;
     // The rest follows by ON DELETE CASCADE.
     tx.prepare_cached("DELETE FROM message WHERE seq = ?1")?.execute([seq])?;
     removal.seqs.push(seq);

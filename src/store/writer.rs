@@ -225,6 +225,7 @@ impl Writer {
             // Everybody who came while the lock was waited for has waited with us: telling them
             // now is kinder than one busy timeout after the other. All are taken out before
             // anyone is told: who comes after that gets a try of his own.
+            self.counters.failed(&error);
             let mut together = vec![first];
             together.extend(self.waiting(usize::MAX, &mut after).into_iter().map(|(job, _)| job));
             for job in together {
@@ -358,7 +359,7 @@ impl Writer {
                 self.conn = None;
             }
         }
-        self.counters.failed();
+        self.counters.failed(error);
         for job in waiting {
             job.finish(Err(error.clone()));
         }

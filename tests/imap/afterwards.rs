@@ -81,6 +81,42 @@ fn a_copy_that_was_made_before_an_interruption_is_not_made_again() {
 }
 
 #[test]
+fn mails_that_cannot_be_found_again_are_copied_again_and_never_lost() {
+    let dovecot = Dovecot::with(OLD_SERVER);
+    let with_id = |n: usize, id: &str| {
+        let mut mail = post(n);
+        mail.fields.retain(|(name, _)| name != "Message-ID");
+        mail.field("Message-ID", id)
+    };
+    let crowd: Vec<String> = (0..900).map(|n| format!("{}{n}@people.test", "x".repeat(55))).collect();
+    let mails = [
+        with_id(1, "").write(),
+        with_id(2, "<>").write(),
+        // A part of the Message-ID of another mail.
+        with_id(3, "@people.test").write(),
+        with_id(4, &format!("<{}@people.test>", "x".repeat(3_000))).write(),
+        // What a server says of a mail's header beside its Message-ID is longer than any line may be.
+        post(5).field("Cc", &crowd.join(",\r\n ")).write(),
+        post(6).write(),
+    ];
+    mails.iter().for_each(|mail| dovecot.deliver("cmr", "INBOX", mail));
+    let house = house(&dovecot.config("cmr", "after = \"move:Done\""));
+    // Interrupted before anything was copied: the other folder is not there.
+    assert_eq!(house.run(&["poll", "--once"], b"").status.code(), Some(69));
+    let stored = house.json(&["status"])["messages"].as_u64().unwrap();
+    assert_eq!(stored, 6);
+    dovecot.deliver("cmr", "Done", &post(7).write());
+    assert_eq!(poll(&house)["taken"], 0);
+    let mut there: Vec<Vec<u8>> = dovecot.mails("cmr", "Done").into_iter().map(|(_, mail)| mail).collect();
+    for mail in &mails {
+        let before = there.len();
+        there.retain(|it| it != mail);
+        assert_eq!(before - there.len(), 1, "{}", String::from_utf8_lossy(&mail[..200]));
+    }
+    assert_eq!((there.len(), dovecot.mails("cmr", "INBOX").len()), (1, 0));
+}
+
+#[test]
 fn without_uidplus_what_others_have_flagged_as_deleted_stays() {
     let dovecot = Dovecot::with(OLD_SERVER);
     dovecot.deliver("cmr", "INBOX", &private(1));

@@ -1,152 +1,19 @@
 //! Servers that were never honest: scripted dialogues out of `dialogues/`, all at once against one
 //! daemon that reads an honest mailbox beside them; and mutations of an honest dialogue.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use cmr_mail::config::Imap;
-use cmr_mail::receive::imap::{self, Fate, Health, Known, Office, Place, Polled, SentCopy};
+use cmr_mail::receive::imap;
 
+use super::dialogue::{Notes, Server, account, login, scripts, select, steps};
 use super::dovecot::Dovecot;
 use super::is_full;
 use super::reading::{house, post};
 use super::support::Random;
-
-/// A dialogue: what the trouble is called, and the steps.
-struct Script {
-    name: String,
-    error: String,
-    steps: Vec<(String, String)>,
-}
-
-fn scripts() -> Vec<Script> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/imap/dialogues");
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    paths.iter().map(|path| script(path)).collect()
-}
-
-fn script(path: &Path) -> Script {
-    let (mut error, mut steps) = (String::new(), Vec::new());
-    for line in fs::read_to_string(path).unwrap().lines().filter(|line| !line.is_empty()) {
-        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        match word {
-            "#" => {}
-            "error" => error = rest.to_owned(),
-            "login" => steps.extend(login()),
-            "select" => steps.extend(select("1")),
-            _ => steps.push((word.to_owned(), rest.to_owned())),
-        }
-    }
-    assert!(!error.is_empty(), "{}: what error is expected?", path.display());
-    Script { name: path.file_stem().unwrap().to_str().unwrap().to_owned(), error, steps }
-}
-
-fn steps(text: &str) -> Vec<(String, String)> {
-    let pair = |line: &str| {
-        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        (word.to_owned(), rest.to_owned())
-    };
-    text.lines().map(pair).collect()
-}
-
-/// An honest beginning.
-fn login() -> Vec<(String, String)> {
-    steps(
-        "S * OK hello\nC CAPABILITY\nS * CAPABILITY IMAP4rev1 IDLE UIDPLUS MOVE\nOK\nC LOGIN\nOK\nC CAPABILITY\n\
-         S * CAPABILITY IMAP4rev1 IDLE UIDPLUS MOVE\nOK",
-    )
-}
-
-/// An honest folder with so many mails.
-fn select(mails: &str) -> Vec<(String, String)> {
-    steps(&format!(
-        "C SELECT\nS * {mails} EXISTS\nS * 0 RECENT\nS * OK [UIDVALIDITY 7] x\nS * OK [UIDNEXT 2] x\nOK"
-    ))
-}
-
-/// Plays the steps to one client.
-fn play(steps: &[(String, String)], stream: TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut out = stream;
-    let mut tag = "a1".to_owned();
-    for (word, rest) in steps {
-        let unescaped =
-            rest.replace("\\r", "\r").replace("\\n", "\n").replace("\\0", "\0").replace("{tag}", &tag);
-        match word.as_str() {
-            "S" => write!(out, "{unescaped}\r\n")?,
-            "raw" => out.write_all(unescaped.as_bytes())?,
-            "OK" => write!(out, "{tag} OK done\r\n")?,
-            "C" => {
-                let mut line = String::new();
-                if reader.read_line(&mut line)? == 0 {
-                    return Ok(());
-                }
-                let (found, command) = line.split_once(' ').unwrap_or((line.as_str(), ""));
-                assert!(
-                    command.contains(rest.as_str()) || line.contains(rest.as_str()),
-                    "{rest:?} is expected, {line:?} came"
-                );
-                if !command.is_empty() {
-                    tag = found.to_owned();
-                }
-            }
-            // So often this line.
-            "repeat" => {
-                let (number, text) = unescaped.split_once(' ').unwrap();
-                let many = format!("{text}\r\n").repeat(1000);
-                for _ in 0..number.parse::<usize>().unwrap() / 1000 {
-                    out.write_all(many.as_bytes())?;
-                }
-            }
-            // So many bytes without a line end.
-            "flood" => {
-                let bytes = vec![b'x'; 64 << 10];
-                for _ in 0..rest.parse::<usize>().unwrap() / bytes.len() {
-                    out.write_all(&bytes)?;
-                }
-            }
-            // One byte at a time, with a pause that is shorter than any deadline.
-            "drip" => {
-                for byte in format!("{unescaped}\r\n").bytes() {
-                    out.write_all(&[byte])?;
-                    std::thread::sleep(Duration::from_millis(200));
-                }
-            }
-            "silence" => {
-                let mut all = Vec::new();
-                let _ = reader.read_to_end(&mut all);
-            }
-            "close" => return Ok(()),
-            other => panic!("no such step: {other}"),
-        }
-        out.flush()?;
-    }
-    Ok(())
-}
-
-/// A server that plays this to whoever comes.
-fn serve(steps: Vec<(String, String)>) -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let steps = steps.clone();
-            std::thread::spawn(move || {
-                // The client hangs up when it has had enough.
-                let _ = play(&steps, stream);
-            });
-        }
-    });
-    port
-}
 
 fn section(name: &str, port: u16) -> String {
     format!(
@@ -162,8 +29,9 @@ fn dialogues_end_in_an_error_and_touch_nobody_else() {
     let dovecot = Dovecot::start();
     dovecot.deliver("cmr", "INBOX", &post(1).write());
     let mut config = dovecot.config("cmr", "");
-    for script in &scripts {
-        config = config.repeated(&section(&script.name, serve(script.steps.clone())));
+    let servers: Vec<Server> = scripts.iter().map(|script| Server::start(script.steps.clone())).collect();
+    for (script, server) in scripts.iter().zip(&servers) {
+        config = config.repeated(&section(&script.name, server.port));
     }
     let house = house(&config);
     let begun = Instant::now();
@@ -175,6 +43,8 @@ fn dialogues_end_in_an_error_and_touch_nobody_else() {
         });
         let error = found["error"].as_str().unwrap();
         assert!(error.contains(&script.error), "{}: {error:?} instead of {:?}", script.name, script.error);
+        // The daemon got as far as that by saying what an honest client says.
+        let _ = servers[number].first();
     }
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(60), "the deadline is 3 s: {took:?}");
@@ -200,6 +70,10 @@ fn a_goodbye_anywhere_is_a_goodbye() {
     ));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let office = Arc::new(Notes::default());
+    // Without an end it is honest to the last word.
+    let server = Server::start(honest.clone());
+    let looked = imap::once(&[account(server.port)], &office, 1 << 20, runtime.handle()).unwrap();
+    assert!(looked[0].result.is_ok() && server.first().is_ok(), "{looked:?}");
     let mut ends = 0;
     for cut in 1..honest.len() {
         for end in
@@ -208,64 +82,17 @@ fn a_goodbye_anywhere_is_a_goodbye() {
             let mut steps = honest[..cut].to_vec();
             let (word, rest) = end.split_once(' ').unwrap_or((end, ""));
             steps.push((word.to_owned(), rest.to_owned()));
-            let account = account(serve(steps));
+            let server = Server::start(steps);
             let begun = Instant::now();
-            let looked = imap::once(&[account], &office, 1 << 20, runtime.handle()).unwrap();
+            let looked = imap::once(&[account(server.port)], &office, 1 << 20, runtime.handle()).unwrap();
             assert!(begun.elapsed() < Duration::from_secs(20), "{cut}, {end}: {:?}", begun.elapsed());
+            let _ = server.first();
             // After the last mail a goodbye does no harm any more.
             ends += usize::from(looked[0].result.is_err());
         }
     }
     assert!(ends > 90, "only {ends} ended in an error");
     assert!(office.taken.load(Ordering::SeqCst) > 10, "none came as far as a mail");
-}
-
-/// An office that takes everything and remembers nothing.
-#[derive(Default)]
-struct Notes {
-    taken: AtomicU64,
-    reported: Mutex<Option<String>>,
-}
-
-impl Office for Notes {
-    fn open(&self, _: &Place, _: u32) -> Result<Known, String> {
-        Ok(Known { folder: 1, next: 1, ..Known::default() })
-    }
-    fn forget(&self, _: &Place) -> Result<(), String> {
-        Ok(())
-    }
-    async fn admit(&self, _: Polled) -> Fate {
-        self.taken.fetch_add(1, Ordering::SeqCst);
-        Fate::Taken
-    }
-    fn skip(&self, _: i64, _: u32) -> Result<(), String> {
-        Ok(())
-    }
-    fn settle(&self, _: i64, _: u32, _: u64) -> Result<(), String> {
-        Ok(())
-    }
-    fn done(&self, _: i64, _: &[u32]) -> Result<(), String> {
-        Ok(())
-    }
-    fn copies(&self, _: &str) -> Result<Vec<SentCopy>, String> {
-        Ok(Vec::new())
-    }
-    fn copied(&self, _: &str, _: i64) -> Result<(), String> {
-        Ok(())
-    }
-    fn report(&self, _: &Place, health: &Health) {
-        *self.reported.lock().unwrap() = health.error.clone();
-    }
-}
-
-fn account(port: u16) -> Imap {
-    let text = format!(
-        "[gateway]\naddress = \"mailto:cmr@home.test\"\nhostname = \"mx.home.test\"\noperator = \"o@home.test\"\n\
-         [[imap]]\nname = \"x\"\nhost = \"127.0.0.1\"\nport = {port}\nsecurity = \"none\"\nuser = \"u\"\n\
-         password_command = \"echo secret\"\ntimeout = \"1s\"\n"
-    );
-    let file = std::env::temp_dir().join("cmr-mail.toml");
-    cmr_mail::config::Config::parse(&text, file).unwrap().imap.remove(0)
 }
 
 /// What an honest server answers to this command; mutated now and then.
@@ -293,7 +120,13 @@ fn answer(command: &str, tag: &str) -> String {
     format!("{body}{tag} OK done\r\n")
 }
 
-const PIECES: [&str; 16] = [
+/// More than the parser's stack would hold.
+const DEEP: &str = match std::str::from_utf8(&[b'('; 5000]) {
+    Ok(open) => open,
+    Err(_) => "",
+};
+
+const PIECES: [&str; 17] = [
     "INTERNALDATE NIL",
     "{4294967295}\r\n",
     "{99999999999999999999}",
@@ -306,6 +139,7 @@ const PIECES: [&str; 16] = [
     "* 1000000 EXISTS\r\n",
     "ENVELOPE (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)",
     "BODYSTRUCTURE (((",
+    DEEP,
     "\\",
     "[",
     "+ \r\n",

@@ -7,6 +7,7 @@
 //! - `faults`: servers that stop, are cut off, change their certificate or refuse the password;
 //! - `bulk`: many mails, and a daemon that is killed on the way;
 //! - `hostile`: scripted dialogues out of `dialogues/`, and mutations of them;
+//! - `orders`: what a scripted server is asked for where a real one can't be brought to it;
 //! - `page`: the blocks of docs/imap.md.
 //!
 //! Smaller numbers by default; `CMR_MAIL_FULL=1` asks for all.
@@ -25,11 +26,13 @@ mod support;
 
 mod afterwards;
 mod bulk;
+mod dialogue;
 mod dovecot;
 mod faults;
 mod hostile;
 mod logins;
 mod news;
+mod orders;
 mod page;
 mod reading;
 

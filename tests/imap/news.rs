@@ -1,5 +1,7 @@
 //! News: by IDLE, by polling; and what a person gets back.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,56 @@ fn a_mail_is_taken_when_it_comes_and_not_when_it_is_looked_for() {
     let begun = Instant::now();
     assert!(daemon.stop().success());
     assert!(begun.elapsed() < Duration::from_secs(20), "an IDLE is no reason to linger");
+}
+
+/// Passes everything on to a server. When the first command that holds `word` comes, `meanwhile`
+/// happens before the server gets it.
+fn proxy(server: u16, word: &'static str, meanwhile: impl FnOnce() + Send + 'static) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut meanwhile = Some(meanwhile);
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).unwrap();
+            let (mut back, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut back, &mut to_client);
+                let _ = to_client.shutdown(Shutdown::Both);
+            });
+            for line in BufReader::new(client).lines().map_while(Result::ok) {
+                if line.contains(word)
+                    && let Some(meanwhile) = meanwhile.take()
+                {
+                    meanwhile();
+                }
+                if server.write_all(format!("{line}\r\n").as_bytes()).is_err() {
+                    break;
+                }
+            }
+            let _ = server.shutdown(Shutdown::Both);
+        }
+    });
+    port
+}
+
+#[test]
+fn a_mail_that_comes_during_a_look_is_taken_at_once() {
+    let dovecot = Dovecot::start();
+    let new = dovecot.make("cmr", "INBOX").join("new");
+    dovecot.deliver("cmr", "INBOX", &post(1).write());
+    // The server tells of the second mail in its answer to what marks the first one, and never again.
+    let proxy = proxy(dovecot.imap, "UID STORE", move || {
+        std::fs::write(new.join("1800000000.second.test"), post(2).write()).unwrap();
+    });
+    let account = format!(
+        "[[imap]]\nname = \"cmr\"\nhost = \"127.0.0.1\"\nport = {proxy}\nsecurity = \"none\"\nuser = \"cmr\"\n\
+         password_command = \"cat password\"\npoll = \"1d\"\n"
+    );
+    let house = house(&Config::new().text("policy", "who_may_post", "anyone").repeated(&account));
+    let daemon = house.start();
+    dovecot.until_flagged("cmr", "INBOX", 'S', 2);
+    assert_eq!(house.json(&["status"])["messages"], 2);
+    assert!(daemon.stop().success());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What is taken out of a folder, and what is left alone.
 
+use cmr_mail::keys::Scheme;
 use serde_json::Value;
 
 use super::dovecot::Dovecot;
@@ -94,6 +95,43 @@ fn posts_and_messages_are_taken_and_the_rest_is_untouched() {
     // Nothing is new: nothing is read again.
     let said = poll(&house);
     assert_eq!((said["taken"].as_u64(), said["left"].as_u64()), (Some(0), Some(0)), "{said}");
+}
+
+#[test]
+fn a_mail_to_somebody_else_is_left_where_nothing_in_it_was_of_use() {
+    let dovecot = Dovecot::start();
+    let to_the_owner = |body: &str, key: Option<&str>| {
+        let message = messages::message(&[(in_seconds(-60), "mailto:cmr@peer.test")], body);
+        let message = match key {
+            Some(key) => messages::signed(message, Scheme::Hmac, key),
+            None => message,
+        };
+        let mut mail = Mail::from("friend@else.test");
+        mail.fields.retain(|(name, _)| name != "To");
+        mail.field("To", "owner@else.test").attachments(&[("m.cmr", "base64", &message.write())]).write()
+    };
+    let clear = format!("Clear key exchange={}.", "ab".repeat(16));
+    let private = [to_the_owner(&clear, None), to_the_owner("a body", Some("a key that nobody knows"))];
+    private.iter().for_each(|mail| dovecot.deliver("cmr", "INBOX", mail));
+    dovecot.deliver("cmr", "INBOX", &to_the_owner("a body that is taken", None));
+    let house = house(&dovecot.config("cmr", "after = \"delete\""));
+    let said = poll(&house);
+    assert_eq!((said["taken"].as_u64(), said["left"].as_u64()), (Some(1), Some(2)), "{said}");
+    let mut there: Vec<Vec<u8>> = dovecot
+        .mails("cmr", "INBOX")
+        .into_iter()
+        .map(|(flags, mail)| {
+            assert_eq!(flags, "", "it is not touched");
+            mail
+        })
+        .collect();
+    there.sort();
+    let mut private = private.to_vec();
+    private.sort();
+    assert!(there == private, "{} are left", there.len());
+    let asides: i64 =
+        house.read_database().query_row("SELECT count(*) FROM aside", [], |row| row.get(0)).unwrap();
+    assert_eq!(asides, 0, "nothing of them is kept here");
 }
 
 #[test]

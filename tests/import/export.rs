@@ -3,6 +3,8 @@
 use super::{counts, import, mail, result, words, write};
 use crate::cli_support::{House, ended};
 use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 /// Every message: id, scope, and exact bytes.
 fn pool(house: &House) -> Vec<(String, String, Vec<u8>, String)> {
@@ -18,6 +20,61 @@ fn pool(house: &House) -> Vec<(String, String, Vec<u8>, String)> {
         .unwrap()
         .map(Result::unwrap)
         .collect()
+}
+
+/// Files and folders that others could read or write.
+fn open_to_others(path: &Path) -> Vec<PathBuf> {
+    let mode = std::fs::symlink_metadata(path).unwrap().permissions().mode();
+    let mut found: Vec<PathBuf> = Some(path.to_owned()).filter(|_| mode & 0o077 != 0).into_iter().collect();
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            found.extend(open_to_others(&entry.unwrap().path()));
+        }
+    }
+    found
+}
+
+#[test]
+fn an_export_is_for_its_owner_and_begins_only_where_it_can_end() {
+    let house = House::new();
+    write(house.path(), "m/cur/1", mail(1, &words(1)));
+    import(&house, &house.path().join("m"), "").code(0);
+    let to = house.path().join("out");
+    std::fs::create_dir(&to).unwrap();
+    std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o700)).unwrap();
+    for format in ["cmr", "maildir", "mbox"] {
+        let mut command = house.command(&format!("export --format {format}"));
+        command.arg(to.join(format));
+        ended(&mut command, b"").code(0);
+    }
+    assert!(to.join("mbox").is_file() && to.join(".mbox.cmr-mail-export.jsonl").is_file());
+    assert_eq!(open_to_others(&to), [""; 0].map(PathBuf::from));
+    // The list of an export whose mbox was taken away.
+    std::fs::remove_file(to.join("mbox")).unwrap();
+    let mut command = house.command("export --format mbox");
+    command.arg(to.join("mbox"));
+    let refused = ended(&mut command, b"").code(73);
+    assert!(refused.err.contains(".mbox.cmr-mail-export.jsonl exists"), "{refused:#?}");
+    assert!(!to.join("mbox").exists(), "nothing was written");
+}
+
+#[test]
+fn what_was_imported_plainly_is_restored_afterwards() {
+    let house = House::new();
+    house.run("post -", b"words that everybody may see").code(0);
+    write(house.path(), "m/cur/1", mail(1, &words(1)));
+    import(&house, &house.path().join("m"), "").code(0);
+    let to = house.path().join("out");
+    let mut command = house.command("export --format cmr");
+    command.arg(&to);
+    ended(&mut command, b"").code(0);
+    let other = House::new();
+    assert_eq!(result(&import(&other, &to, "").code(0)).0["messages"], 2);
+    let scopes =
+        || pool(&other).iter().map(|it| it.1.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(scopes(), ["local", "local"]);
+    assert_eq!(counts(&import(&other, &to, "--restore").code(0)), [0, 2, 0, 0, 0]);
+    assert_eq!(scopes(), ["public", "local"], "as it was there");
 }
 
 #[test]

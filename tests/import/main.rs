@@ -17,6 +17,7 @@ mod cli_support;
 mod beside;
 mod commits;
 mod export;
+mod refused;
 mod walk;
 
 use cli_support::{Ended, House};

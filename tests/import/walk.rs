@@ -2,9 +2,10 @@
 
 use super::{counts, import, mail, result, words, write};
 use crate::cli_support::{House, Running};
+use cmr_mail::gateway::lock::Lock;
 use serde_json::json;
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -159,24 +160,48 @@ fn a_wrong_layout_is_said_loudly() {
 fn an_interrupt_stops_in_good_order() {
     let house = House::new();
     let root = house.path().join("mail");
-    for number in 0..3000 {
-        write(&root, &format!("cur/{number}:2,"), mail(number, &words(number)));
+    for number in 0..20 {
+        // Between them lies more than may be under way at a time, so that it can't get to the end
+        // before something was stored.
+        let place = if number < 10 { "1" } else { "3" };
+        write(&root, &format!("{place}/{number}"), mail(number, &words(number)));
     }
+    std::fs::create_dir(root.join("2")).unwrap();
+    for number in 0..20 {
+        std::fs::File::create(root.join(format!("2/{number:02}"))).unwrap().set_len(8 << 20).unwrap();
+    }
+    // Nothing is stored while another has the database.
+    let lock = Lock::try_acquire(&house.data(), "backup").unwrap();
     let mut command = house.command("import --json");
     command.arg(&root).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = Running(command.spawn().unwrap());
-    // As soon as there is a database it is under way.
+    let status = format!("/proc/{}/status", running.0.id());
     let begun = std::time::Instant::now();
-    while !house.data().join("cmr-mail.db-wal").exists() {
+    let heeds = |text: String| {
+        let caught =
+            text.lines().find_map(|line| line.strip_prefix("SigCgt:").map(str::trim).map(str::to_owned));
+        caught.is_some_and(|bits| u64::from_str_radix(&bits, 16).unwrap() & 2 != 0)
+    };
+    while !heeds(std::fs::read_to_string(&status).unwrap()) {
         assert!(begun.elapsed().as_secs() < 60);
         std::thread::yield_now();
     }
     running.signal(rustix::process::Signal::INT);
-    let code = running.wait();
-    assert!([0, 75].contains(&code), "{code}");
-    let first = house.run("status --json", b"").code(0).json()["messages"].as_u64().unwrap();
-    let second = counts(&import(&house, &root, "").code(0));
-    assert_eq!((second[0] + first, second[1]), (3000, 0), "it went on where it was");
+    let mut said = BufReader::new(running.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains("once more stops at once")));
+    drop(lock);
+    let said: Vec<String> = said.collect();
+    assert_eq!(running.wait(), 75);
+    assert!(said.iter().any(|line| line.contains("the same command goes on from there")), "{said:?}");
+    let mut out = String::new();
+    running.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    let last: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    let first: [u64; 2] = ["posts", "failed"].map(|name| last[name].as_u64().unwrap());
+    assert!(first[1] < 20 && last["stopped"] == true, "{last}");
+    let stored = house.run("status --json", b"").code(0).json()["messages"].as_u64().unwrap();
+    assert_eq!(stored, first[0], "what is counted is stored");
+    let second = counts(&import(&house, &root, "").code(65));
+    assert_eq!(second, [20 - first[0], 0, 0, 20 - first[1], first[0] + first[1]], "it went on where it was");
 }
 
 /// Every file of a collection of others' mail ends as taken, duplicate, or failed with a reason.

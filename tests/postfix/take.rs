@@ -173,7 +173,7 @@ fn what_is_learned_is_local() {
     let shown = if shown.is_array() { shown[0].clone() } else { shown };
     assert_eq!(shown["scope"], "local");
     let body = shown["body_utf8"].as_str().unwrap();
-    assert!(body.starts_with("From: alice@people.test\nDate: "), "{body}");
+    assert!(body.starts_with("From: Alice <alice@people.test>\nDate: "), "{body}");
     assert_eq!(
         (&house.json(&["status"])["messages"], &house.json(&["status"])["queued"]),
         (&1.into(), &0.into())

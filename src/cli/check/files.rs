@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::Line;
 use crate::cli::ask;
 use crate::cli::layout::bytes;
+use crate::cli::status::ROOM;
 use crate::config::Config;
 use crate::gateway::api::Request;
 use crate::gateway::control::{call, control_path};
@@ -21,8 +22,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// How long SQLite may look through the database.
 const QUICK_CHECK: Duration = Duration::from_secs(30);
 
-/// Below this much room the database will soon refuse to grow.
-const ROOM: u64 = 1 << 30;
+/// Below this much room the database can refuse to grow at any moment, in bytes.
+const NO_ROOM: u64 = 64 << 20;
 
 /// Who may enter, and how much room there is.
 pub(super) fn data_dir(config: &Config) -> Line {
@@ -56,8 +57,11 @@ pub(super) fn data_dir(config: &Config) -> Line {
         Ok(disk) => {
             let free = disk.f_bavail.saturating_mul(disk.f_frsize);
             let says = format!("{shown}, {} free", bytes(free));
-            if free < ROOM {
-                Line::warn(NAME, says, "make room, or lower [pool] max_bytes: without room mail gets 452")
+            const MEND: &str = "make room, or lower [pool] max_bytes: without room mail gets 452";
+            if free < NO_ROOM {
+                Line::fail(NAME, says, MEND)
+            } else if free < ROOM {
+                Line::warn(NAME, says, MEND)
             } else {
                 Line::ok(NAME, says)
             }
@@ -97,7 +101,19 @@ pub(super) fn daemon(config: &Config) -> Daemon {
         return idle(Line::warn(NAME, format!("{who} is at work on the database"), "look again later"));
     }
     let line = match call(&control_path(dir), &Request::Status, ANSWER) {
-        Ok(_) => Line::ok(NAME, who),
+        Ok(Err(failure)) => {
+            Line::fail(NAME, format!("{who} has trouble: {}", failure.sentence), "its log says more")
+        }
+        Ok(Ok(status)) => {
+            match status.get("trouble").and_then(|it| it.as_str()).filter(|it| !it.is_empty()) {
+                None => Line::ok(NAME, who),
+                Some(trouble) => Line::fail(
+                    NAME,
+                    format!("{who}; its last attempt to write failed: {trouble}"),
+                    "senders keep their mail meanwhile; the next write that succeeds ends this",
+                ),
+            }
+        }
         Err(error) => Line::fail(NAME, format!("{who} does not answer: {error}"), "its log says more"),
     };
     Daemon { running: true, line }

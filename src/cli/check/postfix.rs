@@ -23,6 +23,13 @@ struct Service {
     options: BTreeMap<String, String>,
 }
 
+impl Service {
+    /// Whether it runs `cmr-mail filter` for each mail.
+    fn is_our_pipe(&self) -> bool {
+        self.command == "pipe" && runs_filter(&self.line)
+    }
+}
+
 /// What Postfix is set up to do.
 #[derive(Debug, Default)]
 struct Wiring {
@@ -32,16 +39,20 @@ struct Wiring {
 
 /// The lines about Postfix; none where there is no filter or no Postfix.
 pub(super) fn wiring(config: &Config) -> Vec<Line> {
-    let Some(listen) = config.filter.listen else { return Vec::new() };
+    let listen = config.filter.listen;
     let names = ["content_filter", "myhostname", "soft_bounce", "disable_mime_output_conversion"];
     let more = ["smtp_line_length_limit", "lmtp_line_length_limit", "local_header_rewrite_clients"];
     let (Some(main), Some(services), Some(options)) =
         (postconf(&[&names[..], &more[..]].concat()), postconf(&["-M"]), postconf(&["-P"]))
     else {
+        if listen.is_none() {
+            return Vec::new();
+        }
         let says = "no postconf here: whether a mail server hands mail to the filter was not looked at";
         return vec![Line::warn(NAME, says, DOCS)];
     };
-    look(&Wiring::read(&main, &services, &options), config, listen)
+    let wiring = Wiring::read(&main, &services, &options);
+    look(&wiring, config)
 }
 
 /// `cmr-mail filter`, with options of its own in between or not.
@@ -122,8 +133,13 @@ fn means(text: &str, address: SocketAddr) -> bool {
     here && port.parse() == Ok(address.port())
 }
 
-fn look(wiring: &Wiring, config: &Config, listen: SocketAddr) -> Vec<Line> {
+fn look(wiring: &Wiring, config: &Config) -> Vec<Line> {
+    let listen = config.filter.listen;
     let mut lines = Vec::new();
+    // By a pipe there is nothing to listen on: then only master.cf tells that there is a filter.
+    if listen.is_none() && !wiring.services.iter().any(Service::is_our_pipe) {
+        return lines;
+    }
     let hostname = wiring.main("myhostname");
     if hostname.eq_ignore_ascii_case(&config.gateway.hostname) {
         lines.push(Line::fail(
@@ -134,23 +150,30 @@ fn look(wiring: &Wiring, config: &Config, listen: SocketAddr) -> Vec<Line> {
     }
     let filters = wiring.filters();
     let transport = |filter: &str| filter.split(':').next().unwrap_or_default().to_owned();
-    let to_us = |filter: &str| filter.split_once(':').is_some_and(|(_, hop)| means(hop, listen));
+    let to_us = |filter: &str| {
+        listen.is_some_and(|listen| filter.split_once(':').is_some_and(|(_, hop)| means(hop, listen)))
+    };
     let pipe = |filter: &str| {
         let name = transport(filter);
-        wiring.services.iter().any(|it| it.name == name && it.command == "pipe" && runs_filter(&it.line))
+        wiring.services.iter().any(|it| it.name == name && it.is_our_pipe())
     };
     let Some((place, filter)) = filters.iter().find(|(_, filter)| to_us(filter) || pipe(filter)) else {
-        let says = match filters.first() {
-            Some((place, filter)) => format!(
-                "content_filter is {filter} ({place}), which is not {listen}: no mail comes to the filter"
-            ),
-            None => format!("no content_filter is set: no mail comes to the filter at {listen}"),
+        let (ours, mend) = match listen {
+            Some(at) => {
+                let mend = format!("add to main.cf: content_filter = cmrfilter:[{}]:{}", at.ip(), at.port());
+                (at.to_string(), mend)
+            }
+            None => ("the pipe of master.cf".to_owned(), DOCS.to_owned()),
         };
-        lines.push(Line::warn(
-            NAME,
-            says,
-            format!("add to main.cf: content_filter = cmrfilter:[{}]:{}", listen.ip(), listen.port()),
-        ));
+        let says = match filters.first() {
+            Some((place, filter)) => {
+                format!(
+                    "content_filter is {filter} ({place}), which is not {ours}: no mail comes to the filter"
+                )
+            }
+            None => format!("no content_filter is set: no mail comes to the filter at {ours}"),
+        };
+        lines.push(Line::warn(NAME, says, mend));
         return lines;
     };
     let name = transport(filter);
@@ -290,10 +313,14 @@ mod tests {
                            127.0.0.1:10026/inet/smtpd_authorized_xforward_hosts = 127.0.0.0/8\n";
 
     fn seen(main: &str, master: &str, options: &str) -> Vec<(State, String)> {
+        seen_with("listen = \"127.0.0.1:10025\"\n", main, master, options)
+    }
+
+    fn seen_with(listen: &str, main: &str, master: &str, options: &str) -> Vec<(State, String)> {
         let text = "[gateway]\naddress = \"mailto:cmr@example.org\"\nhostname = \"cmr.example.org\"\n\
-                    operator = \"operator@example.org\"\n[filter]\nlisten = \"127.0.0.1:10025\"\n";
-        let config = Config::parse(text, "/nowhere/cmr-mail.toml").unwrap();
-        let lines = look(&Wiring::read(main, master, options), &config, config.filter.listen.unwrap());
+                    operator = \"operator@example.org\"\n[filter]\n";
+        let config = Config::parse(&format!("{text}{listen}"), "/nowhere/cmr-mail.toml").unwrap();
+        let lines = look(&Wiring::read(main, master, options), &config);
         lines.into_iter().map(|line| (line.state, line.says)).collect()
     }
 
@@ -347,6 +374,10 @@ mod tests {
                       smtp inet n - y - - smtpd\n";
         let options = "smtp/inet/content_filter = cmrpipe:dummy\n";
         assert_eq!(seen("myhostname = mx.example.org\n", master, options)[0].0, State::Ok);
+        assert_eq!(seen_with("", "myhostname = mx.example.org\n", master, options)[0].0, State::Ok);
+        assert!(seen_with("", MAIN, MASTER, OPTIONS).is_empty());
+        let lines = seen_with("", "myhostname = mx.example.org\n", master, "");
+        assert!(lines[0].1.contains("no mail comes to the filter at the pipe"), "{lines:?}");
         let lines = seen("myhostname = mx.example.org\n", &master.replace("null_sender= ", ""), options);
         assert!(lines[0].1.contains("null_sender"), "{lines:?}");
     }

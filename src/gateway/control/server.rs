@@ -38,11 +38,13 @@ pub struct Limits {
 
 impl Limits {
     /// For the control socket: a `post` of `max_message` bytes fits however JSON escapes it
-    /// in practice (each byte twice).
+    /// in practice (each byte twice), and so does a batch of an import whatever `max_message` is:
+    /// the messages out of one mail of the longest kind (64 MiB) and what was in the batch before
+    /// it, in base64. Only the owner of the data can ask here.
     #[must_use]
     pub fn control(max_message: usize) -> Limits {
         Limits {
-            request: max_message.saturating_mul(2).saturating_add(64 << 10),
+            request: max_message.saturating_mul(2).saturating_add(64 << 10).max(96 << 20),
             connections: 32,
             connections_per_user: 32,
             read: Duration::from_secs(30),

@@ -36,7 +36,7 @@
 mod footer;
 mod undo;
 
-use crate::message::{Limits, looks_like, parse};
+use crate::message::{FormatError, Limits, looks_like, parse};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -118,7 +118,7 @@ impl fmt::Display for ReadAs {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReadError {
     #[error("{0}")]
-    Format(String),
+    Format(FormatError),
     #[error("it says that its body has {declared} bytes, but {found} follow{hint}")]
     Length { declared: usize, found: usize, hint: &'static str },
     #[error("its lines end in different ways, so a mail program has changed it")]
@@ -182,7 +182,7 @@ pub(crate) fn read(
         // No length can be found: the strict parser says what is wrong with the header.
         return match parse(content, limits) {
             Ok(_) => Ok(vec![(ReadAs::AS_SENT, content.to_vec())]),
-            Err(error) => Err(ReadError::Format(error.to_string())),
+            Err(error) => Err(ReadError::Format(error)),
         };
     };
     let mut found: Vec<Fit> = Vec::new();
@@ -205,7 +205,7 @@ pub(crate) fn read(
     found.retain(|fit| match parse(&fit.bytes, limits) {
         Ok(_) => true,
         Err(error) => {
-            broken.get_or_insert(ReadError::Format(error.to_string()));
+            broken.get_or_insert(ReadError::Format(error));
             false
         }
     });

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Judge, Options, Passing, Shared, Spool};
 use crate::filter::{Judgement, OnError, Trace};
@@ -259,6 +259,10 @@ impl<J: Judge> Connection<J> {
             self.reset().await;
             return vec![refusal];
         }
+        let by = Instant::now() + self.options.patience.in_all;
+        if let Some(hop) = &mut self.hop {
+            hop.until(Some(by));
+        }
         let (judgement, ends_here) = match self.judge(&open).await {
             Ok(judgement) => judgement,
             Err(error) => {
@@ -267,7 +271,11 @@ impl<J: Judge> Connection<J> {
                 return vec![Reply::trouble("The spooled mail can't be read; try again later")];
             }
         };
-        self.carry_out(open, judgement, ends_here, client).await
+        let replies = self.carry_out(open, judgement, ends_here, client).await;
+        if let Some(hop) = &mut self.hop {
+            hop.until(None);
+        }
+        replies
     }
 
     /// Asks the judge. Also whether a copy ends here.
@@ -281,9 +289,11 @@ impl<J: Judge> Connection<J> {
         let (client, helo) = self.session.origin();
         let client = client.filter(|client| !client.is_loopback() && !self.is_client(*client));
         let helo = helo.map(str::to_owned);
-        // A judge that hangs keeps its room: who waits for some waits no longer than for a verdict.
+        // A judge that hangs keeps its room. Room and verdict together have the time of a verdict: the
+        // next hop needs the rest.
+        let by = Instant::now() + self.options.judge;
         let room = match whole {
-            true => match timeout(self.options.judge, self.room(length)).await {
+            true => match timeout_at(by, self.room(length)).await {
                 Ok(room) => room,
                 Err(_) => return Ok((self.undecided("No room to read this mail in time"), ends_here)),
             },
@@ -313,7 +323,7 @@ impl<J: Judge> Connection<J> {
             drop(room);
             judgement
         });
-        let why = match timeout(self.options.judge, task).await {
+        let why = match timeout_at(by, task).await {
             Ok(Ok(judgement)) => return Ok((judgement, ends_here)),
             Ok(Err(error)) => {
                 tracing::error!(%error, "the judge of a mail failed");

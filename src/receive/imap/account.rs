@@ -11,14 +11,15 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Handle;
+use tokio::task::JoinError;
 use tracing::{debug, info, warn};
 
 use super::after::carry_out;
-use super::folder::{BATCH, Counts, Fate, Look, Step, went_back};
+use super::folder::{BATCH, Counts, Facts, Fate, Look, Step, is_news, went_back};
 use super::schedule::{Rest, Schedule};
 use super::session::Session;
 use super::trouble::Trouble;
-use super::wake::{self, Sleeper, Waker};
+use super::wake::{self, GRACE, Sleeper, Waker};
 use super::{Health, Office, Place, Polled, names};
 use crate::config::{After, Imap, Security};
 use crate::mail;
@@ -28,6 +29,9 @@ const IN_FLIGHT: usize = 64;
 
 /// And their bytes; a mail that is larger goes alone.
 const BYTES_IN_FLIGHT: usize = 8 << 20;
+
+/// What is said of a mail that was under way at the end.
+const STOPPED: &str = "told to stop";
 
 /// How often a long look says how far it is.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -121,7 +125,7 @@ impl<O: Office> Worker<O> {
     /// Looks once.
     pub(super) fn once(mut self) -> Result<Counts, String> {
         let looked = Session::open(&self.account, &self.sleeper).and_then(|mut session| {
-            let counts = self.look(&mut session)?;
+            let (counts, _) = self.look(&mut session)?;
             session.close();
             Ok(counts)
         });
@@ -148,7 +152,8 @@ impl<O: Office> Worker<O> {
             let ended = opened.and_then(|session| self.stay(session, since));
             let wait = match ended {
                 Ok(wait) => wait,
-                Err(Trouble::Stopped) => break,
+                // Whatever it was, it is no trouble of the mailbox.
+                Err(_) if self.waker.is_stopped() => break,
                 Err(trouble) => {
                     let lasted = logged_in.then(|| since.elapsed());
                     let wait = self.schedule.failed(trouble.kind(), lasted, random());
@@ -170,14 +175,21 @@ impl<O: Office> Worker<O> {
     fn stay(&mut self, mut session: Session, since: Instant) -> Result<Duration, Trouble> {
         loop {
             let asked = self.waker.asked();
-            let counts = self.look(&mut session)?;
+            let (counts, seen) = self.look(&mut session)?;
             self.schedule.succeeded(since.elapsed());
             let rest = self.schedule.rest(session.skills().idle, random());
             let (Rest::Idle(time) | Rest::Sleep(time) | Rest::Leave(time)) = rest;
             self.report(None, Some(counts), matches!(rest, Rest::Idle(_)), time);
             self.board.tell(asked, self.complaint.clone().map_or(Ok(counts), Err));
             match rest {
-                Rest::Idle(time) => session.idle(time)?,
+                Rest::Idle(time) => {
+                    // What came during the look was told in answer to one of its commands, if at all,
+                    // and IDLE does not tell it again: so no command stands between this and IDLE.
+                    let now = session.select(&self.account.folder)?;
+                    if !is_news(&seen, &now) {
+                        session.idle(time)?;
+                    }
+                }
                 Rest::Sleep(time) => {
                     self.sleeper.wait(None, time).map_err(Trouble::Io)?;
                 }
@@ -194,8 +206,8 @@ impl<O: Office> Worker<O> {
         }
     }
 
-    /// Looks through the folder.
-    fn look(&mut self, session: &mut Session) -> Result<Counts, Trouble> {
+    /// Looks through the folder. Returns what was found, and what the folder was when the look began.
+    fn look(&mut self, session: &mut Session) -> Result<(Counts, Facts), Trouble> {
         self.complaint = None;
         self.copy_what_was_sent(session)?;
         let facts = session.select(&self.account.folder)?;
@@ -232,10 +244,19 @@ impl<O: Office> Worker<O> {
                     }
                     look.found(session.search(&query)?, to);
                 }
-                Step::Sizes(uids) => look.sized(session.sizes(&uids)?),
+                Step::Sizes(uids) => {
+                    let sizes = session.sizes(&uids)?;
+                    let is_there = |uid: &u32| sizes.iter().any(|(found, _)| found == uid);
+                    // What was put off and is gone would be asked for again and again.
+                    let gone: Vec<u32> =
+                        uids.into_iter().filter(|uid| known.again.contains(uid) && !is_there(uid)).collect();
+                    if !gone.is_empty() {
+                        self.office.done(known.folder, &gone).map_err(Trouble::Here)?;
+                    }
+                    look.sized(sizes);
+                }
                 Step::Take(uid, size) => {
                     if let Some(raw) = session.mail(uid, self.largest, size)? {
-                        let changes = changes && !matches!(self.account.after, After::Keep);
                         let stays = matches!(self.account.after, After::Seen | After::Keep).then(|| {
                             let (account, folder) = (&self.account.name, &self.account.folder);
                             format!("mailbox {account}, {folder}, UID {uid}")
@@ -272,13 +293,13 @@ impl<O: Office> Worker<O> {
                     }
                 }
                 Step::After { uids, interrupted } => {
-                    match carry_out(session, &self.account, &uids, interrupted) {
+                    match carry_out(session, &self.account, facts.validity, &uids, interrupted) {
                         Ok(()) => self.office.done(known.folder, &uids).map_err(Trouble::Here)?,
                         Err(trouble @ (Trouble::Refused { .. } | Trouble::Folder { .. })) => {
                             // What was taken is stored; only the folder does not show it yet.
                             self.complain(trouble.to_string());
                             look.gave_up_after();
-                            session.select(&self.account.folder)?;
+                            session.select_again(&self.account.folder, facts.validity)?;
                         }
                         Err(trouble) => return Err(trouble),
                     }
@@ -296,7 +317,7 @@ impl<O: Office> Worker<O> {
                 "the folder was read"
             );
         }
-        Ok(look.counts)
+        Ok((look.counts, facts))
     }
 
     /// Hands a mail over, after waiting for room.
@@ -313,14 +334,7 @@ impl<O: Office> Worker<O> {
             self.runtime.spawn(async move { office.admit(mail).await })
         };
         self.runtime.spawn(async move {
-            let fate = match admitted.await {
-                Ok(fate) => fate,
-                // A mail that breaks something here must not be met again and again.
-                Err(_) => match tokio::task::spawn_blocking(move || office.skip(folder, uid)).await {
-                    Ok(Ok(())) => Fate::Left,
-                    _ => Fate::Unknown("a mail could not be read here".to_owned()),
-                },
-            };
+            let fate = fate_of(admitted.await, move || office.skip(folder, uid)).await;
             // Nobody listens: the session is over.
             let _ = tell.send(Landed { uid, bytes, fate, arrived });
         });
@@ -329,7 +343,15 @@ impl<O: Office> Worker<O> {
     /// Waits until at most so many mails and bytes are under way.
     fn wait_for(&mut self, flight: &mut Flight, look: &mut Look, mails: usize, bytes: usize) {
         while flight.mails > 0 && (flight.mails > mails || flight.bytes > bytes) {
-            let Ok(landed) = flight.landed.recv() else { return };
+            let landed = match flight.landed.recv_timeout(GRACE) {
+                Ok(landed) => landed,
+                // Nobody may be left who would tell.
+                Err(_) if self.waker.is_stopped() => {
+                    flight.unknown = Some(STOPPED.to_owned());
+                    return;
+                }
+                Err(_) => continue,
+            };
             flight.mails = flight.mails.saturating_sub(1);
             flight.bytes = flight.bytes.saturating_sub(landed.bytes);
             if let Fate::Unknown(why) = &landed.fate {
@@ -383,6 +405,22 @@ impl<O: Office> Worker<O> {
     }
 }
 
+/// What became of a mail that was handed over. `skip` remembers that it is left.
+async fn fate_of(
+    admitted: Result<Fate, JoinError>,
+    skip: impl FnOnce() -> Result<(), String> + Send + 'static,
+) -> Fate {
+    match admitted {
+        Ok(fate) => fate,
+        // A mail that breaks something here must not be met again and again.
+        Err(failed) if failed.is_panic() => match tokio::task::spawn_blocking(skip).await {
+            Ok(Ok(())) => Fate::Left,
+            _ => Fate::Unknown("a mail could not be read here".to_owned()),
+        },
+        Err(_) => Fate::Unknown(STOPPED.to_owned()),
+    }
+}
+
 /// Mails that were handed over.
 struct Flight {
     mails: usize,
@@ -411,4 +449,22 @@ impl Flight {
 /// Not to be guessed by nobody, only different in every process: the hasher's keys.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mail_that_breaks_something_is_left_and_one_that_was_cut_short_is_not() {
+        let cut_short = tokio::spawn(std::future::pending::<Fate>());
+        cut_short.abort();
+        let fate = fate_of(cut_short.await, || panic!("it was not read")).await;
+        assert_eq!(fate, Fate::Unknown("told to stop".to_owned()));
+        let broke = || tokio::spawn(async { panic!("a mail that breaks something") });
+        assert_eq!(fate_of(broke().await, || Ok(())).await, Fate::Left);
+        let unknown = fate_of(broke().await, || Err("the database is full".to_owned())).await;
+        assert!(matches!(unknown, Fate::Unknown(_)), "{unknown:?}");
+        assert_eq!(fate_of(Ok(Fate::Again), || panic!("it was read")).await, Fate::Again);
+    }
 }

@@ -8,13 +8,15 @@ use super::session::Session;
 use super::trouble::Trouble;
 use crate::config::{After, Imap};
 
-/// Does what is configured. `interrupted`: it may have been begun before.
+/// Does what is configured, with mails of the open folder, whose UIDVALIDITY is `validity`.
+/// `interrupted`: it may have been begun before.
 ///
 /// # Errors
-/// The server refuses, or the session broke.
+/// The server refuses, the session broke, or the folder is another one by now.
 pub(super) fn carry_out(
     session: &mut Session,
     account: &Imap,
+    validity: u32,
     uids: &[u32],
     interrupted: bool,
 ) -> Result<(), Trouble> {
@@ -27,7 +29,10 @@ pub(super) fn carry_out(
         }
         After::Move(to) if session.skills().moves => session.move_to(uids, to),
         After::Move(to) => {
-            let there = if interrupted { copied_before(session, account, uids, to)? } else { Vec::new() };
+            let there = if interrupted { copied_before(session, uids, to)? } else { Vec::new() };
+            if interrupted {
+                session.select_again(&account.folder, validity)?;
+            }
             let missing: Vec<u32> = uids.iter().copied().filter(|uid| !there.contains(uid)).collect();
             if !missing.is_empty() {
                 session.copy_to(&missing, to)?;
@@ -38,12 +43,11 @@ pub(super) fn carry_out(
     }
 }
 
-/// Those of these mails that stand in the other folder already. One without a Message-ID can't be
-/// found again.
-fn copied_before(session: &mut Session, account: &Imap, uids: &[u32], to: &str) -> Result<Vec<u32>, Trouble> {
+/// Those of these mails that stand in the other folder already, which is open afterwards. One without
+/// a proper Message-ID can't be found again.
+fn copied_before(session: &mut Session, uids: &[u32], to: &str) -> Result<Vec<u32>, Trouble> {
     let ids = session.message_ids(uids)?;
     let names: Vec<String> = ids.iter().map(|(_, id)| id.clone()).collect();
     let there = session.which_are_in(to, &names)?;
-    session.select(&account.folder)?;
     Ok(ids.into_iter().filter(|(_, id)| there.contains(id)).map(|(uid, _)| uid).collect())
 }

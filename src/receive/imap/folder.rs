@@ -124,6 +124,16 @@ pub(super) fn went_back(known: &Known, facts: &Facts) -> bool {
     facts.next.is_some_and(|next| next < known.next)
 }
 
+/// Whether a folder of which `seen` was said before a look may hold mails, by what is said `now`, that
+/// the look did not reach.
+pub(super) fn is_news(seen: &Facts, now: &Facts) -> bool {
+    let came = match (seen.next, now.next) {
+        (Some(seen), Some(now)) => seen != now,
+        _ => seen.exists != now.exists,
+    };
+    came || seen.validity != now.validity
+}
+
 impl Look {
     /// `changes`: something happens to mails that were taken. `largest`: larger mails are left alone.
     pub(super) fn new(known: &Known, facts: &Facts, changes: bool, largest: usize) -> Look {

@@ -1,8 +1,9 @@
 //! What a server may send in answer to one command: how long a line, how large a literal, how many
 //! lines, how many bytes in all.
 //!
-//! A pure guard in front of the parser, which has no bounds. It knows where lines and literals
-//! (RFC 9051, section 4.3) begin and end, and must never know what stands in them.
+//! A pure guard in front of the parser, which has no bounds, and calls itself for each parenthesis
+//! within another one. It knows where lines and literals (RFC 9051, section 4.3) begin and end, and
+//! counts what opens; it must never know what stands in them.
 
 /// The bounds of one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +46,17 @@ pub(super) enum TooMuch {
     Lines(u64),
     #[error("the server sent more than {0} bytes in one answer")]
     Bytes(u64),
+    #[error("the server opened more than {MOST_OPEN} parentheses in one line")]
+    Nested,
 }
 
 /// The longest end of a line that can announce a literal: `{`, 20 digits, `+}` and CR.
 const ANNOUNCEMENT: usize = 24;
+
+/// Parentheses that open in one line and the lines that go on after its literals, whether they are
+/// closed or not: what is asked for here has a handful. The parser takes about a kilobyte of stack
+/// for each that is open, and a stack that overflows ends the process.
+const MOST_OPEN: u64 = 256;
 
 /// Follows the stream of one connection.
 #[derive(Debug)]
@@ -59,6 +67,8 @@ pub(super) struct Framing {
     bytes: u64,
     /// Bytes of the present literal that are still to come.
     literal: u64,
+    /// Parentheses that opened since the last line end that no literal follows.
+    open: u64,
     /// The last bytes of the present line.
     tail: Vec<u8>,
     /// The first bytes of it.
@@ -79,6 +89,7 @@ impl Framing {
             lines: 0,
             bytes: 0,
             literal: 0,
+            open: 0,
             tail: Vec::new(),
             head: Vec::new(),
             goodbye: None,
@@ -87,7 +98,7 @@ impl Framing {
 
     /// A new answer is expected.
     pub(super) fn expect(&mut self, bounds: Bounds) {
-        (self.bounds, self.line, self.lines, self.bytes) = (bounds, 0, 0, 0);
+        (self.bounds, self.line, self.lines, self.bytes, self.open) = (bounds, 0, 0, 0, 0);
     }
 
     /// What the server said when it said goodbye, if it did.
@@ -118,6 +129,10 @@ impl Framing {
             if self.line > self.bounds.line {
                 return Err(TooMuch::Line(self.bounds.line));
             }
+            self.open = self.open.saturating_add(count(part, b'('));
+            if self.open > MOST_OPEN {
+                return Err(TooMuch::Nested);
+            }
             let wanted = HEAD.saturating_sub(self.head.len()).min(part.len());
             self.head.extend_from_slice(part.get(..wanted).unwrap_or_default());
             self.tail
@@ -146,11 +161,12 @@ impl Framing {
         self.head.clear();
         let announced = announced(&self.tail);
         self.tail.clear();
-        if let Some(announced) = announced {
-            if announced > self.bounds.literal {
+        match announced {
+            None => self.open = 0,
+            Some(announced) if announced > self.bounds.literal => {
                 return Err(TooMuch::Literal { announced, allowed: self.bounds.literal });
             }
-            self.literal = announced;
+            Some(announced) => self.literal = announced,
         }
         Ok(())
     }
@@ -168,6 +184,10 @@ fn announced(tail: &[u8]) -> Option<u64> {
     }
     // More digits than fit are more bytes than are allowed.
     Some(digits.parse().unwrap_or(u64::MAX))
+}
+
+fn count(bytes: &[u8], wanted: u8) -> u64 {
+    bytes.iter().fold(0, |found, byte| found.saturating_add(u64::from(*byte == wanted)))
 }
 
 fn length(bytes: &[u8]) -> u64 {
@@ -206,6 +226,33 @@ mod tests {
                 assert_eq!(result.err(), broken, "{what}, {step} at a time");
             }
         }
+    }
+
+    #[test]
+    fn what_opens_in_one_line_is_counted_across_its_literals() {
+        let open = |n: usize| "(".repeat(n);
+        for (what, text, good) in [
+            ("as many as may be", format!("{}\r\n", open(256)), true),
+            ("one more", open(257), false),
+            ("closed ones count, too", "()".repeat(257), false),
+            ("each line for itself", format!("{0}\r\n{0}\r\n", open(200)), true),
+            ("a literal ends no line", format!("{0} {{1}}\r\nx{0}", open(200)), false),
+            ("what a literal holds is not read", format!("( {{300}}\r\n{})\r\n", open(300)), true),
+        ] {
+            for step in [1, 7, text.len()] {
+                let mut framing = Framing::new(Bounds::SHORT);
+                let result = text.as_bytes().chunks(step).try_for_each(|part| framing.take(part));
+                assert_eq!(
+                    result,
+                    if good { Ok(()) } else { Err(TooMuch::Nested) },
+                    "{what}, {step} at a time"
+                );
+            }
+        }
+        let mut framing = Framing::new(Bounds::SHORT);
+        framing.take(open(200).as_bytes()).unwrap();
+        framing.expect(Bounds::SHORT);
+        assert_eq!(framing.take(open(200).as_bytes()), Ok(()), "a new answer");
     }
 
     #[test]

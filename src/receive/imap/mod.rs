@@ -204,7 +204,8 @@ impl Poller {
         answers.collect()
     }
 
-    /// Tells every account to stop: what is under way is broken off, which loses nothing.
+    /// Tells every account to stop: what is under way has two seconds to end, and is broken off then,
+    /// which loses nothing.
     pub fn begin_to_stop(&self) {
         for one in &self.running {
             one.waker.stop();

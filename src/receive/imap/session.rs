@@ -18,12 +18,16 @@ use super::trouble::Trouble;
 use super::wake::Sleeper;
 use super::wire::{self, Reins, Wire};
 use crate::config::Imap;
+use crate::mail;
 
 /// The slowest that a mail may come, in bytes a second; added to the time for an answer.
 const SLOWEST: usize = 4096;
 
 /// How much longer a server may take to change or copy many mails.
 const CHANGE: u32 = 5;
+
+/// Bytes of a Message-ID field that are asked for. A line may have 998 (RFC 5322, section 2.1.1).
+const LONGEST_ID: usize = 1000;
 
 /// What a server can do beyond the least.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +102,15 @@ impl Session {
         self.opened(folder, |session, name| session.select(name))
     }
 
+    /// Opens the folder again in the middle of a look.
+    ///
+    /// # Errors
+    /// As [`Session::select`]; or it is another folder by now, whose UIDs are those of other mails.
+    pub(super) fn select_again(&mut self, folder: &str, validity: u32) -> Result<(), Trouble> {
+        let facts = self.select(folder)?;
+        if facts.validity == validity { Ok(()) } else { Err(Trouble::Replaced(folder.to_owned())) }
+    }
+
     /// Opens a folder only to read it.
     ///
     /// # Errors
@@ -156,16 +169,14 @@ impl Session {
         })
     }
 
-    /// The Message-ID fields of these mails.
+    /// The Message-IDs of these mails, where they have one by which they can be found again. Only the
+    /// beginning of that field is asked for: whoever wrote the mail decided how long it is.
     pub(super) fn message_ids(&mut self, uids: &[u32]) -> Result<Vec<(u32, String)>, Trouble> {
         let set = names::set(uids);
-        let bounds = Bounds { bytes: 4 << 20, ..Bounds::SHORT };
-        self.ask("FETCH of Message-IDs", (bounds, self.answer), |session| {
-            let fetched = session.uid_fetch(&set, "(UID ENVELOPE)")?;
-            let id = |one: &imap::types::Fetch<'_>| {
-                let id = one.envelope()?.message_id.as_ref()?;
-                Some((one.uid?, String::from_utf8_lossy(id).into_owned()))
-            };
+        let query = format!("(UID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)]<0.{LONGEST_ID}>)");
+        self.ask("FETCH of Message-IDs", (Bounds::SHORT, self.answer), |session| {
+            let fetched = session.uid_fetch(&set, &query)?;
+            let id = |one: &imap::types::Fetch<'_>| Some((one.uid?, message_id(one.header()?)?));
             Ok(fetched.iter().filter_map(id).collect())
         })
     }
@@ -207,13 +218,13 @@ impl Session {
         Ok(())
     }
 
-    /// Those of these Message-IDs that are in another folder. The folder that was open is closed by
-    /// that.
+    /// Those of these Message-IDs, as [`Session::message_ids`] returns them, that are in another folder.
+    /// The folder that was open is closed by that.
     pub(super) fn which_are_in(&mut self, folder: &str, ids: &[String]) -> Result<Vec<String>, Trouble> {
         self.examine(folder)?;
         let mut there = Vec::new();
         for id in ids {
-            if !self.search(&format!("HEADER Message-ID {}", header_text(id)))?.is_empty() {
+            if !self.search(&format!("HEADER Message-ID \"{id}\""))?.is_empty() {
                 there.push(id.clone());
             }
         }
@@ -257,8 +268,43 @@ fn explained(trouble: Trouble, reins: &Reins) -> Trouble {
     }
 }
 
-/// A Message-ID as a string of SEARCH: without what would end it.
-fn header_text(id: &str) -> String {
-    let plain: String = id.chars().filter(|c| c.is_ascii_graphic() && !"\"\\".contains(*c)).collect();
-    format!("\"{plain}\"")
+/// The only Message-ID in this header, if it is one, and can be written as a string of SEARCH as it
+/// is. A part of one would be found in others, and an empty one in all (RFC 9051, section 6.4.4).
+fn message_id(header: &[u8]) -> Option<String> {
+    let whole = header.len() < LONGEST_ID;
+    let mut ids = mail::header_fields(header, "message-id").into_iter().filter(|_| whole);
+    let (Some(id), None) = (ids.next(), ids.next()) else { return None };
+    let id = id.trim();
+    let plain = |c: char| c.is_ascii_graphic() && !"\"\\".contains(c);
+    let good = id.starts_with('<') && id.ends_with('>') && id.contains('@') && id.chars().all(plain);
+    good.then(|| id.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_id_by_which_a_mail_can_be_found_again() {
+        // As much as is asked for, so that more may have been cut off.
+        let cut = format!("Message-ID: <{}@x>", "a".repeat(LONGEST_ID - 16));
+        for (header, id) in [
+            ("Message-ID: <1@b.c>\r\n\r\n", Some("<1@b.c>")),
+            ("message-id:<1@b.c>", Some("<1@b.c>")),
+            ("Message-ID:\r\n <1@b.c> \r\n\r\n", Some("<1@b.c>")),
+            ("Message-ID:\r\n\r\n", None),
+            ("Message-ID: <>\r\n\r\n", None),
+            ("Message-ID: <@\r\n\r\n", None),
+            ("Message-ID: 1@b.c\r\n\r\n", None),
+            ("Message-ID: <1@b.c> <2@b.c>\r\n\r\n", None),
+            ("Message-ID: <\"1\"@b.c>\r\n\r\n", None),
+            ("Message-ID: <1@b\\c>\r\n\r\n", None),
+            ("Message-ID: <1@b.c>\r\nMessage-ID: <2@b.c>\r\n\r\n", None),
+            ("\r\n", None),
+            ("", None),
+            (&cut, None),
+        ] {
+            assert_eq!(message_id(header.as_bytes()).as_deref(), id, "{header}");
+        }
+    }
 }

@@ -54,6 +54,8 @@ pub(super) enum Trouble {
     ReadOnly(String),
     #[error("the server gives the folder no UIDVALIDITY, so nothing in it can be told apart")]
     NoValidity,
+    #[error("the folder {0:?} was replaced by another one while it was read (UIDVALIDITY changed)")]
+    Replaced(String),
     #[error("{0}")]
     Here(String),
     #[error("told to stop")]

@@ -6,10 +6,14 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// How long what is under way may go on after a stop: a server that is well answers in that time.
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// The end that wakes, and what is wanted.
 #[derive(Clone, Debug)]
@@ -18,7 +22,8 @@ pub(super) struct Waker(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     out: UnixStream,
-    stop: AtomicBool,
+    /// When what is under way has to be over.
+    end: OnceLock<Instant>,
     /// How often somebody wanted the folder to be looked at.
     asked: AtomicU64,
 }
@@ -49,15 +54,15 @@ pub(super) fn pair() -> io::Result<(Waker, Sleeper)> {
     let (out, inward) = UnixStream::pair()?;
     out.set_nonblocking(true)?;
     inward.set_nonblocking(true)?;
-    let inner = Inner { out, stop: AtomicBool::new(false), asked: AtomicU64::new(0) };
+    let inner = Inner { out, end: OnceLock::new(), asked: AtomicU64::new(0) };
     let waker = Waker(Arc::new(inner));
     Ok((waker.clone(), Sleeper { waker, inward }))
 }
 
 impl Waker {
-    /// From now on no wait lasts.
+    /// From now on no wait lasts, and no answer takes longer than [`GRACE`].
     pub(super) fn stop(&self) {
-        self.0.stop.store(true, Ordering::SeqCst);
+        let _ = self.0.end.set(Instant::now() + GRACE);
         self.call();
     }
 
@@ -69,7 +74,7 @@ impl Waker {
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.0.stop.load(Ordering::SeqCst)
+        self.0.end.get().is_some()
     }
 
     /// How often was asked so far.
@@ -84,21 +89,30 @@ impl Waker {
 }
 
 impl Sleeper {
+    /// When what is under way has to be over, after a stop.
+    pub(super) fn end(&self) -> Option<Instant> {
+        self.waker.0.end.get().copied()
+    }
+
     /// Waits until there is something to read at `socket`, somebody calls, or the time is up.
     pub(super) fn wait(&self, socket: Option<BorrowedFd<'_>>, time: Duration) -> io::Result<Woken> {
+        let until = Instant::now().checked_add(time);
         if self.waker.is_stopped() {
             return Ok(Woken::Called);
         }
         let mut all = vec![PollFd::from_borrowed_fd(self.inward.as_fd(), PollFlags::IN)];
         all.extend(socket.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)));
-        let time = Timespec {
-            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(time.subsec_nanos()),
-        };
-        match poll(&mut all, Some(&time)) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok(Woken::Readable),
-            Err(error) => return Err(error.into()),
+        loop {
+            let left = until.map_or(time, |until| until.saturating_duration_since(Instant::now()));
+            let left = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            };
+            match poll(&mut all, Some(&left)) {
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let is = |at: usize| all.get(at).is_some_and(|fd| !fd.revents().is_empty());
         let (called, readable) = (is(0), is(1));

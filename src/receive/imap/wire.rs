@@ -8,7 +8,9 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use imap::extensions::idle::SetReadTimeout;
@@ -21,6 +23,9 @@ use crate::config::{Imap, Security};
 
 /// How long connecting to one address may take.
 const CONNECT: Duration = Duration::from_secs(20);
+
+/// How long a read or a write goes on before it looks whether it may.
+const SLICE: Duration = Duration::from_millis(500);
 
 /// The longest line in a dialogue before TLS.
 const PLAIN_LINE: usize = 4096;
@@ -105,6 +110,9 @@ impl Reins {
         if let Some(broken) = &state.broken {
             return Err(io::Error::other(broken.clone()));
         }
+        if let Some(end) = self.0.sleeper.end() {
+            state.deadline = state.deadline.min(end);
+        }
         let left = state.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() && state.idling {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -145,7 +153,7 @@ impl Read for Timed {
                     Woken::Called | Woken::TimeUp => return Err(io::ErrorKind::WouldBlock.into()),
                 }
             }
-            self.socket.set_read_timeout(Some(left))?;
+            self.socket.set_read_timeout(Some(left.min(SLICE)))?;
             match self.socket.read(into) {
                 Err(error) if is_time_out(&error) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -157,11 +165,14 @@ impl Read for Timed {
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (left, _) = self.reins.left()?;
-        self.socket.set_write_timeout(Some(left))?;
-        self.socket
-            .write(bytes)
-            .map_err(|error| if is_time_out(&error) { self.reins.fail(Broken::Deadline) } else { error })
+        loop {
+            let (left, _) = self.reins.left()?;
+            self.socket.set_write_timeout(Some(left.min(SLICE)))?;
+            match self.socket.write(bytes) {
+                Err(error) if is_time_out(&error) => {}
+                other => return other,
+            }
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -240,7 +251,8 @@ pub(super) fn connect(account: &Imap, reins: &Reins) -> Result<Wire, Trouble> {
         Security::None => None,
         Security::Tls | Security::StartTls => Some(connector(account)?),
     };
-    let socket = dial(&account.host, account.port, account.timeout.min(CONNECT))?;
+    let (host, port, within) = (account.host.clone(), account.port, account.timeout.min(CONNECT));
+    let socket = unless_stopped(&reins.0.sleeper, move || dial(&host, port, within))?;
     socket.set_nodelay(true).map_err(Trouble::Connect)?;
     // Greeting, STARTTLS and the handshake together.
     reins.expect(Bounds::SHORT, account.timeout);
@@ -263,6 +275,25 @@ pub(super) fn connect(account: &Imap, reins: &Reins) -> Result<Wire, Trouble> {
         greeting(&line(&mut wire)?)?;
     }
     Ok(wire)
+}
+
+/// Does what no stop can end on a thread of its own, which is left alone after a stop.
+fn unless_stopped<T: Send + 'static>(
+    sleeper: &Sleeper,
+    work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
+) -> Result<T, Trouble> {
+    let (tell, told) = channel();
+    let thread = thread::Builder::new().name("imap connect".to_owned());
+    // Nobody listens: it took too long.
+    thread.spawn(move || drop(tell.send(work()))).map_err(Trouble::Connect)?;
+    loop {
+        match told.recv_timeout(SLICE) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Timeout) if sleeper.end().is_none() => {}
+            Err(RecvTimeoutError::Timeout) => return Err(Trouble::Stopped),
+            Err(RecvTimeoutError::Disconnected) => return Err(Trouble::Lost),
+        }
+    }
 }
 
 /// Tries each address of the host in turn.
@@ -365,5 +396,24 @@ impl Drop for Wire {
         };
         // Without this a server that is stuck would keep its half of the connection.
         let _ = timed.socket.shutdown(Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receive::imap::wake;
+
+    #[test]
+    fn a_stop_does_not_wait_for_a_host_that_does_not_answer() {
+        let (waker, sleeper) = wake::pair().unwrap();
+        assert_eq!(unless_stopped(&sleeper, || Ok(7)).unwrap(), 7);
+        let refused = unless_stopped(&sleeper, || Err::<(), _>(Trouble::Lost));
+        assert!(matches!(refused, Err(Trouble::Lost)), "{refused:?}");
+        let (hold, held) = channel::<()>();
+        waker.stop();
+        let stopped = unless_stopped(&sleeper, move || held.recv().map_err(|_| Trouble::Lost));
+        assert!(matches!(stopped, Err(Trouble::Stopped)), "{stopped:?}");
+        drop(hold);
     }
 }

@@ -41,6 +41,17 @@ pub fn next_unrouted(conn: &Connection, now: UnixTime, limit: usize) -> Result<V
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// How many messages wait for the router, `most` at most: that many rows are looked at.
+///
+/// # Errors
+/// Those of any read.
+pub fn unrouted_up_to(conn: &Connection, most: usize) -> Result<usize, StoreError> {
+    let mut select = conn
+        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM message WHERE state = 'unrouted' LIMIT ?1)")?;
+    let number: i64 = select.query_row([whole(most)], |row| row.get(0))?;
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
 /// When the next held message's time comes.
 ///
 /// # Errors
@@ -116,14 +127,16 @@ pub fn publish(tx: &Connection, seq: i64) -> Result<bool, StoreError> {
 }
 
 /// Makes a local message public and leaves it where it is on its way: whoever imports it once more
-/// and wants it public wants nothing sent. `false` if it is public already, or gone.
+/// and wants it public wants nothing sent. A person's post only its author makes public. `false` if
+/// it is one, public already, or gone.
 ///
 /// # Errors
 /// Those of any write.
 pub fn open_up(tx: &Connection, seq: i64) -> Result<bool, StoreError> {
     let changed = tx
         .prepare_cached(
-            "UPDATE message SET scope = 'public' WHERE seq = ?1 AND scope = 'local' AND state <> 'evicted'",
+            "UPDATE message SET scope = 'public'
+              WHERE seq = ?1 AND scope = 'local' AND kind <> 'post' AND state <> 'evicted'",
         )?
         .execute([seq])?;
     Ok(changed > 0)

@@ -306,6 +306,20 @@ fn publishing_hands_a_message_to_the_router_again() {
     assert!(!temp.store.write(move |tx| publish(tx, seq)).unwrap());
 }
 
+#[test]
+fn whoever_imports_a_post_does_not_publish_it() {
+    let temp = temp();
+    for (number, kind, opened) in [(1, Kind::Cmr, true), (2, Kind::Learned, true), (3, Kind::Post, false)] {
+        let mut new = nth(number);
+        new.kind = kind;
+        let seq = put(&temp.store, new);
+        assert_eq!(temp.store.write(move |tx| open_up(tx, seq)).unwrap(), opened, "{kind}");
+        let scope = if opened { Scope::Public } else { Scope::Local };
+        assert_eq!(head_of(&temp.store, seq).scope, scope, "{kind}");
+        assert!(!temp.store.write(move |tx| open_up(tx, seq)).unwrap(), "{kind}: once");
+    }
+}
+
 fn forward(seq: i64, to: &str) -> NewDelivery {
     NewDelivery {
         kind: DeliveryKind::Forward,

@@ -162,6 +162,24 @@ fn going_back_is_seen_where_it_is_told() {
 }
 
 #[test]
+fn what_came_during_a_look_is_news() {
+    let facts = |validity, next, exists| Facts { validity, next, exists, read_only: false };
+    for (seen, now, news) in [
+        (facts(1, Some(9), 4), facts(1, Some(9), 4), false),
+        (facts(1, Some(9), 4), facts(1, Some(9), 3), false),
+        (facts(1, Some(9), 4), facts(1, Some(10), 4), true),
+        (facts(1, Some(9), 4), facts(1, Some(8), 4), true),
+        (facts(1, Some(9), 4), facts(2, Some(9), 4), true),
+        (facts(1, None, 4), facts(1, None, 4), false),
+        (facts(1, None, 4), facts(1, None, 5), true),
+        // Told only now and then, which alone is no news.
+        (facts(1, Some(9), 4), facts(1, None, 4), false),
+    ] {
+        assert_eq!(is_news(&seen, &now), news, "{seen:?}, {now:?}");
+    }
+}
+
+#[test]
 fn a_folder_that_can_only_be_read_is_read() {
     let mut world = World::new(1..=10, Known { after: vec![1], ..Known::default() });
     world.facts.read_only = true;
