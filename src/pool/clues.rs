@@ -2,6 +2,7 @@
 
 use super::index::{Index, Model, Term, word_bits};
 use super::names::Name;
+use super::tally::{log2_of_one_and, single};
 use super::{Audience, Pool, prior};
 use crate::distance::{LAMBDA, WordCounts};
 
@@ -42,7 +43,7 @@ pub(super) struct Clue {
 impl Clue {
     /// The bits saved by a message of `total` words of which `count` are this one.
     pub(super) fn bits(&self, count: f64, total: f64) -> f64 {
-        (self.factor * count / total).ln_1p() * std::f64::consts::LOG2_E
+        f64::from(log2_of_one_and(single(self.factor * count / total)))
     }
 }
 

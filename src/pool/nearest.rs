@@ -123,8 +123,11 @@ struct Nominee {
 struct Section {
     /// Which one.
     owner: usize,
+    /// It is the whole message.
+    alone: bool,
+    ordinal: u32,
     words: f64,
-    nominee: Nominee,
+    gain: f64,
 }
 
 impl Nominee {
@@ -132,10 +135,10 @@ impl Nominee {
         Nominee { ordinal, gain: 0.0, back: 0.0, shared: 0 }
     }
 
-    /// One more word that both have, Y so often among so many.
-    fn add(&mut self, asked: &Asked<'_>, clue: &Clue, count: f64, words: f64) {
+    /// One more word that both have, Y so often among so many; `back` is what it saves of Y.
+    fn add(&mut self, clue: &Clue, back: f64, count: f64, words: f64) {
         self.gain += clue.bits(count, words);
-        self.back += clue.bits(clue.times, asked.words);
+        self.back += back;
         self.shared += u32::from(clue.telling);
     }
 }
@@ -236,13 +239,19 @@ impl Pool {
         nominees.sort_unstable_by_key(|nominee| nominee.ordinal);
         let mut parts: Vec<Section> = Vec::with_capacity(nominees.len());
         for (owner, nominee) in nominees.iter().enumerate() {
+            let from = parts.len();
             parts.extend(self.slots.sections(nominee.ordinal).map(|ordinal| Section {
                 owner,
+                alone: false,
+                ordinal,
                 words: f64::from(self.slots.words(ordinal)),
-                nominee: Nominee::new(ordinal),
+                gain: 0.0,
             }));
+            if let Some([only]) = parts.get_mut(from..) {
+                only.alone = true;
+            }
         }
-        let ordinals_of = |parts: &[Section]| parts.iter().map(|part| part.nominee.ordinal).collect();
+        let ordinals_of = |parts: &[Section]| parts.iter().map(|part| part.ordinal).collect();
         let mut ordinals: Vec<u32> = ordinals_of(&parts);
         let words: Vec<f64> = nominees
             .iter()
@@ -252,7 +261,7 @@ impl Pool {
         let mut best = vec![0.0_f64; nominees.len()];
         let settle = |best: &mut [f64], part: &Section| {
             if let Some(best) = best.get_mut(part.owner) {
-                *best = best.max(part.nominee.gain);
+                *best = best.max(part.gain);
             }
         };
         let mut counts = vec![0.0_f64; nominees.len()];
@@ -273,16 +282,24 @@ impl Pool {
                 parts.retain(|part| order.iter().any(|(_, at)| *at == part.owner));
                 ordinals = ordinals_of(&parts);
             }
+            let back = clue.bits(clue.times, asked.words);
             for (index, term) in asked.model.indexes().zip(&clue.terms) {
                 let Some(term) = term else { continue };
                 let read = index.counts(term, &ordinals, |at, count| {
-                    let Some(Section { owner, words, nominee }) = parts.get_mut(at) else { return };
-                    nominee.add(asked, clue, f64::from(count), *words);
-                    if let Some(sum) = counts.get_mut(*owner) {
-                        if *sum == 0.0 {
-                            touched.push(*owner);
+                    let Some(part) = parts.get_mut(at) else { return };
+                    let count = f64::from(count);
+                    if part.alone {
+                        if let Some(nominee) = nominees.get_mut(part.owner) {
+                            nominee.add(clue, back, count, part.words);
                         }
-                        *sum += f64::from(count);
+                        return;
+                    }
+                    part.gain += clue.bits(count, part.words);
+                    if let Some(sum) = counts.get_mut(part.owner) {
+                        if *sum == 0.0 {
+                            touched.push(part.owner);
+                        }
+                        *sum += count;
                     }
                 });
                 budget = budget.saturating_sub(read);
@@ -293,7 +310,7 @@ impl Pool {
                 else {
                     continue;
                 };
-                nominee.add(asked, clue, *sum, *words);
+                nominee.add(clue, back, *sum, *words);
                 *sum = 0.0;
             }
             if budget == 0 {
@@ -321,7 +338,8 @@ impl Pool {
             let mut nominee = Nominee::new(ordinal);
             for clue in &asked.clues {
                 if let Some(count) = theirs.get(&clue.word) {
-                    nominee.add(asked, clue, f64::from(*count), y.total as f64);
+                    let back = clue.bits(clue.times, asked.words);
+                    nominee.add(clue, back, f64::from(*count), y.total as f64);
                 }
             }
             found.push(nominee);
