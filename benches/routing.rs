@@ -31,6 +31,8 @@ use cmr_mail::message::{Address, Hop, Message, MessageId, Timestamp, UnixTime};
 use cmr_mail::policy::Scope;
 use cmr_mail::pool::{Limits, Pool, Texts};
 use cmr_mail::router::{Contact, Decision, RoutingPolicy, Subject, Surroundings, decide};
+use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -165,9 +167,10 @@ fn resident() -> u64 {
 
 fn pools(docs: &[Doc], questions: &[Doc]) {
     println!(
-        "| pool | real | decision mean | p50 | p99 | max | deflate scan, one by one | ratio | start-up | insert | memory beside the text |"
+        "| pool | real | decision mean | p50 | p99 | max | deflate scan, one by one | ratio | start-up from texts / from the index on disk | insert | memory beside the text |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (contacts, policy) = (contacts(), RoutingPolicy::default());
     for size in sizes() {
         let (all, real) = pool_of(docs, size);
@@ -182,6 +185,8 @@ fn pools(docs: &[Doc], questions: &[Doc]) {
         let (spent, started) = (cpu() - begin, wall.elapsed());
         // The pool holds no text, so what was added is the index, entries included.
         let memory = resident().saturating_sub(before) as f64 / size as f64;
+        let (size_on_disk, from_disk);
+        (pool, size_on_disk, from_disk) = written_and_read(pool, &folder.path().join("index"));
         let mut times = Times::default();
         // A decision of more than a few milliseconds is asked less often.
         let begun = Instant::now();
@@ -197,7 +202,7 @@ fn pools(docs: &[Doc], questions: &[Doc]) {
         let asked: Vec<&[u8]> = questions.iter().map(|doc| doc.text.as_ref()).collect();
         let (scan, pairs) = deflate_scan(&texts, &asked);
         println!(
-            "| {size} | {real} | {:.0} µs | {:.0} µs | {:.0} µs | {:.0} µs | {:.0} ms (from {pairs} pairs) | {:.0} | {:.1} s | {:.1} µs/KB | {:.0} bytes |",
+            "| {size} | {real} | {:.0} µs | {:.0} µs | {:.0} µs | {:.0} µs | {:.0} ms (from {pairs} pairs) | {:.0} | {:.1} s / {:.1} s, {} MB | {:.1} µs/KB | {:.0} bytes |",
             times.mean(),
             times.quantile(0.5),
             times.quantile(0.99),
@@ -205,11 +210,43 @@ fn pools(docs: &[Doc], questions: &[Doc]) {
             scan / 1000.0,
             scan / times.mean(),
             started.as_secs_f64(),
+            from_disk.as_secs_f64(),
+            size_on_disk >> 20,
             spent.as_secs_f64() * 1e6 / (bytes as f64 / 1024.0),
             memory
         );
     }
     println!();
+}
+
+/// The pool as it comes back from disk, what it takes there, and how long reading and comparing its
+/// checksum takes.
+fn written_and_read(pool: Pool, path: &std::path::Path) -> (Pool, u64, Duration) {
+    let mut to = std::io::BufWriter::with_capacity(1 << 20, File::create(path).unwrap());
+    pool.save(&mut to).unwrap();
+    to.into_inner().unwrap().sync_all().unwrap();
+    drop(pool);
+    let size = std::fs::metadata(path).unwrap().len();
+    let begin = Instant::now();
+    let mut hash = Sha256::new();
+    std::io::copy(&mut File::open(path).unwrap(), &mut Hashing(&mut hash)).unwrap();
+    std::hint::black_box(hash.finalize());
+    let mut from = std::io::BufReader::with_capacity(1 << 20, File::open(path).unwrap());
+    let pool = Pool::load(&mut from, limits()).unwrap();
+    (pool, size, begin.elapsed())
+}
+
+struct Hashing<'a>(&'a mut Sha256);
+
+impl std::io::Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// All peers scored, without anything else.

@@ -139,7 +139,7 @@ pub struct Settings {
     pub age: f64,
 }
 
-/// The router's own search: [`Pool::peer_costs_by`] for labels, [`Pool::search`] for mails.
+/// The router's own search: [`Pool::best_peers`] for labels, [`Pool::search`] for mails.
 pub struct PoolFinder {
     pool: Pool,
     settings: Settings,
@@ -160,6 +160,7 @@ impl PoolFinder {
             max_bytes: u64::MAX,
             share_percent: 100,
             max_profiles: usize::MAX,
+            ..Limits::default()
         };
         PoolFinder {
             pool: Pool::new(limits),
@@ -217,11 +218,15 @@ impl Finder for PoolFinder {
     fn find(&mut self, text: &[u8], k: usize) -> Vec<u32> {
         let Settings { metric, age } = self.settings;
         if self.labels {
-            let costs = self.pool.peer_costs_by(text, &self.peers, metric);
-            let mut order: Vec<(f64, &Address)> = costs.iter().map(|c| (c.distance, &c.address)).collect();
-            order.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let best = self.pool.best_peers(text, k, metric);
             let number = |address: &Address| address.as_str()?.strip_prefix("x:")?.parse().ok();
-            return order.into_iter().filter_map(|(_, address)| number(address)).take(k).collect();
+            let mut found: Vec<u32> = best.iter().filter_map(|cost| number(&cost.address)).collect();
+            // Of the others nothing is known about this: they come in their own order.
+            let others = (0..).take(self.peers.len()).take_while(|_| found.len() < k);
+            let rest: Vec<u32> =
+                others.filter(|number| !found.contains(number)).take(k - found.len()).collect();
+            found.extend(rest);
+            return found;
         }
         let query = Query { metric, age, ..Query::new(text, Audience::Public) };
         let texts = |seq: i64| self.texts.get(&seq).map(|text| text.to_vec());

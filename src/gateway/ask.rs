@@ -273,9 +273,12 @@ impl Gateway {
 
     fn remove(&self, id: &str) -> Response {
         let id = message_id(id)?;
+        let erasing = self.0.snapshot.erasing();
+        self.0.unlearn(&What::Message(id))?;
         let erased = self.store().remove(What::Message(id), clock::now())?;
         let n = erased.removal.seqs.len();
         self.forget(&erased.removal.seqs);
+        erasing.done();
         let done_text = if n == 0 && erased.removal.asides == 0 {
             format!("{id} was not here; it is refused from now on")
         } else {
@@ -286,10 +289,13 @@ impl Gateway {
 
     fn remove_author(&self, author: &str) -> Response {
         let author = address(author)?;
+        let erasing = self.0.snapshot.erasing();
+        self.0.unlearn(&What::Author(author.clone()))?;
         let erased = self.store().remove(What::Author(author.clone()), clock::now())?;
         let n = erased.removal.seqs.len();
         self.forget(&erased.removal.seqs);
         self.0.pool_mut().erase_author(&author);
+        erasing.done();
         let what = match (n, erased.removal.asides) {
             (0, 0) => format!("nothing of {author} is here: nothing was erased"),
             _ => format!("{n} messages of {author} are erased here{}", left(&erased)),

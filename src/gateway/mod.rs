@@ -33,6 +33,7 @@ mod reply;
 mod route;
 mod say;
 pub mod sender;
+mod snapshot;
 mod tags;
 mod texts;
 mod view;
@@ -107,6 +108,8 @@ struct Inner {
     config: RwLock<Arc<Config>>,
     store: Store,
     pool: RwLock<Pool>,
+    /// The pool's index on disk.
+    snapshot: snapshot::Snapshot,
     /// What has left the pool and not yet the database: written down with the next decisions.
     unevicted: Mutex<Vec<i64>>,
     /// Our own addresses, one per transport.
@@ -187,20 +190,21 @@ impl Gateway {
             max_bytes: config.pool.max_bytes,
             ..Limits::default()
         };
-        let mut pool = Pool::new(limits);
-        pool.pin(config.routing.pinned.iter().cloned());
         let now = clock::now();
         let listed = config.routing.pinned.clone();
         store.write(move |tx| {
             queue::recover(tx)?;
             peers::set_all_listed(tx, &listed, now)
         })?;
-        load(&store, config, &mut pool)?;
+        let snapshot = snapshot::Snapshot::new(&config.gateway.data_dir);
+        let mut pool = load(&store, config, limits, &snapshot)?;
+        pool.pin(config.routing.pinned.iter().cloned());
         let blocks = read_blocks(&store)?;
         Ok(Gateway(Arc::new(Inner {
             config: RwLock::new(Arc::new(config.clone())),
             store,
             pool: RwLock::new(pool),
+            snapshot,
             unevicted: Mutex::default(),
             own,
             blocks: RwLock::new(Arc::new(blocks)),
@@ -266,6 +270,9 @@ impl Gateway {
             && exchanger.join().is_err()
         {
             error!("the thread of the key exchanges ended in a panic");
+        }
+        if self.0.started.is_some() {
+            self.0.snapshot.save(&self.0, true);
         }
         self.0.store.close();
     }
@@ -487,6 +494,7 @@ impl Inner {
                 if let Err(failure) = self.tidy() {
                     warn!(%failure, "expired things could not be forgotten");
                 }
+                self.snapshot.save(self, false);
             }
             let mut signal = lock(&self.signal);
             if !rest.is_zero() {
@@ -517,8 +525,31 @@ impl Inner {
 }
 
 /// Fills the pool with what the router has decided on. What waits for it comes in when it does.
-fn load(store: &Store, config: &Config, pool: &mut Pool) -> Result<(), StoreError> {
-    let mut evicted = Vec::new();
+fn load(
+    store: &Store,
+    config: &Config,
+    limits: Limits,
+    snapshot: &snapshot::Snapshot,
+) -> Result<Pool, StoreError> {
+    let (pool, evicted) = match snapshot.load(store, limits)? {
+        Some(loaded) => loaded,
+        None => fill(store, limits)?,
+    };
+    if !evicted.is_empty() {
+        let (now, keep) = (clock::now(), config.pool.remember_ids);
+        store.write(move |tx| {
+            for seq in evicted {
+                messages::evict(tx, seq, now, now.saturating_add(keep))?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(pool)
+}
+
+/// Reads every text.
+fn fill(store: &Store, limits: Limits) -> Result<(Pool, Vec<i64>), StoreError> {
+    let (mut pool, mut evicted) = (Pool::new(limits), Vec::new());
     let (started, mut told) = (Instant::now(), Instant::now());
     store.read(|conn| {
         messages::each_cached(conn, |mut cached| {
@@ -539,16 +570,7 @@ fn load(store: &Store, config: &Config, pool: &mut Pool) -> Result<(), StoreErro
         milliseconds = started.elapsed().as_millis(),
         "the pool is filled"
     );
-    if !evicted.is_empty() {
-        let (now, keep) = (clock::now(), config.pool.remember_ids);
-        store.write(move |tx| {
-            for seq in evicted {
-                messages::evict(tx, seq, now, now.saturating_add(keep))?;
-            }
-            Ok(())
-        })?;
-    }
-    Ok(())
+    Ok((pool, evicted))
 }
 
 fn entry(cached: Cached) -> Entry {

@@ -1,9 +1,10 @@
 //! The words of X, and how much each of them says.
 
 use super::index::{Index, Model, Term, word_bits};
+use super::names::Name;
+use super::tally::{log2_of_one_and, single};
 use super::{Audience, Pool, prior};
 use crate::distance::{LAMBDA, WordCounts};
-use std::collections::HashSet;
 
 /// How many distinct words of X count, the rarest.
 const MOST: usize = 4096;
@@ -42,7 +43,7 @@ pub(super) struct Clue {
 impl Clue {
     /// The bits saved by a message of `total` words of which `count` are this one.
     pub(super) fn bits(&self, count: f64, total: f64) -> f64 {
-        (self.factor * count / total).ln_1p() * std::f64::consts::LOG2_E
+        f64::from(log2_of_one_and(single(self.factor * count / total)))
     }
 }
 
@@ -77,6 +78,9 @@ impl Pool {
         let all: usize = model.indexes().map(Index::messages).sum();
         // An author's own local messages are in no index of his, so every word may be in them.
         let unknown_too = matches!(audience, Audience::Author(_));
+        // Looking up first lets the memory answer for many words at once.
+        let ready = x.words.iter().fold(0, |sum, (word, _)| sum ^ model.touch(*word));
+        let _ready = std::hint::black_box(ready);
         let mut bits = 0.0;
         let mut clues: Vec<Clue> = Vec::with_capacity(x.words.len());
         for (word, count) in &x.words {
@@ -106,12 +110,18 @@ impl Pool {
         Asked { model, clues, words: x.total as f64, bits }
     }
 
-    /// How many authors a word has among the newest messages with it. Messages are not counted:
+    /// How many authors, up to a few, a word has among the newest messages with it. Messages are not counted:
     /// nobody can make the words of others worthless by repeating them.
     fn users(&self, index: &Index, term: &Term) -> usize {
-        let mut authors = HashSet::new();
+        // More than a few is many.
+        let mut authors: Vec<Name> = Vec::with_capacity(FEW + 1);
         index.newest(term, SAMPLE, |ordinal, _| {
-            authors.extend(self.slots.get(ordinal).map(|slot| slot.author));
+            if authors.len() <= FEW
+                && let Some(slot) = self.slots.get(ordinal)
+                && !authors.contains(&slot.author)
+            {
+                authors.push(slot.author);
+            }
         });
         authors.len()
     }

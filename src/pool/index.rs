@@ -4,17 +4,19 @@
 //! Whoever reads skips them, and [`Index::sweep`] removes them, a part of the dictionary at a
 //! time, so that nobody waits for it.
 
+pub(super) use super::dictionary::Term;
+
+use super::codec::{Damaged, Reader, Writer};
+use super::dictionary::{Dictionary, PARTS};
 use super::names::Name;
 use super::postings::{List, MAX_COUNT, Postings};
 use super::prior;
 use crate::distance::WordModel;
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::LazyLock;
+use std::io;
 
-/// Parts of the dictionary: what is swept, or grows, at once. A power of two.
-const PARTS: usize = 4096;
+/// A word in the dictionary, its place in a table that may just have grown.
+const BYTES_OF_WORD: usize = 32;
 
 /// What a message weighs in the word model that is the first one of its author.
 const FULL_WEIGHT: u32 = 64;
@@ -35,49 +37,6 @@ pub(super) fn weight(n: u32) -> u8 {
     (1..=u8::MAX).rev().find(|w| f64::from(*w) <= weight).unwrap_or(1)
 }
 
-/// A word of the dictionary.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Term {
-    /// Its occurrences, each as heavy as its message.
-    pub(super) mass: u32,
-    /// The sections of messages that have it, those not swept yet included.
-    pub(super) sections: u32,
-    list: List,
-}
-
-/// Words are hashed already; the multiplier is drawn when the program starts, so that nobody can
-/// write words that all want the same place.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Spread(u64);
-
-static MULTIPLIER: LazyLock<u64> = LazyLock::new(|| {
-    use std::hash::BuildHasher;
-    RandomState::new().hash_one(0_u8) | 1
-});
-
-impl Hasher for Spread {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(*MULTIPLIER);
-        }
-    }
-
-    fn write_u32(&mut self, tag: u32) {
-        self.write_u64(u64::from(tag) | 1 << 32);
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        let spread = word.wrapping_mul(*MULTIPLIER);
-        self.0 = spread ^ (spread >> 32);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-type Part = HashMap<u32, Term, BuildHasherDefault<Spread>>;
-
 /// What a word weighs that a section of a message of this weight has so often.
 fn mass_of(weight: u8, count: u8) -> u32 {
     u32::from(weight) * u32::from(count.min(TIMES))
@@ -86,11 +45,10 @@ fn mass_of(weight: u8, count: u8) -> u32 {
 /// The index of the messages of one scope.
 #[derive(Debug)]
 pub(super) struct Index {
-    parts: Vec<Part>,
+    words: Dictionary,
     postings: Postings,
     /// The sum of all words' masses.
     mass: u64,
-    terms: u64,
     messages: usize,
     /// The sum of their weights.
     weight: u64,
@@ -98,6 +56,8 @@ pub(super) struct Index {
     authors: HashMap<Name, u32>,
     /// Messages that are gone and not yet swept.
     gone: usize,
+    /// At most about so many words.
+    most_words: usize,
     /// The part that is swept next, while a round is under way.
     round: Option<usize>,
     /// How many were gone when the round began.
@@ -106,25 +66,8 @@ pub(super) struct Index {
 
 impl Default for Index {
     fn default() -> Self {
-        Index {
-            parts: (0..PARTS).map(|_| Part::default()).collect(),
-            postings: Postings::default(),
-            mass: 0,
-            terms: 0,
-            messages: 0,
-            weight: 0,
-            authors: HashMap::new(),
-            gone: 0,
-            round: None,
-            gone_before: 0,
-        }
+        Index::new(u64::MAX)
     }
-}
-
-/// The part, and the name within it. Two words of the same 44 bits are one.
-fn place(word: u64) -> (usize, u32) {
-    let part = usize::try_from(word >> 52).unwrap_or(0) & (PARTS - 1);
-    (part, u32::try_from(word & 0xffff_ffff).unwrap_or(0))
 }
 
 impl Term {
@@ -135,6 +78,22 @@ impl Term {
 }
 
 impl Index {
+    /// An empty index, whose dictionary has at most so many bytes.
+    pub(super) fn new(dictionary_bytes: u64) -> Self {
+        Index {
+            words: Dictionary::default(),
+            postings: Postings::default(),
+            mass: 0,
+            messages: 0,
+            weight: 0,
+            authors: HashMap::new(),
+            gone: 0,
+            most_words: usize::try_from(dictionary_bytes).unwrap_or(usize::MAX) / BYTES_OF_WORD,
+            round: None,
+            gone_before: 0,
+        }
+    }
+
     /// A new message of this author, and its weight; [`Index::add`] follows.
     pub(super) fn admit(&mut self, author: Name) -> u8 {
         let held = self.authors.entry(author).or_default();
@@ -157,8 +116,9 @@ impl Index {
     ) -> f64 {
         let scale = Model::new(self, None).scale;
         // Looking up first lets the memory answer for many words at once.
-        let found: Vec<Option<Term>> = words.iter().map(|(word, _)| self.term(*word).copied()).collect();
-        let ready = found.iter().flatten().fold(0, |sum: u8, term| sum ^ self.postings.touch(term.list));
+        let ready = words.iter().fold(0, |sum, (word, _)| sum ^ self.words.touch(*word));
+        let found: Vec<Option<Term>> = words.iter().map(|(word, _)| self.words.get(*word).copied()).collect();
+        let ready = found.iter().flatten().fold(ready, |sum, t| sum ^ u32::from(self.postings.touch(t.list)));
         let _ready = std::hint::black_box(ready);
         let mut bits = 0.0;
         for ((word, count), found) in words.iter().zip(&found) {
@@ -167,9 +127,7 @@ impl Index {
             let mass = mass_of(weight, count);
             let known = found.map(|term| f64::from(term.mass)).or(prior::is_common(*word).then_some(0.0));
             bits += word_bits(known.map(|mass| of_mass(*word, mass) * scale), times);
-            let (part, tag) = place(*word);
-            let Some(part) = self.parts.get_mut(part) else { continue };
-            match part.get_mut(&tag) {
+            match self.words.get_mut(*word) {
                 Some(term) => {
                     if !self.postings.push(&mut term.list, ordinal, count) {
                         continue;
@@ -181,8 +139,16 @@ impl Index {
                     }
                 }
                 None => {
-                    part.insert(tag, Term { mass, sections: 1, list: List::new(ordinal, count) });
-                    self.terms += 1;
+                    let new = Term { mass, sections: 1, list: List::new(ordinal, count) };
+                    let gone = if self.words.len() < self.most_words {
+                        self.words.insert(*word, new);
+                        0
+                    } else if let Some(old) = self.words.displace(*word, new) {
+                        u64::from(old.mass)
+                    } else {
+                        continue;
+                    };
+                    self.mass = self.mass.saturating_sub(gone);
                 }
             }
             self.mass += u64::from(mass);
@@ -263,27 +229,26 @@ impl Index {
     }
 
     fn rewrite(&mut self, part: usize, to: impl Fn(u32) -> Option<(u32, u8)>) {
-        let Some(terms) = self.parts.get_mut(part) else { return };
-        let before = terms.len();
         let mut old: Vec<(u32, u8)> = Vec::new();
-        terms.retain(|_, term| {
+        let Index { words, postings, mass: all, .. } = self;
+        words.retain(part, |term| {
             old.clear();
             let (mut same, mut mass) = (true, 0_u32);
-            self.postings.each(term.list, usize::MAX, |ordinal, count| {
+            postings.each(term.list, usize::MAX, |ordinal, count| {
                 let new = to(ordinal);
                 same &= new.is_some_and(|(new, _)| new == ordinal);
                 mass = mass.saturating_add(mass_of(new.map_or(0, |(_, weight)| weight), count));
                 old.push((ordinal, count));
             });
             if same {
-                self.mass = self.mass.saturating_sub(u64::from(term.mass)) + u64::from(mass);
+                *all = all.saturating_sub(u64::from(term.mass)) + u64::from(mass);
                 term.mass = mass;
                 return true;
             }
             // Blocks come newest first.
             old.sort_unstable();
-            self.postings.release(term.list);
-            self.mass -= u64::from(term.mass).min(self.mass);
+            postings.release(term.list);
+            *all -= u64::from(term.mass).min(*all);
             let mut new: Option<Term> = None;
             for (ordinal, count) in &old {
                 let Some((ordinal, weight)) = to(*ordinal) else { continue };
@@ -291,7 +256,7 @@ impl Index {
                 match &mut new {
                     None => new = Some(Term { mass, sections: 1, list: List::new(ordinal, *count) }),
                     Some(term) => {
-                        if self.postings.push(&mut term.list, ordinal, *count) {
+                        if postings.push(&mut term.list, ordinal, *count) {
                             term.sections += 1;
                             term.mass = term.mass.saturating_add(mass);
                         }
@@ -299,21 +264,21 @@ impl Index {
                 }
             }
             if let Some(new) = new {
-                self.mass += u64::from(new.mass);
+                *all += u64::from(new.mass);
                 *term = new;
             }
             new.is_some()
         });
-        if terms.capacity() > 4 * terms.len() + 16 {
-            terms.shrink_to_fit();
-        }
-        self.terms -= (before - terms.len()) as u64;
+    }
+
+    /// Reads where a word is looked for, so that it is at hand.
+    pub(super) fn touch(&self, word: u64) -> u32 {
+        self.words.touch(word)
     }
 
     /// What is known about a word.
     pub(super) fn term(&self, word: u64) -> Option<&Term> {
-        let (part, tag) = place(word);
-        self.parts.get(part)?.get(&tag)
+        self.words.get(word)
     }
 
     /// The messages with a word, newest first, as far as whole blocks within a budget, those that
@@ -323,8 +288,9 @@ impl Index {
     }
 
     /// How often these messages, in ascending order, have a word: index and count of those that do.
-    pub(super) fn counts(&self, term: &Term, messages: &[u32], found: impl FnMut(usize, u8)) {
-        self.postings.find(term.list, messages, found);
+    /// The answer is how many postings were looked at.
+    pub(super) fn counts(&self, term: &Term, messages: &[u32], found: impl FnMut(usize, u8)) -> usize {
+        self.postings.find(term.list, messages, found)
     }
 
     /// How many messages are here.
@@ -337,14 +303,50 @@ impl Index {
         self.weight as f64 / f64::from(FULL_WEIGHT)
     }
 
+    /// Bytes of the dictionary in memory.
+    #[cfg(test)]
+    pub(super) fn dictionary_bytes(&self) -> usize {
+        self.words.memory_bytes()
+    }
+
     /// Bytes in memory.
     pub(super) fn memory_bytes(&self) -> usize {
-        // A place of a hash table is its key, its value and a byte; one in eight stays free.
-        let places: usize = self.parts.iter().map(|part| part.capacity() * 8 / 7).sum();
-        places * (size_of::<(u32, Term)>() + 1)
-            + PARTS * size_of::<Part>()
-            + self.postings.memory_bytes()
-            + self.authors.capacity() * 10
+        self.words.memory_bytes() + self.postings.memory_bytes() + self.authors.capacity() * 10
+    }
+}
+
+impl Index {
+    /// Writes all of it down, but for what the messages themselves tell.
+    pub(super) fn save(&self, out: &mut Writer<'_>) -> io::Result<()> {
+        for number in
+            [self.mass, self.messages as u64, self.weight, self.gone as u64, self.gone_before as u64]
+        {
+            out.u64(number);
+        }
+        out.u64(self.round.map_or(0, |part| part as u64 + 1));
+        out.end()?;
+        self.words.save(out)?;
+        self.postings.save(out)
+    }
+
+    /// What was written down. [`Index::known`] follows for every message.
+    pub(super) fn load(input: &mut Reader<'_>, dictionary_bytes: u64) -> Result<Self, Damaged> {
+        let mut index = Index::new(dictionary_bytes);
+        input.next()?;
+        index.mass = input.u64()?;
+        index.messages = input.size()?;
+        index.weight = input.u64()?;
+        index.gone = input.size()?;
+        index.gone_before = input.size()?;
+        index.round = input.size()?.checked_sub(1);
+        index.words = Dictionary::load(input)?;
+        index.postings = Postings::load(input)?;
+        Ok(index)
+    }
+
+    /// A message of this author is here.
+    pub(super) fn known(&mut self, author: Name) {
+        *self.authors.entry(author).or_default() += 1;
     }
 }
 
@@ -384,12 +386,17 @@ impl<'a> Model<'a> {
         let full = f64::from(FULL_WEIGHT);
         let seen = sum(|i| i.mass) / full + prior::MASS;
         // As often as a word was new before, the next one is (Witten and Bell's method C).
-        let unseen = sum(|i| i.terms) + prior::UNSEEN;
+        let unseen = sum(|i| i.words.len() as u64) + prior::UNSEEN;
         Model { indexes, scale: 1.0 / (seen + unseen), unseen }
     }
 
     pub(super) fn indexes(&self) -> impl Iterator<Item = &'a Index> {
         self.indexes.into_iter().flatten()
+    }
+
+    /// Reads where a word is looked for, so that it is at hand.
+    pub(super) fn touch(&self, word: u64) -> u32 {
+        self.indexes().fold(0, |sum, index| sum ^ index.touch(word))
     }
 
     /// p_pool of a word that has these terms.

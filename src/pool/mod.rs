@@ -15,6 +15,9 @@
 //! **Bounds.** See [`Limits`].
 
 mod clues;
+mod codec;
+mod cut;
+mod dictionary;
 mod holders;
 mod index;
 mod names;
@@ -22,7 +25,10 @@ mod nearest;
 mod postings;
 mod prior;
 mod profiles;
+mod question;
+mod scores;
 mod slots;
+mod snapshot;
 mod sums;
 mod tally;
 #[cfg(test)]
@@ -30,13 +36,16 @@ mod tests;
 mod texts;
 mod wording;
 
+pub use codec::Damaged;
 pub use nearest::{MIN_GAIN_BITS, NET_BITS, NOMINEES, ONE_WORD_BITS, Query, Scored};
-pub use profiles::{PEER_MIN_GAIN_BITS, PEER_MIN_GAIN_SHARE, PeerCost};
+pub use question::Question;
+pub use scores::{PEER_MIN_GAIN_BITS, PEER_MIN_GAIN_SHARE, PeerCost};
 pub use texts::Texts;
 
 use crate::distance::{COUNTED_BYTES, WordCounts, oldest, word_counts};
 use crate::message::{Address, MessageId};
 use crate::policy::{Scope, is_key_exchange};
+use cut::Cut;
 use holders::{Holders, Measure, Part};
 use index::{Index, Model};
 use names::{Name, Names};
@@ -64,11 +73,20 @@ pub struct Limits {
     pub share_percent: u64,
     /// Most peers whose sent text is remembered.
     pub max_profiles: usize,
+    /// Most bytes of the dictionary. When it is full, a new word takes the place of an old one that
+    /// a single message has, or is left out.
+    pub max_dictionary: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { max_messages: 1_000_000, max_bytes: 8 << 30, share_percent: 5, max_profiles: 1024 }
+        Limits {
+            max_messages: 1_000_000,
+            max_bytes: 8 << 30,
+            share_percent: 5,
+            max_profiles: 1024,
+            max_dictionary: 1 << 30,
+        }
     }
 }
 
@@ -126,6 +144,8 @@ pub struct Pool {
     holders: Holders,
     profiles: Profiles,
     bytes: u64,
+    /// Messages that came or went.
+    changes: u64,
 }
 
 impl fmt::Debug for Pool {
@@ -142,7 +162,9 @@ impl Pool {
     /// An empty pool.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Pool { limits, profiles: Profiles::new(limits.max_profiles), ..Pool::default() }
+        let index = || Index::new(limits.max_dictionary);
+        let (public, local, profiles) = (index(), index(), Profiles::new(limits.max_profiles));
+        Pool { limits, profiles, public, local, ..Pool::default() }
     }
 
     /// How many messages there are.
@@ -155,6 +177,24 @@ impl Pool {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many messages came or went since it was made or loaded.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Whether this very message is here, in this scope.
+    #[must_use]
+    pub fn holds(&self, seq: i64, id: MessageId, scope: Scope) -> bool {
+        let slot = self.slots.ordinal(seq).and_then(|ordinal| self.slots.get(ordinal));
+        slot.is_some_and(|slot| slot.id == id && slot.scope == scope)
+    }
+
+    /// The numbers of all messages, in the order in which they were inserted.
+    pub fn numbers(&self) -> impl Iterator<Item = i64> {
+        self.slots.iter().map(|slot| slot.seq)
     }
 
     /// Bytes of bodies and addresses.
@@ -234,7 +274,8 @@ impl Pool {
             self.local.renumber(&to);
             self.holders.renumber(|ordinal| to(ordinal).map(|(ordinal, _)| ordinal));
         }
-        let sections = sections(body);
+        let Cut { counts, pairs } = Cut::of(oldest(body, COUNTED_BYTES));
+        let sections = sections(body, counts);
         let lengths: Vec<u64> = sections.iter().map(|section| section.total).collect();
         let profile_weight = lengths.iter().map(|words| profiles::weight(*words)).sum();
         let profiles = match entry.scope {
@@ -274,9 +315,10 @@ impl Pool {
         };
         self.slots.push(slot, &lengths);
         if profiles != [0; 2] {
-            self.sum_up(profiles, &many, body);
+            self.sum_up(profiles, &many, &pairs);
         }
         self.bytes += size;
+        self.changes += 1;
         self.begin_rounds(Index::is_littered);
         self.public.tidy(|ordinal| self.slots.weight(ordinal));
         self.local.tidy(|ordinal| self.slots.weight(ordinal));
@@ -286,6 +328,18 @@ impl Pool {
     /// Forgets a message, and what its sender is known for by it.
     pub fn remove(&mut self, seq: i64) -> Option<Entry> {
         self.take(self.slots.ordinal(seq)?)
+    }
+
+    /// Takes back what the profiles of peers have learnt from a message with this body that is here
+    /// and about to be erased: their sums can't tell what was whose.
+    pub fn unlearn(&mut self, seq: i64, body: &[u8]) {
+        let Some(slot) = self.slots.ordinal(seq).and_then(|ordinal| self.slots.get(ordinal)) else { return };
+        let profiles = slot.profiles;
+        let Cut { counts, pairs } = Cut::of(oldest(body, COUNTED_BYTES));
+        for section in sections(body, counts) {
+            self.profiles.unlearn_words(profiles, &section);
+        }
+        self.profiles.unlearn_pairs(profiles, &pairs);
     }
 
     /// Erases everything by an author for good, and what it is known for as a peer. The numbers of
@@ -365,6 +419,7 @@ impl Pool {
             self.addresses.release(name);
         }
         self.bytes = self.bytes.saturating_sub(size);
+        self.changes += 1;
         entry
     }
 
@@ -429,9 +484,8 @@ const SECTIONS: u64 = 128;
 
 /// The words of a body, as far as they count, in sections: a short question is not lost in a long
 /// mail.
-fn sections(body: &[u8]) -> Vec<WordCounts> {
+fn sections(body: &[u8], whole: WordCounts) -> Vec<WordCounts> {
     let body = oldest(body, COUNTED_BYTES);
-    let whole = word_counts(body);
     if whole.total <= LONG {
         return vec![whole];
     }

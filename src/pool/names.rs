@@ -1,7 +1,9 @@
 //! Values by number: a million messages have a few thousand authors, and a few headers.
 
+use super::codec::{Damaged, Reader, Writer};
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::io;
 
 /// The number of a value, for as long as it is held.
 pub(super) type Name = u32;
@@ -66,6 +68,33 @@ impl<K: Clone + Eq + Hash> Names<K> {
 
     pub(super) fn value(&self, name: Name) -> Option<&K> {
         self.rows.get(name as usize)?.as_ref().map(|(value, _)| value)
+    }
+
+    /// Writes all of it down.
+    pub(super) fn save(&self, out: &mut Writer<'_>, write: impl Fn(&mut Writer<'_>, &K)) -> io::Result<()> {
+        out.all(self.rows.iter(), 4096, |out, row| match row {
+            None => out.u32(0),
+            Some((value, held)) => {
+                out.u32(*held);
+                write(out, value);
+            }
+        })?;
+        out.all(self.free.iter(), 4096, |out, name| out.u32(*name))
+    }
+
+    /// What was written down.
+    pub(super) fn load(
+        input: &mut Reader<'_>,
+        read: impl Fn(&mut Reader<'_>) -> Result<K, Damaged>,
+    ) -> Result<Self, Damaged> {
+        let rows = input.all(4096, |input| {
+            let held = input.u32()?;
+            if held == 0 { Ok(None) } else { Ok(Some((read(input)?, held))) }
+        })?;
+        let free = input.all(4096, Reader::u32)?;
+        let numbers =
+            (0..).zip(&rows).filter_map(|(name, row)| Some((row.as_ref()?.0.clone(), name))).collect();
+        Ok(Names { numbers, rows, free })
     }
 
     /// Bytes in memory, `heap` for what a value holds beside itself.

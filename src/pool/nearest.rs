@@ -6,12 +6,13 @@
 use super::clues::{Asked, Clue};
 use super::holders::Part;
 use super::slots::Slot;
-use super::tally::{Tally, single};
-use super::{Audience, Entry, Pool, Texts};
+use super::tally::{Tally, log2_of_one_and, single};
+use super::{Audience, Entry, Pool, Question, Texts};
 use crate::distance::{Measured, Metric, excerpt_by, word_counts};
 use crate::message::{Address, MessageId};
 use crate::policy::Scope;
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
@@ -20,6 +21,13 @@ pub const NOMINEES: usize = 32;
 
 /// How many postings one look-up reads for nominating, about.
 const POSTINGS: usize = 10_000;
+
+/// Words in more sections than these are looked up for so many of the nominees, the closest by the
+/// other words.
+const SHORT: usize = 2048;
+const CLOSEST: usize = 12;
+/// How many postings are looked at for measuring the nominees, about.
+const WEIGHED: usize = 200_000;
 
 /// A match saves so many bits more than it costs to say which message it is, log2 of how many
 /// messages ago it came: among many, some save a little by chance. Chosen on the threads of a
@@ -111,15 +119,26 @@ struct Nominee {
     shared: u32,
 }
 
+/// A section of a nominee.
+struct Section {
+    /// Which one.
+    owner: usize,
+    /// It is the whole message.
+    alone: bool,
+    ordinal: u32,
+    words: f64,
+    gain: f64,
+}
+
 impl Nominee {
     fn new(ordinal: u32) -> Self {
         Nominee { ordinal, gain: 0.0, back: 0.0, shared: 0 }
     }
 
-    /// One more word that both have, Y so often among so many.
-    fn add(&mut self, asked: &Asked<'_>, clue: &Clue, count: f64, words: f64) {
+    /// One more word that both have, Y so often among so many; `back` is what it saves of Y.
+    fn add(&mut self, clue: &Clue, back: f64, count: f64, words: f64) {
         self.gain += clue.bits(count, words);
-        self.back += clue.bits(clue.times, asked.words);
+        self.back += back;
         self.shared += u32::from(clue.telling);
     }
 }
@@ -135,40 +154,7 @@ impl Pool {
     /// least one bit; look at [`Scored::is_match`] for whether that is near enough.
     #[must_use]
     pub fn search(&self, query: &Query<'_>, n: usize, texts: &dyn Texts) -> Vec<Scored> {
-        let asked = self.ask(&word_counts(query.body), query.audience);
-        let mut nominees = self.nominate(&asked, query);
-        self.weigh(&asked, &mut nominees);
-        if let Audience::Author(author) = query.audience {
-            self.nominate_own(&asked, author, &mut nominees, texts);
-        }
-        let mut scored: Vec<(Scored, u32)> = nominees
-            .into_iter()
-            .filter_map(|nominee| {
-                let slot = self.slots.get(nominee.ordinal)?;
-                let (x, y) = (asked.bits, f64::from(slot.bits));
-                let measured = Measured {
-                    x,
-                    y,
-                    x_given_y: (x - nominee.gain).max(0.0),
-                    y_given_x: (y - nominee.back).max(0.0),
-                };
-                let last = self.slots.sections(nominee.ordinal).last().unwrap_or(nominee.ordinal);
-                let pointer = self.ago(last);
-                let mut score = query.metric.distance(&measured);
-                if query.metric != Metric::Normalised {
-                    score += query.age * pointer;
-                }
-                let scored = describe(slot, &measured, score, pointer, nominee.shared);
-                let good = nominee.gain > 0.0 && (scored.is_match || !query.matches);
-                good.then_some((scored, nominee.ordinal))
-            })
-            .collect();
-        scored.sort_by(|(a, ao), (b, bo)| {
-            let nearer = a.score.partial_cmp(&b.score).unwrap_or(Ordering::Equal);
-            nearer.then(bo.cmp(ao))
-        });
-        scored.truncate(n);
-        scored.into_iter().map(|(scored, _)| scored).collect()
+        self.question(query.body, query.audience).search(query, n, texts)
     }
 
     /// The passage of a cached message with this body, at most `max_chars` characters, with the
@@ -196,30 +182,14 @@ impl Pool {
     /// The best candidates by the rarest words of X, within the budget of postings.
     fn nominate(&self, asked: &Asked<'_>, query: &Query<'_>) -> Vec<Nominee> {
         let wanted: usize = asked.rare().map(|clue| clue.sections).sum();
-        let mut tally = Tally::new(wanted.min(POSTINGS + 256));
-        let mut budget = POSTINGS;
-        for clue in asked.rare() {
-            let factor = single(clue.factor);
-            for (index, term) in asked.model.indexes().zip(&clue.terms) {
-                let Some(term) = term else { continue };
-                let read = index.newest(term, budget, |ordinal, count| {
-                    let words = self.slots.words(ordinal);
-                    if words > 0 {
-                        let z = factor * f32::from(count) / f32::from(words);
-                        tally.add(ordinal, (1.0 + z).log2());
-                    }
-                });
-                budget = budget.saturating_sub(read);
-            }
-            if budget == 0 {
-                break;
-            }
+        thread_local! {
+            static TALLY: RefCell<Tally> = RefCell::new(Tally::default());
         }
-        let mut best: Vec<(f64, u32)> = tally
-            .sums()
-            .map(|(ordinal, bits)| (f64::from(bits) - query.age * self.ago(ordinal), ordinal))
-            .collect();
-        let order = |a: &(f64, u32), b: &(f64, u32)| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1));
+        let mut best = TALLY.with_borrow_mut(|tally| {
+            tally.clear(wanted.min(POSTINGS + 256));
+            self.tally(asked, query.age, tally)
+        });
+        let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1));
         // Sections of one message are one, and X itself is none.
         let most = 2 * NOMINEES;
         if best.len() > most {
@@ -237,42 +207,102 @@ impl Pool {
             .collect()
     }
 
-    /// The gain of each nominee over the words of X that are not too frequent: that of the whole message, or that of its
-    /// best section if it is greater.
-    fn weigh(&self, asked: &Asked<'_>, nominees: &mut [Nominee]) {
-        nominees.sort_unstable_by_key(|nominee| nominee.ordinal);
-        // Of each section: its ordinal, whose it is, its words.
-        let mut ordinals: Vec<u32> = Vec::with_capacity(nominees.len());
-        let mut whose: Vec<usize> = Vec::with_capacity(nominees.len());
-        let mut parts: Vec<(f64, Nominee)> = Vec::with_capacity(nominees.len());
-        for (at, nominee) in nominees.iter_mut().enumerate() {
-            for section in self.slots.sections(nominee.ordinal) {
-                ordinals.push(section);
-                whose.push(at);
-                parts.push((f64::from(self.slots.words(section)), Nominee::new(nominee.ordinal)));
+    /// The bits that sections save by the rarest words, less what pointing back costs.
+    fn tally(&self, asked: &Asked<'_>, age: f64, tally: &mut Tally) -> Vec<(f32, u32)> {
+        let mut budget = POSTINGS;
+        for clue in asked.rare() {
+            let factor = single(clue.factor);
+            for (index, term) in asked.model.indexes().zip(&clue.terms) {
+                let Some(term) = term else { continue };
+                let read = index.newest(term, budget, |ordinal, count| {
+                    let words = self.slots.words(ordinal);
+                    if words > 0 {
+                        let z = factor * f32::from(count) / f32::from(words);
+                        tally.add(ordinal, log2_of_one_and(z));
+                    }
+                });
+                budget = budget.saturating_sub(read);
+            }
+            if budget == 0 {
+                break;
             }
         }
+        let (next, age) = (self.slots.next(), single(age));
+        let ago = |ordinal: u32| log2_of_one_and(next.saturating_sub(ordinal).saturating_sub(1) as f32);
+        tally.sums().map(|(ordinal, bits)| (bits - age * ago(ordinal), ordinal)).collect()
+    }
+
+    /// The gain of each nominee over the words of X that are not too frequent: that of the whole
+    /// message, or that of its best section if it is greater. Words that many messages have, the
+    /// last ones to be looked up, are looked up for the closest by then alone, and within a budget.
+    fn weigh(&self, asked: &Asked<'_>, age: f64, nominees: &mut [Nominee]) {
+        nominees.sort_unstable_by_key(|nominee| nominee.ordinal);
+        let mut parts: Vec<Section> = Vec::with_capacity(nominees.len());
+        for (owner, nominee) in nominees.iter().enumerate() {
+            let from = parts.len();
+            parts.extend(self.slots.sections(nominee.ordinal).map(|ordinal| Section {
+                owner,
+                alone: false,
+                ordinal,
+                words: f64::from(self.slots.words(ordinal)),
+                gain: 0.0,
+            }));
+            if let Some([only]) = parts.get_mut(from..) {
+                only.alone = true;
+            }
+        }
+        let ordinals_of = |parts: &[Section]| parts.iter().map(|part| part.ordinal).collect();
+        let mut ordinals: Vec<u32> = ordinals_of(&parts);
         let words: Vec<f64> = nominees
             .iter()
             .map(|nominee| self.slots.get(nominee.ordinal).map_or(1.0, |slot| f64::from(slot.words.max(1))))
             .collect();
+        // The gain of each one's best section.
+        let mut best = vec![0.0_f64; nominees.len()];
+        let settle = |best: &mut [f64], part: &Section| {
+            if let Some(best) = best.get_mut(part.owner) {
+                *best = best.max(part.gain);
+            }
+        };
         let mut counts = vec![0.0_f64; nominees.len()];
         let mut touched: Vec<usize> = Vec::new();
+        let (mut budget, mut everybody) = (WEIGHED, true);
         for clue in asked.rare() {
+            if everybody && clue.sections > SHORT {
+                everybody = false;
+                parts.iter().for_each(|part| settle(&mut best, part));
+                let mut order: Vec<(f64, usize)> = (0..)
+                    .zip(nominees.iter().zip(&best))
+                    .map(|(at, (nominee, best))| {
+                        (nominee.gain.max(*best) - age * self.ago(nominee.ordinal), at)
+                    })
+                    .collect();
+                order.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+                order.truncate(CLOSEST);
+                parts.retain(|part| order.iter().any(|(_, at)| *at == part.owner));
+                ordinals = ordinals_of(&parts);
+            }
+            let back = clue.bits(clue.times, asked.words);
             for (index, term) in asked.model.indexes().zip(&clue.terms) {
                 let Some(term) = term else { continue };
-                index.counts(term, &ordinals, |at, count| {
-                    let (Some((words, part)), Some(owner)) = (parts.get_mut(at), whose.get(at)) else {
-                        return;
-                    };
-                    part.add(asked, clue, f64::from(count), *words);
-                    if let Some(sum) = counts.get_mut(*owner) {
-                        if *sum == 0.0 {
-                            touched.push(*owner);
+                let read = index.counts(term, &ordinals, |at, count| {
+                    let Some(part) = parts.get_mut(at) else { return };
+                    let count = f64::from(count);
+                    if part.alone {
+                        if let Some(nominee) = nominees.get_mut(part.owner) {
+                            nominee.add(clue, back, count, part.words);
                         }
-                        *sum += f64::from(count);
+                        return;
+                    }
+                    part.gain += clue.bits(count, part.words);
+                    if let Some(sum) = counts.get_mut(part.owner) {
+                        if *sum == 0.0 {
+                            touched.push(part.owner);
+                        }
+                        *sum += count;
                     }
                 });
+                budget = budget.saturating_sub(read);
             }
             for owner in touched.drain(..) {
                 let (Some(nominee), Some(sum), Some(words)) =
@@ -280,16 +310,16 @@ impl Pool {
                 else {
                     continue;
                 };
-                nominee.add(asked, clue, *sum, *words);
+                nominee.add(clue, back, *sum, *words);
                 *sum = 0.0;
             }
-        }
-        for ((_, part), owner) in parts.iter().zip(&whose) {
-            if let Some(nominee) = nominees.get_mut(*owner)
-                && part.gain > nominee.gain
-            {
-                nominee.gain = part.gain;
+            if budget == 0 {
+                break;
             }
+        }
+        parts.iter().for_each(|part| settle(&mut best, part));
+        for (nominee, best) in nominees.iter_mut().zip(best) {
+            nominee.gain = nominee.gain.max(best);
         }
     }
 
@@ -308,11 +338,53 @@ impl Pool {
             let mut nominee = Nominee::new(ordinal);
             for clue in &asked.clues {
                 if let Some(count) = theirs.get(&clue.word) {
-                    nominee.add(asked, clue, f64::from(*count), y.total as f64);
+                    let back = clue.bits(clue.times, asked.words);
+                    nominee.add(clue, back, f64::from(*count), y.total as f64);
                 }
             }
             found.push(nominee);
         }
+    }
+}
+
+impl Question<'_> {
+    /// [`Pool::search`] for a query about this text and audience.
+    #[must_use]
+    pub fn search(&self, query: &Query<'_>, n: usize, texts: &dyn Texts) -> Vec<Scored> {
+        let Question { pool, asked, .. } = self;
+        let mut nominees = pool.nominate(asked, query);
+        pool.weigh(asked, query.age, &mut nominees);
+        if let Audience::Author(author) = query.audience {
+            pool.nominate_own(asked, author, &mut nominees, texts);
+        }
+        let mut scored: Vec<(Scored, u32)> = nominees
+            .into_iter()
+            .filter_map(|nominee| {
+                let slot = pool.slots.get(nominee.ordinal)?;
+                let (x, y) = (asked.bits, f64::from(slot.bits));
+                let measured = Measured {
+                    x,
+                    y,
+                    x_given_y: (x - nominee.gain).max(0.0),
+                    y_given_x: (y - nominee.back).max(0.0),
+                };
+                let last = pool.slots.sections(nominee.ordinal).last().unwrap_or(nominee.ordinal);
+                let pointer = pool.ago(last);
+                let mut score = query.metric.distance(&measured);
+                if query.metric != Metric::Normalised {
+                    score += query.age * pointer;
+                }
+                let scored = describe(slot, &measured, score, pointer, nominee.shared);
+                let good = nominee.gain > 0.0 && (scored.is_match || !query.matches);
+                good.then_some((scored, nominee.ordinal))
+            })
+            .collect();
+        scored.sort_by(|(a, ao), (b, bo)| {
+            let nearer = a.score.partial_cmp(&b.score).unwrap_or(Ordering::Equal);
+            nearer.then(bo.cmp(ao))
+        });
+        scored.truncate(n);
+        scored.into_iter().map(|(scored, _)| scored).collect()
     }
 }
 

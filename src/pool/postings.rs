@@ -5,6 +5,9 @@
 //! gaps, as varints whose lowest bit says that a count above one follows.
 //! Adding to a list touches its newest block alone; nothing moves, so that no addition is slow.
 
+use super::codec::{Damaged, Reader, Writer};
+use std::io;
+
 /// Bytes of a chunk of the store: what is asked of the allocator at once.
 const CHUNK: usize = UNITS_OF_CHUNK as usize * UNIT;
 const UNITS_OF_CHUNK: u32 = 1 << 16;
@@ -26,7 +29,7 @@ type Place = u32;
 const UNITS: u32 = (1 << 29) - 2;
 
 /// One list: 8 bytes, and the blocks. A list of a single posting has no block.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct List {
     /// The newest ordinal.
     last: u32,
@@ -48,9 +51,26 @@ pub(super) struct Postings {
 }
 
 impl List {
+    /// No list at all.
+    pub(super) const NONE: List = List { last: 0, tail: 0 };
+
+    /// The newest ordinal.
+    pub(super) fn last(self) -> u32 {
+        self.last
+    }
+
     /// A list of one posting.
     pub(super) fn new(ordinal: u32, count: u8) -> Self {
         List { last: ordinal, tail: SINGLE | u32::from(count) }
+    }
+
+    pub(super) fn write(self, out: &mut Writer<'_>) {
+        out.u32(self.last);
+        out.u32(self.tail);
+    }
+
+    pub(super) fn read(input: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(List { last: input.u32()?, tail: input.u32()? })
     }
 
     fn single(self) -> Option<u8> {
@@ -72,6 +92,31 @@ impl Postings {
     pub(super) fn memory_bytes(&self) -> usize {
         let free: usize = self.free.iter().map(|list| list.capacity() * 4).sum();
         self.chunks.len() * CHUNK + free
+    }
+
+    /// Writes all of it down.
+    pub(super) fn save(&self, out: &mut Writer<'_>) -> io::Result<()> {
+        out.u32(self.used);
+        out.end()?;
+        for free in &self.free {
+            out.all(free.iter(), 1 << 16, |out, unit| out.u32(*unit))?;
+        }
+        out.all(self.chunks.iter(), 1, |out, chunk| out.bytes(chunk))
+    }
+
+    /// What was written down.
+    pub(super) fn load(input: &mut Reader<'_>) -> Result<Self, Damaged> {
+        input.next()?;
+        let used = input.u32()?;
+        let mut free: [Vec<u32>; CLASSES as usize] = Default::default();
+        for free in &mut free {
+            *free = input.all(1 << 16, Reader::u32)?;
+        }
+        let chunks = input.all(1, |input| {
+            let chunk = input.bytes()?;
+            if chunk.len() == CHUNK { Ok(chunk.into_boxed_slice()) } else { Err(Damaged::Format) }
+        })?;
+        Ok(Postings { chunks, used, free })
     }
 
     fn block(&self, place: Place) -> &[u8] {
@@ -199,13 +244,14 @@ impl Postings {
 
     /// The counts of these messages, ascending ordinals, where the list has them. `found` gets the
     /// index in `wanted` and the count. Only the first posting is read of blocks with none of them.
-    pub(super) fn find(&self, list: List, wanted: &[u32], mut found: impl FnMut(usize, u8)) {
-        let mut left = wanted;
+    /// The answer is how many postings were looked at.
+    pub(super) fn find(&self, list: List, wanted: &[u32], mut found: impl FnMut(usize, u8)) -> usize {
+        let (mut left, mut n) = (wanted, 0);
         if let Some(count) = list.single() {
             if let Ok(at) = left.binary_search(&list.last) {
                 found(at, count);
             }
-            return;
+            return 1;
         }
         let mut place = list.tail;
         while place != 0 && !left.is_empty() {
@@ -215,7 +261,7 @@ impl Postings {
             let (older, here) = left.split_at_checked(start).unwrap_or_default();
             if !here.is_empty() {
                 let mut here = here.iter().copied().enumerate().peekable();
-                read(block, |ordinal, count| {
+                n += read(block, |ordinal, count| {
                     while here.next_if(|(_, wanted)| *wanted < ordinal).is_some() {}
                     if let Some((at, _)) = here.next_if(|(_, wanted)| *wanted == ordinal) {
                         found(start + at, count);
@@ -224,7 +270,9 @@ impl Postings {
             }
             left = older;
             place = before(block);
+            n += 1;
         }
+        n
     }
 
     /// Gives back the blocks of a list.
@@ -291,7 +339,15 @@ fn read(block: &[u8], mut found: impl FnMut(u32, u8)) -> usize {
         found(ordinal, count);
         n += 1;
     }
+    #[cfg(test)]
+    READ.with(|read| read.set(read.get() + n));
     n
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Postings read by this thread, for the tests of what hostile input costs.
+    pub(super) static READ: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

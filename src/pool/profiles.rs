@@ -6,16 +6,13 @@
 //! generation it belongs to; only of frequent words and of pairs are there sums ([`super::sums`]). A message counts with the square root of its
 //! length, so that one long mail does not outweigh everything else.
 
-use super::clues::ODDS;
-use super::index::MANY;
-use super::nearest::rounded;
-use super::sums::{self, Sums};
-use super::tally::single;
-use super::{Audience, Pool};
-use crate::distance::{Measured, Metric, each_token, word_counts};
+use super::Pool;
+use super::codec::{Damaged, Reader, Writer};
+use super::sums::Sums;
+use crate::distance::WordCounts;
 use crate::message::Address;
-use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
+use std::io;
 
 /// Messages of one generation.
 const GENERATION: u32 = 1000;
@@ -23,48 +20,8 @@ const GENERATION: u32 = 1000;
 /// How many messages of a profile count when it is asked which one to give up.
 const ESTABLISHED: u64 = 16;
 
-/// A peer is worth asking if it saves at least so many bits.
-pub const PEER_MIN_GAIN_BITS: f64 = 2.0;
-/// A peer that is worth asking also saves at least this share of C(X).
-pub const PEER_MIN_GAIN_SHARE: f64 = 0.01;
-
-/// How many postings are read for one message, about.
-const POSTINGS: usize = 10_000;
-
-/// λ/(1−λ) of words: how often the next word of X is expected from what a peer has sent, rather than
-/// from what all others have sent. It and the next two were chosen on the last fifth, and on the last
-/// two fifths, of the training set of 20 newsgroups.
-const WORD_ODDS: f32 = 0.1;
-/// The same of pairs of words, which are foretold less often.
-const PAIR_ODDS: f32 = 0.03;
-/// So much weight has the pool's word model beside what other peers have sent.
-const GROUND: f32 = 1000.0;
-/// So many pairs of a message count, the first ones.
-const MOST_PAIRS: usize = 4096;
 /// When so many generations count no more, what is left of them is removed.
 const CLOSED: usize = 64;
-
-/// How well what a peer has sent explains X.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PeerCost {
-    /// The peer.
-    pub address: Address,
-    /// C(X|Yi), bits. C(X) if it knows nothing of it.
-    pub bits: f64,
-    /// C(X) − C(X|Yi), bits.
-    pub gain_bits: f64,
-    /// The gain as a share of C(X), 0 to 1.
-    pub gain_share: f64,
-    /// The distance under the metric that was asked for. Smaller is nearer.
-    pub distance: f64,
-    /// How many messages it has been credited for.
-    pub messages: u64,
-    /// How many words it shares with X that not everybody uses.
-    pub shared: u32,
-    /// Whether the gain says anything: at least [`PEER_MIN_GAIN_BITS`] and
-    /// [`PEER_MIN_GAIN_SHARE`], and a shared word that not everybody uses.
-    pub signal: bool,
-}
 
 /// What a section of so many words weighs: √words, in parts of 1024, so that sums are exact.
 pub(super) fn weight(words: u64) -> u32 {
@@ -74,8 +31,6 @@ pub(super) fn weight(words: u64) -> u32 {
 /// A part of a peer's messages.
 #[derive(Clone, Copy, Debug, Default)]
 struct Generation {
-    /// The place of its peer plus 1, 0 if it counts no more.
-    owner: u32,
     /// Messages here that belong to it.
     messages: u32,
     /// The sum of their weights.
@@ -103,6 +58,8 @@ pub(super) struct Profiles {
     by_address: HashMap<Address, Profile>,
     /// By number; the first one is nobody's.
     generations: Vec<Generation>,
+    /// By number: the place of the peer plus 1, 0 if it counts no more.
+    owners: Vec<u32>,
     free_generations: Vec<u32>,
     /// Generations that count no more, and may have sums yet.
     closed: Vec<u32>,
@@ -111,6 +68,8 @@ pub(super) struct Profiles {
     counted: (u64, u64),
     /// By place: the sum of the weights of the peer's messages.
     weights: Vec<u64>,
+    /// By place: the peer, if there is one.
+    peers: Vec<Option<Address>>,
     free_places: Vec<u32>,
     pinned: HashSet<Address>,
     most: usize,
@@ -128,11 +87,13 @@ impl Profiles {
         Profiles {
             by_address: HashMap::new(),
             generations: vec![Generation::default()],
+            owners: vec![0],
             free_generations: Vec::new(),
             closed: Vec::new(),
             sums: Sums::default(),
             counted: (0, 0),
             weights: Vec::new(),
+            peers: Vec::new(),
             free_places: Vec::new(),
             pinned: HashSet::new(),
             most,
@@ -163,12 +124,16 @@ impl Profiles {
         if !self.by_address.contains_key(peer) && !self.make_room() {
             return 0;
         }
-        let Profiles { by_address, weights, free_places, credits, .. } = self;
+        let Profiles { by_address, weights, peers, free_places, credits, .. } = self;
         let profile = by_address.entry(peer.clone()).or_insert_with(|| {
             let place = free_places.pop().unwrap_or_else(|| {
                 weights.push(0);
+                peers.push(None);
                 u32::try_from(weights.len() - 1).unwrap_or(u32::MAX)
             });
+            if let Some(at) = peers.get_mut(place as usize) {
+                *at = Some(peer.clone());
+            }
             Profile { place, messages: 0, last: 0, young: 0, old: 0, in_young: 0 }
         });
         if !again {
@@ -178,16 +143,19 @@ impl Profiles {
         if profile.young == 0 || profile.in_young >= GENERATION {
             profile.in_young = 0;
             let gone = std::mem::replace(&mut profile.old, profile.young);
-            let new = Generation { owner: profile.place + 1, ..Generation::default() };
             profile.young = match self.free_generations.pop() {
                 Some(number) => number,
                 None => {
                     self.generations.push(Generation::default());
+                    self.owners.push(0);
                     u32::try_from(self.generations.len() - 1).unwrap_or(0)
                 }
             };
             if let Some(generation) = self.generations.get_mut(profile.young as usize) {
-                *generation = new;
+                *generation = Generation::default();
+            }
+            if let Some(owner) = self.owners.get_mut(profile.young as usize) {
+                *owner = profile.place + 1;
             }
             let (young, place) = (profile.young, profile.place);
             profile.in_young = 1;
@@ -217,16 +185,19 @@ impl Profiles {
     /// This generation counts no more. Its number is given out again when no message names it.
     fn close(&mut self, number: u32) {
         let Some(place) = self.owner(number) else { return };
-        let Some(generation) = self.generations.get_mut(number as usize) else { return };
-        generation.owner = 0;
-        if let Some(sum) = self.weights.get_mut(place) {
+        let (Some(generation), Some(owner)) =
+            (self.generations.get(number as usize), self.owners.get_mut(number as usize))
+        else {
+            return;
+        };
+        *owner = 0;
+        if let Some(sum) = self.weights.get_mut(place as usize) {
             *sum = sum.saturating_sub(generation.weight);
         }
         self.closed.push(number);
         if self.closed.len() >= CLOSED {
-            let generations = &self.generations;
-            let owner = |number: u32| generations.get(number as usize).map_or(0, |g| g.owner);
-            self.sums.retain(|number| owner(number) > 0);
+            let (generations, owners) = (&self.generations, &self.owners);
+            self.sums.retain(|number| owners.get(number as usize).is_some_and(|owner| *owner > 0));
             let (free, closed): (Vec<u32>, Vec<u32>) = self
                 .closed
                 .drain(..)
@@ -237,18 +208,125 @@ impl Profiles {
         }
     }
 
+    /// Writes all of it down.
+    pub(super) fn save(&self, out: &mut Writer<'_>) -> io::Result<()> {
+        for number in [self.counted.0, self.counted.1, self.credits] {
+            out.u64(number);
+        }
+        out.end()?;
+        let mut profiles: Vec<(&Address, &Profile)> = self.by_address.iter().collect();
+        profiles.sort_unstable_by_key(|(_, profile)| profile.place);
+        out.all(profiles.into_iter(), 1024, |out, (address, profile)| {
+            out.bytes(address.as_bytes());
+            for number in [profile.place, profile.young, profile.old, profile.in_young] {
+                out.u32(number);
+            }
+            out.u64(profile.messages);
+            out.u64(profile.last);
+        })?;
+        out.all(self.generations.iter().zip(&self.owners), 4096, |out, (generation, owner)| {
+            out.u32(generation.messages);
+            out.u64(generation.weight);
+            out.u32(*owner);
+        })?;
+        out.all(self.weights.iter().zip(&self.peers), 1024, |out, (weight, peer)| {
+            out.u64(*weight);
+            out.bytes(peer.as_ref().map_or(&[], |peer| peer.as_bytes()));
+        })?;
+        for list in [&self.free_generations, &self.closed, &self.free_places] {
+            out.all(list.iter(), 4096, |out, number| out.u32(*number))?;
+        }
+        self.sums.save(out)
+    }
+
+    /// What was written down.
+    pub(super) fn load(input: &mut Reader<'_>, most: usize) -> Result<Self, Damaged> {
+        let address = |input: &mut Reader<'_>| Address::new(input.bytes()?).map_err(|_| Damaged::Format);
+        let mut all = Profiles::new(most);
+        input.next()?;
+        all.counted = (input.u64()?, input.u64()?);
+        all.credits = input.u64()?;
+        let profiles = input.all(1024, |input| {
+            let address = address(input)?;
+            let (place, young, old, in_young) = (input.u32()?, input.u32()?, input.u32()?, input.u32()?);
+            Ok((address, Profile { place, young, old, in_young, messages: input.u64()?, last: input.u64()? }))
+        })?;
+        all.by_address = profiles.into_iter().collect();
+        let generations = input.all(4096, |input| {
+            let generation = Generation { messages: input.u32()?, weight: input.u64()? };
+            Ok((generation, input.u32()?))
+        })?;
+        (all.generations, all.owners) = generations.into_iter().unzip();
+        let places = input.all(1024, |input| Ok((input.u64()?, Address::new(input.bytes()?).ok())))?;
+        (all.weights, all.peers) = places.into_iter().unzip();
+        for list in [&mut all.free_generations, &mut all.closed, &mut all.free_places] {
+            *list = input.all(4096, Reader::u32)?;
+        }
+        all.sums = Sums::load(input)?;
+        Ok(all)
+    }
+
+    /// Takes back what a section of a message of these generations has added to the sums.
+    pub(super) fn unlearn_words(&mut self, numbers: [u32; 2], section: &WordCounts) {
+        let length = (section.total.max(1) as f32).sqrt();
+        for (word, count) in &section.words {
+            for number in numbers {
+                self.sums.subtract(*word, number, *count as f32 / length);
+            }
+        }
+    }
+
+    /// The same of its pairs.
+    pub(super) fn unlearn_pairs(&mut self, numbers: [u32; 2], pairs: &[u64]) {
+        let amount = 1.0 / (pairs.len().max(1) as f32).sqrt();
+        for pair in pairs {
+            for number in numbers {
+                self.sums.subtract(*pair, number, amount);
+            }
+        }
+    }
+
     /// Bytes in memory.
     pub(super) fn memory_bytes(&self) -> usize {
         self.sums.memory_bytes()
             + self.generations.capacity() * size_of::<Generation>()
+            + self.owners.capacity() * 4
             + self.weights.capacity() * 8
+            + self
+                .peers
+                .iter()
+                .flatten()
+                .map(|peer| size_of::<Address>() + peer.as_bytes().len() + 16)
+                .sum::<usize>()
             + self.by_address.capacity() * 8 / 7 * (size_of::<(Address, Profile)>() + 1)
     }
 
     /// The place of the peer of a generation.
-    fn owner(&self, generation: u32) -> Option<usize> {
-        let owner = self.generations.get(generation as usize)?.owner;
-        owner.checked_sub(1).map(|place| place as usize)
+    pub(super) fn owner(&self, generation: u32) -> Option<u32> {
+        self.owners.get(generation as usize)?.checked_sub(1)
+    }
+
+    /// The place of a peer, and how many messages it has been credited for.
+    pub(super) fn place_of(&self, peer: &Address) -> (Option<usize>, u64) {
+        let profile = self.by_address.get(peer);
+        (profile.map(|p| p.place as usize), profile.map_or(0, |p| p.messages))
+    }
+
+    /// The peer of a place, and how many messages it has been credited for.
+    pub(super) fn peer_at(&self, place: usize) -> Option<(&Address, u64)> {
+        let address = self.peers.get(place)?.as_ref()?;
+        Some((address, self.by_address.get(address)?.messages))
+    }
+
+    /// By place: the sum of the weights of the peer's messages.
+    pub(super) fn weights(&self) -> &[u64] {
+        &self.weights
+    }
+
+    /// The weight of all peers' messages, and that of one occurrence of a word.
+    pub(super) fn weight(&self) -> (f32, f32) {
+        let all = self.weights.iter().sum::<u64>() as f32 / 1024.0;
+        (all, self.counted.0 as f32 / 1024.0 / self.counted.1.max(1) as f32)
     }
 
     /// A message of these generations is gone.
@@ -258,7 +336,7 @@ impl Profiles {
             let Some(generation) = self.generations.get_mut(number as usize) else { continue };
             generation.messages = generation.messages.saturating_sub(1);
             generation.weight = generation.weight.saturating_sub(u64::from(weight));
-            if let Some(sum) = place.and_then(|place| self.weights.get_mut(place)) {
+            if let Some(sum) = place.and_then(|place| self.weights.get_mut(place as usize)) {
                 *sum = sum.saturating_sub(u64::from(weight));
             }
         }
@@ -288,16 +366,25 @@ impl Profiles {
         self.close(profile.young);
         self.close(profile.old);
         self.free_places.push(profile.place);
+        if let Some(at) = self.peers.get_mut(profile.place as usize) {
+            *at = None;
+        }
     }
 }
 
 impl Pool {
     /// Counts what is not read from postings when peers are scored: words that many messages have,
     /// and pairs of words.
-    pub(super) fn sum_up(&mut self, profiles: [u32; 2], many: &[(u64, f32, bool)], body: &[u8]) {
+    pub(super) fn sum_up(&mut self, profiles: [u32; 2], many: &[(u64, f32, bool)], pairs: &[u64]) {
         let Pool { slots, public, profiles: all, .. } = self;
         let lot = u32::try_from(all.credits & 0xffff_ffff).unwrap_or(0);
         let sums = &mut all.sums;
+        // Looking up first lets the memory answer for many at once.
+        let features = || many.iter().map(|(word, _, _)| word).chain(pairs);
+        let [first, _] = profiles;
+        let ready = features().fold(0, |sum, feature| sum ^ sums.touch(*feature));
+        let ready = features().fold(ready, |sum, feature| sum ^ sums.touch_row(*feature, first));
+        let _ready = std::hint::black_box(ready);
         let profiles = profiles.into_iter().filter(|number| *number > 0);
         for (word, amount, since_now) in many {
             if !since_now {
@@ -316,146 +403,9 @@ impl Pool {
                 }
             });
         }
-        let pairs = pairs(body);
         let amount = 1.0 / (pairs.len().max(1) as f32).sqrt();
         for number in profiles {
             pairs.iter().for_each(|pair| sums.add(*pair, number, amount, lot));
-        }
-    }
-
-    /// How well each candidate knows X by what it has sent us, in the order of `candidates`.
-    #[must_use]
-    pub fn peer_costs(&self, body: &[u8], candidates: &[Address]) -> Vec<PeerCost> {
-        self.peer_costs_by(body, candidates, Metric::Gain)
-    }
-
-    /// [`Pool::peer_costs`] under a metric of choice. C(Yi|X) is not known here, so the symmetric
-    /// metrics order peers as the one-sided one does.
-    #[must_use]
-    pub fn peer_costs_by(&self, body: &[u8], candidates: &[Address], metric: Metric) -> Vec<PeerCost> {
-        let asked = self.ask(&word_counts(body), Audience::Public);
-        let peers = &self.profiles;
-        let mut scores = Scores::new(peers);
-        let mut budget = POSTINGS;
-        for clue in &asked.clues {
-            let [Some(term), _] = &clue.terms else { continue };
-            if term.sections < MANY {
-                if budget == 0 {
-                    continue;
-                }
-                let read = self.public.newest(term, budget, |ordinal, count| {
-                    let (words, profiles) = self.slots.profiles(ordinal);
-                    let amount = f32::from(count) / f32::from(words.max(1)).sqrt();
-                    profiles.into_iter().for_each(|number| scores.here(number, amount));
-                });
-                budget = budget.saturating_sub(read);
-            } else {
-                peers.sums.each(clue.word, |number, sum| scores.here(number, sum));
-            }
-            scores.end(ODDS / clue.factor, WORD_ODDS, clue.telling);
-        }
-        let mut pairs = pairs(body);
-        pairs.sort_unstable();
-        pairs.dedup();
-        for pair in pairs {
-            peers.sums.each(pair, |number, sum| scores.here(number, sum));
-            scores.end(0.0, PAIR_ODDS, false);
-        }
-        candidates
-            .iter()
-            .map(|address| {
-                let profile = peers.by_address.get(address);
-                let known = profile.and_then(|p| scores.gains.get(p.place as usize)).copied();
-                let (gain, shared) = known.unwrap_or_default();
-                let x_given_y = (asked.bits - gain).max(0.0);
-                let m = Measured { x: asked.bits, y: 0.0, x_given_y, y_given_x: 0.0 };
-                PeerCost {
-                    address: address.clone(),
-                    bits: rounded(x_given_y),
-                    gain_bits: rounded(m.gain()),
-                    gain_share: rounded(m.gain_share()),
-                    distance: metric.distance(&m),
-                    messages: profile.map_or(0, |p| p.messages),
-                    shared,
-                    signal: shared > 0
-                        && m.gain() >= PEER_MIN_GAIN_BITS
-                        && m.gain_share() >= PEER_MIN_GAIN_SHARE,
-                }
-            })
-            .collect()
-    }
-}
-
-/// Neighbouring words of a body, as far as they count.
-fn pairs(body: &[u8]) -> Vec<u64> {
-    let mut out = Vec::new();
-    let mut before = None;
-    each_token(body, |token| {
-        out.extend(before.map(|before| sums::pair(before, token.hash)));
-        before = Some(token.hash);
-        out.len() < MOST_PAIRS
-    });
-    out
-}
-
-/// What each peer saves, summed up feature by feature.
-///
-/// gain(X|Yi) = Σ log2(1 + λ/(1−λ) · p_i(w)/p_rest(w)): against what all other peers have sent, and
-/// the pool's word model as far as they have sent little.
-struct Scores<'p> {
-    peers: &'p Profiles,
-    /// The weight of all peers' messages, and that of one occurrence of a word.
-    all: f32,
-    one: f32,
-    /// Of the present feature, by place; and the places that have it.
-    present: Vec<f32>,
-    touched: Vec<usize>,
-    /// By place: bits, and telling words.
-    gains: Vec<(f64, u32)>,
-}
-
-impl<'p> Scores<'p> {
-    fn new(peers: &'p Profiles) -> Self {
-        let places = peers.weights.len();
-        let all = peers.weights.iter().sum::<u64>() as f32 / 1024.0;
-        let one = peers.counted.0 as f32 / 1024.0 / peers.counted.1.max(1) as f32;
-        Scores {
-            peers,
-            all,
-            one,
-            present: vec![0.0; places],
-            touched: Vec::new(),
-            gains: vec![(0.0, 0); places],
-        }
-    }
-
-    /// A generation has so much of the present feature.
-    fn here(&mut self, number: u32, amount: f32) {
-        let Some(place) = self.peers.owner(number) else { return };
-        let Some(sum) = self.present.get_mut(place) else { return };
-        if *sum == 0.0 && amount > 0.0 {
-            self.touched.push(place);
-        }
-        *sum += amount;
-    }
-
-    /// That was all of the present feature, of this probability in the pool.
-    fn end(&mut self, p_pool: f64, odds: f32, telling: bool) {
-        let total: f32 = self.touched.iter().filter_map(|place| self.present.get(*place)).sum();
-        for place in self.touched.drain(..) {
-            let (Some(sum), Some(own), Some((gain, shared))) =
-                (self.present.get_mut(place), self.peers.weights.get(place), self.gains.get_mut(place))
-            else {
-                continue;
-            };
-            let own = (*own as f32 / 1024.0).max(*sum);
-            let others = (self.all - own).max(0.0);
-            let unseen = self.one * others / (others + GROUND);
-            let rest = (total - *sum + unseen + GROUND * single(p_pool)) / (others + GROUND);
-            let z = odds * (*sum / own) / rest.max(1e-9);
-            *gain += f64::from((1.0 + z).log2());
-            *shared += u32::from(telling);
-            *sum = 0.0;
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Where the cached messages are: numbered in the order in which they came. A long message has
 //! several numbers, one for each of its sections; it is known by the first of them.
 
+use super::codec::{Damaged, Reader, Writer};
 use super::names::Name;
 use crate::message::MessageId;
 use crate::policy::Scope;
 use std::collections::{HashMap, VecDeque};
+use std::io;
 
 /// What is kept of a message, its words aside.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +30,46 @@ pub(super) struct Slot {
     /// Its weight in the word model.
     pub(super) weight: u8,
     pub(super) scope: Scope,
+}
+
+impl Slot {
+    fn write(&self, out: &mut Writer<'_>) {
+        out.u64(self.seq.cast_unsigned());
+        out.u64(u64::from_be_bytes(*self.id.as_bytes()));
+        let [first, second] = self.profiles;
+        for number in [
+            self.author,
+            self.sender,
+            self.header,
+            self.bytes,
+            self.words,
+            self.profile_weight,
+            first,
+            second,
+            self.bits.to_bits(),
+        ] {
+            out.u32(number);
+        }
+        out.u8(self.weight);
+        out.u8(u8::from(self.scope == Scope::Local));
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(Slot {
+            seq: input.u64()?.cast_signed(),
+            id: MessageId::from(input.u64()?.to_be_bytes()),
+            author: input.u32()?,
+            sender: input.u32()?,
+            header: input.u32()?,
+            bytes: input.u32()?,
+            words: input.u32()?,
+            profile_weight: input.u32()?,
+            profiles: [input.u32()?, input.u32()?],
+            bits: f32::from_bits(input.u32()?),
+            weight: input.u8()?,
+            scope: if input.u8()? == 0 { Scope::Public } else { Scope::Local },
+        })
+    }
 }
 
 /// Bit of a brief profile: there is a second one.
@@ -183,6 +225,45 @@ impl Slots {
     /// All messages, oldest first.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Slot> {
         self.slots.iter().filter_map(Option::as_ref)
+    }
+
+    /// Writes all of it down.
+    pub(super) fn save(&self, out: &mut Writer<'_>) -> io::Result<()> {
+        out.u32(self.base);
+        out.end()?;
+        out.all(self.slots.iter().zip(&self.brief), 4096, |out, (slot, brief)| {
+            out.u16(brief.words);
+            out.u16(brief.section);
+            out.u32(brief.profile);
+            out.u8(u8::from(slot.is_some()));
+            if let Some(slot) = slot {
+                slot.write(out);
+            }
+        })
+    }
+
+    /// What was written down.
+    pub(super) fn load(input: &mut Reader<'_>) -> Result<Self, Damaged> {
+        input.next()?;
+        let base = input.u32()?;
+        let all = input.all(4096, |input| {
+            let brief = Brief { words: input.u16()?, section: input.u16()?, profile: input.u32()? };
+            let slot = if input.u8()? == 0 { None } else { Some(Slot::read(input)?) };
+            Ok((slot, brief))
+        })?;
+        let (slots, brief): (VecDeque<_>, VecDeque<_>) = all.into_iter().unzip();
+        let by_seq: HashMap<i64, u32> = (base..)
+            .zip(&slots)
+            .filter_map(|(at, slot): (u32, &Option<Slot>)| Some((slot.as_ref()?.seq, at)))
+            .collect();
+        let live = by_seq.len();
+        let gone = brief.iter().filter(|brief: &&Brief| brief.words == 0).count();
+        Ok(Slots { base, slots, brief, by_seq, live, gone })
+    }
+
+    /// All messages with their ordinals, oldest first.
+    pub(super) fn with_ordinals(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        (self.base..).zip(&self.slots).filter_map(|(at, slot)| Some((at, slot.as_ref()?)))
     }
 
     /// Closes the gaps. The answer tells the new ordinal of an old one, and its weight.

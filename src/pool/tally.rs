@@ -6,8 +6,19 @@ pub(super) fn single(value: f64) -> f32 {
     value as f32
 }
 
+/// log2(1 + z) for z from 0, to about a millionth of a bit: the exponent, and a polynomial of the
+/// fraction, interpolated at the zeros of a Chebyshev polynomial.
+pub(super) fn log2_of_one_and(z: f32) -> f32 {
+    let bits = (1.0 + z).to_bits();
+    let exponent = (bits >> 23) as f32 - 127.0;
+    let t = f32::from_bits(bits & 0x007f_ffff | 0x3f80_0000) - 1.0;
+    let polynomial =
+        [0.020_016_65, -0.094_626_81, 0.213_943_21, -0.338_377_2, 0.477_496_36, -0.721_144_1, 1.442_693];
+    exponent + t * polynomial.into_iter().fold(0.0, |sum, factor| sum * t + factor)
+}
+
 /// Open addressing in a table that is twice as large as what may come.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Tally {
     /// Ordinal plus 1, and the sum.
     places: Vec<(u32, f32)>,
@@ -16,10 +27,13 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Room for so many messages.
-    pub(super) fn new(most: usize) -> Self {
+    /// Forgets everything, and makes room for so many messages.
+    pub(super) fn clear(&mut self, most: usize) {
         let size = (most.max(8) * 2).next_power_of_two();
-        Tally { places: vec![(0, 0.0); size], shift: 32 - size.trailing_zeros().min(31), left: most }
+        self.places.clear();
+        self.places.resize(size, (0, 0.0));
+        self.shift = 32 - size.trailing_zeros().min(31);
+        self.left = most;
     }
 
     /// Adds to the sum of a message. Messages beyond the room that was asked for are left out.
@@ -55,8 +69,20 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
+    fn the_logarithm_is_one() {
+        let mut z = 1e-4_f32;
+        while z < 1e9 {
+            let (is, should) = (f64::from(log2_of_one_and(z)), (1.0 + f64::from(z)).log2());
+            assert!((is - should).abs() < 4e-6 * should.max(1.0), "{z}: {is} {should}");
+            z *= 1.001;
+        }
+        assert_eq!(log2_of_one_and(0.0), 0.0);
+    }
+
+    #[test]
     fn adds_up() {
-        let mut tally = Tally::new(100);
+        let mut tally = Tally::default();
+        tally.clear(100);
         for round in 0..3 {
             for n in 0..100_u32 {
                 tally.add(n.wrapping_mul(4096 * 4096), round as f32);

@@ -4,7 +4,7 @@ use super::plan::{No, Plan};
 use super::{Contact, NoSignal, PeerScore, RoutingPolicy, Strategy, compensate, percent};
 use crate::message::{Address, UnixTime};
 use crate::policy::human::show_duration;
-use crate::pool::{PeerCost, Pool, Scored};
+use crate::pool::{PeerCost, Pool, Question, Scored};
 use std::cmp::Ordering;
 
 /// A peer that may or may not get X.
@@ -19,17 +19,17 @@ struct Candidate {
 /// Ranks the peers, plans the forwards of X, and says for each of them why.
 pub(super) fn peers(
     plan: &mut Plan<'_>,
-    pool: &Pool,
+    question: &Question<'_>,
     contacts: &[Contact],
     policy: &RoutingPolicy,
     now: UnixTime,
     seed: u64,
     found: &[Scored],
 ) -> Vec<PeerScore> {
+    let pool = question.pool();
     let considered = considered(plan, pool, contacts.len(), policy);
-    let body = &plan.subject().message.body;
-    let mut ranked: Vec<Candidate> = pool
-        .peer_costs_by(body, &considered, policy.metric)
+    let mut ranked: Vec<Candidate> = question
+        .peer_costs_by(&considered, policy.metric)
         .into_iter()
         .map(|cost| {
             let no = plan.check_subject(&cost.address).err();

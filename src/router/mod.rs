@@ -27,7 +27,7 @@ pub use policy::{NoSignal, RoutingPolicy, Strategy};
 
 use crate::message::{Address, Message, MessageId, UnixTime};
 use crate::policy::{Scope, is_key_exchange};
-use crate::pool::{Audience, Pool, Query, Scored, Texts};
+use crate::pool::{Audience, Pool, Query, Question, Scored, Texts};
 use plan::{No, Plan};
 use serde::{Deserialize, Serialize};
 
@@ -163,7 +163,9 @@ pub fn decide(
         let verdict = "a key exchange: neither matched nor forwarded".to_owned();
         return Decision { verdict, ..Decision::default() };
     }
-    let found = matches(subject, pool, policy, around);
+    // Public messages only, whoever asks: a decision is about what may leave the house.
+    let question = pool.question(&message.body, Audience::Public);
+    let found = matches(subject, &question, policy, around);
     let mut plan = Plan::new(subject, peers, around, policy.max_forwards);
     plan.say(match found.first() {
         Some(best) => format!(
@@ -182,7 +184,7 @@ pub fn decide(
         Vec::new()
     } else {
         exchange_matches(&mut plan, pool, &found, subject);
-        let scores = choose::peers(&mut plan, pool, peers, policy, now, seed, &found);
+        let scores = choose::peers(&mut plan, &question, peers, policy, now, seed, &found);
         exchange_subject(&mut plan, pool, &found);
         scores
     };
@@ -202,11 +204,10 @@ pub fn decide(
     Decision { verdict: verdict(&matches, &scores, &forwards), reasons, peers: scores, matches, forwards }
 }
 
-/// The messages that are near enough, nearest first. Public ones only, whoever asks: a decision
-/// is about what may leave the house.
+/// The messages that are near enough, nearest first.
 fn matches(
     subject: &Subject<'_>,
-    pool: &Pool,
+    question: &Question<'_>,
     policy: &RoutingPolicy,
     around: &dyn Surroundings,
 ) -> Vec<Scored> {
@@ -217,7 +218,7 @@ fn matches(
         matches: true,
         ..Query::new(&subject.message.body, Audience::Public)
     };
-    pool.search(&query, policy.matches, around)
+    question.search(&query, policy.matches, around)
 }
 
 /// A3: Y to the addresses in the header of X, of which one is enough.

@@ -57,6 +57,37 @@ pub(super) fn salted(conn: &Connection, parts: &[&[u8]]) -> Result<[u8; 32], Sto
     Ok(hash.finalize().into())
 }
 
+/// The SHA-256 of the pool's index on disk; none if what is there is worth nothing.
+///
+/// # Errors
+/// Those of any read.
+pub fn index_digest(conn: &Connection) -> Result<Option<Vec<u8>>, StoreError> {
+    get(conn, "pool_index")
+}
+
+/// Remembers the SHA-256 of the pool's index, which must be on disk by now.
+///
+/// # Errors
+/// Those of any write.
+pub fn set_index_digest(tx: &Connection, digest: &[u8; 32]) -> Result<(), StoreError> {
+    set(tx, "pool_index", &digest[..])
+}
+
+/// How often something was erased for good: an index that was begun before holds it.
+///
+/// # Errors
+/// Those of any read.
+pub fn erasures(conn: &Connection) -> Result<i64, StoreError> {
+    Ok(get(conn, "erasures")?.unwrap_or(0))
+}
+
+/// Something is erased: the index on disk is worth nothing from now on.
+pub(super) fn note_erasure(tx: &Connection) -> Result<(), StoreError> {
+    set(tx, "erasures", erasures(tx)?.saturating_add(1))?;
+    tx.prepare_cached("DELETE FROM meta WHERE name = 'pool_index'")?.execute([])?;
+    Ok(())
+}
+
 /// Items and bytes of `what` ("text", "raw_mail", "aside", "delivery", "hop").
 pub(super) fn total(conn: &Connection, what: &str) -> Result<(u64, u64), StoreError> {
     let mut select = conn.prepare_cached("SELECT items, bytes FROM total WHERE what = ?1")?;

@@ -13,6 +13,7 @@
 
 use rusqlite::Connection;
 
+use super::traces::What;
 use super::{StoreError, meta};
 use crate::message::{Address, HopKey, MessageId, UnixTime};
 
@@ -42,16 +43,36 @@ pub fn is_removed(conn: &Connection, origin: &HopKey, id: MessageId) -> Result<b
     Ok(select.exists((hash_of_id(conn, id)?, hash_of_origin(conn, origin)?))?)
 }
 
+/// The numbers of the messages that this names.
+///
+/// # Errors
+/// Those of any read.
+pub fn named(conn: &Connection, what: &What) -> Result<Vec<i64>, StoreError> {
+    let seqs = match what {
+        What::Message(id) => conn
+            .prepare_cached("SELECT seq FROM message WHERE public_id = ?1")?
+            .query_map([id], |row| row.get(0))?
+            .collect::<Result<_, _>>()?,
+        What::Author(author) => conn
+            .prepare_cached(
+                "SELECT seq FROM message WHERE author = ?1
+                 UNION SELECT seq FROM message WHERE origin_address = ?1 AND origin_address <> author
+                 UNION SELECT seq FROM message WHERE person = (SELECT id FROM person WHERE address = ?2)",
+            )?
+            .query_map((author, author.mail_address().map(super::people::canonical)), |row| row.get(0))?
+            .collect::<Result<_, _>>()?,
+    };
+    Ok(seqs)
+}
+
 /// Erases every message under a public id (all versions of a conflict), and refuses it from now
 /// on, whether or not it is here.
 ///
 /// # Errors
 /// Those of any write.
 pub fn remove_by_id(tx: &Connection, id: MessageId, now: UnixTime) -> Result<Removal, StoreError> {
-    let seqs: Vec<i64> = tx
-        .prepare_cached("SELECT seq FROM message WHERE public_id = ?1")?
-        .query_map([id], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
+    let seqs = named(tx, &What::Message(id))?;
+    meta::note_erasure(tx)?;
     let mut removal = Removal::default();
     refuse(tx, &hash_of_id(tx, id)?, now)?;
     for seq in seqs {
@@ -73,14 +94,8 @@ pub fn remove_by_id(tx: &Connection, id: MessageId, now: UnixTime) -> Result<Rem
 pub fn remove_by_author(tx: &Connection, author: &Address, now: UnixTime) -> Result<Removal, StoreError> {
     let mut removal = Removal::default();
     let person = author.mail_address().map(super::people::canonical);
-    let seqs: Vec<i64> = tx
-        .prepare_cached(
-            "SELECT seq FROM message WHERE author = ?1
-             UNION SELECT seq FROM message WHERE origin_address = ?1 AND origin_address <> author
-             UNION SELECT seq FROM message WHERE person = (SELECT id FROM person WHERE address = ?2)",
-        )?
-        .query_map((author, &person), |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
+    let seqs = named(tx, &What::Author(author.clone()))?;
+    meta::note_erasure(tx)?;
     for seq in seqs {
         remove_one(tx, seq, now, &mut removal)?;
     }
@@ -154,6 +169,7 @@ pub fn enforce(
         }
     }
     drop(rows);
+    meta::note_erasure(tx)?;
     let mut removal = Removal::default();
     for seq in gone {
         remove_one(tx, seq, now, &mut removal)?;

@@ -132,6 +132,33 @@ fn bytes_are_bounded_too() {
 }
 
 #[test]
+fn the_dictionary_is_bounded_and_known_words_stay() {
+    let most = 1 << 20;
+    let mut pool = Kept::new(Limits { max_dictionary: most, ..Limits::default() });
+    let fill = |pool: &mut Kept, from: i64| {
+        for seq in from..from + 300 {
+            let new: String = (0..1000).map(|n| format!("new{seq}x{n} ")).collect();
+            let author = format!("http://a{}.example/", seq % 50);
+            let known = if seq % 30 == 0 { "rhubarb quince" } else { "" };
+            pool.insert(entry(seq, &author, &author, &format!("{new} {known}")));
+        }
+    };
+    fill(&mut pool, 0);
+    let once = pool.public.dictionary_bytes();
+    fill(&mut pool, 1000);
+    let (twice, fixed) =
+        (pool.public.dictionary_bytes(), Kept::new(Limits::default()).public.dictionary_bytes());
+    // Every table may have grown a little beyond what it needs.
+    assert!(once <= fixed + usize::try_from(most).unwrap() * 2, "{once}");
+    assert!(twice <= once * 11 / 10, "{once} {twice}");
+    assert_eq!(pool.nearest(b"rhubarb quince", Audience::Public, 5).len(), 5);
+    assert_eq!(
+        pool.nearest(b"new1299x3 new1299x999 new1299x500 new1299x700", Audience::Public, 5)[0].seq,
+        1299
+    );
+}
+
+#[test]
 fn the_same_number_again_replaces() {
     let mut pool = Kept::new(Limits::default());
     pool.insert(entry(1, "http://a.example/", "http://a.example/", "rhubarb pie"));

@@ -4,6 +4,7 @@ mod bounds;
 mod hostile;
 mod near;
 mod peers;
+mod written;
 
 use super::*;
 use std::collections::HashMap;

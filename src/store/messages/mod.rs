@@ -349,27 +349,55 @@ pub fn each_cached(
     conn: &Connection,
     mut take: impl FnMut(Cached) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let mut select = conn.prepare(
-        "SELECT m.seq, m.public_id, m.neighbour, m.author, t.header, m.origin_time, m.received, m.kind, m.scope, m.state,
-                t.body
-           FROM text t JOIN message m ON m.seq = t.seq ORDER BY t.seq",
-    )?;
+    let mut select = conn.prepare(&format!("{CACHED} ORDER BY t.seq"))?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
-        let header = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
-        take(Cached {
-            seq: row.get(0)?,
-            id: row.get(1)?,
-            neighbour: row.get(2)?,
-            author: row.get(3)?,
-            hops: header_addresses(header)?,
-            origin_time: row.get(5)?,
-            received: row.get(6)?,
-            kind: row.get(7)?,
-            scope: row.get(8)?,
-            state: row.get(9)?,
-            body: row.get(10)?,
-        })?;
+        take(cached_row(row)?)?;
+    }
+    Ok(())
+}
+
+const CACHED: &str = "SELECT m.seq, m.public_id, m.neighbour, m.author, t.header, m.origin_time, m.received, m.kind, m.scope, \
+     m.state, t.body FROM text t JOIN message m ON m.seq = t.seq";
+
+fn cached_row(row: &Row<'_>) -> Result<Cached, StoreError> {
+    let header = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
+    Ok(Cached {
+        seq: row.get(0)?,
+        id: row.get(1)?,
+        neighbour: row.get(2)?,
+        author: row.get(3)?,
+        hops: header_addresses(header)?,
+        origin_time: row.get(5)?,
+        received: row.get(6)?,
+        kind: row.get(7)?,
+        scope: row.get(8)?,
+        state: row.get(9)?,
+        body: row.get(10)?,
+    })
+}
+
+/// One cached message as [`each_cached`] hands it out; `None` if it is gone.
+///
+/// # Errors
+/// Those of any read.
+pub fn cached(conn: &Connection, seq: i64) -> Result<Option<Cached>, StoreError> {
+    let mut select = conn.prepare_cached(&format!("{CACHED} WHERE t.seq = ?1"))?;
+    let mut rows = select.query([seq])?;
+    rows.next()?.map(cached_row).transpose()
+}
+
+/// Hands out the number, the id and the scope of every message that was routed and is cached, by
+/// number.
+///
+/// # Errors
+/// Those of any read.
+pub fn each_routed(conn: &Connection, mut take: impl FnMut(i64, MessageId, Scope)) -> Result<(), StoreError> {
+    let mut select =
+        conn.prepare("SELECT seq, public_id, scope FROM message WHERE state = 'routed' ORDER BY seq")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        take(row.get(0)?, row.get(1)?, row.get(2)?);
     }
     Ok(())
 }

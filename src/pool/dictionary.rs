@@ -1,0 +1,348 @@
+//! Words by hash, in many small tables: each grows, and is swept, on its own, so that nobody waits.
+//!
+//! It knows no messages. Open addressing with everything of a word side by side: a word that is
+//! looked up costs one line of the processor's cache.
+
+use super::codec::{Damaged, Reader, Writer};
+use super::postings::List;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::io;
+use std::sync::LazyLock;
+
+/// Tables, what is swept, or grows, at once. A power of two.
+pub(super) const PARTS: usize = 4096;
+
+/// So many places are looked at for a word that may go.
+const NEAR: usize = 16;
+
+/// A word of the dictionary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Term {
+    /// Its occurrences, each as heavy as its message.
+    pub(super) mass: u32,
+    /// The sections of messages that have it, those not swept yet included.
+    pub(super) sections: u32,
+    pub(super) list: List,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    tag: u32,
+    term: Term,
+}
+
+const FREE: Place = Place { tag: 0, term: Term { mass: 0, sections: 0, list: List::NONE } };
+
+impl Place {
+    fn is_free(&self) -> bool {
+        self.term.sections == 0
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Part {
+    places: Vec<Place>,
+    used: usize,
+}
+
+/// The words.
+#[derive(Debug)]
+pub(super) struct Dictionary {
+    parts: Vec<Part>,
+    terms: usize,
+}
+
+/// What a place depends on is drawn when the program starts, so that nobody can write words that
+/// all want the same one. What is found doesn't depend on it.
+static MULTIPLIER: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0_u8) | 1);
+
+/// The part, and the name within it. Two words of the same 44 bits are one.
+fn name(word: u64) -> (usize, u32) {
+    let part = usize::try_from(word >> 52).unwrap_or(0) & (PARTS - 1);
+    (part, u32::try_from(word & 0xffff_ffff).unwrap_or(0))
+}
+
+impl Part {
+    /// Where the search for a name begins: any size of a table will do.
+    fn start(&self, tag: u32) -> usize {
+        let spread = u64::from(tag).wrapping_mul(*MULTIPLIER) >> 32;
+        usize::try_from((spread * self.places.len() as u64) >> 32).unwrap_or(0)
+    }
+
+    /// The place of a name, or the free one that it would get; `None` in a table without places.
+    fn find(&self, tag: u32) -> Option<usize> {
+        let mut at = self.start(tag);
+        loop {
+            let place = self.places.get(at)?;
+            if place.is_free() || place.tag == tag {
+                return Some(at);
+            }
+            at += 1;
+            if at == self.places.len() {
+                at = 0;
+            }
+        }
+    }
+
+    fn insert(&mut self, tag: u32, term: Term) {
+        // At most five sixths full.
+        if (self.used + 1) * 6 > self.places.len() * 5 {
+            self.resize(self.places.len() + self.places.len() / 4 + 4);
+        }
+        if let Some(place) = self.find(tag).and_then(|at| self.places.get_mut(at)) {
+            *place = Place { tag, term };
+            self.used += 1;
+        }
+    }
+
+    /// Frees a place; what would not be found any more moves up.
+    fn remove(&mut self, at: usize) {
+        let size = self.places.len();
+        let (mut hole, mut at) = (at, at);
+        loop {
+            at = if at + 1 == size { 0 } else { at + 1 };
+            let Some(place) = self.places.get(at).copied().filter(|place| !place.is_free()) else { break };
+            let home = self.start(place.tag);
+            let from_home = |at: usize| (at + size - home) % size;
+            if from_home(hole) <= from_home(at) {
+                if let Some(to) = self.places.get_mut(hole) {
+                    *to = place;
+                }
+                hole = at;
+            }
+        }
+        if let Some(place) = self.places.get_mut(hole) {
+            *place = FREE;
+        }
+        self.used -= 1;
+    }
+
+    fn resize(&mut self, size: usize) {
+        let old = std::mem::take(&mut self.places);
+        self.places.reserve_exact(size);
+        self.places.resize(size, FREE);
+        for place in old.into_iter().filter(|place| !place.is_free()) {
+            if let Some(to) = self.find(place.tag).and_then(|at| self.places.get_mut(at)) {
+                *to = place;
+            }
+        }
+    }
+}
+
+impl Default for Dictionary {
+    fn default() -> Self {
+        Dictionary { parts: vec![Part::default(); PARTS], terms: 0 }
+    }
+}
+
+impl Dictionary {
+    /// How many words there are.
+    pub(super) fn len(&self) -> usize {
+        self.terms
+    }
+
+    /// What is known about a word.
+    pub(super) fn get(&self, word: u64) -> Option<&Term> {
+        let (part, tag) = name(word);
+        let part = self.parts.get(part)?;
+        Some(&part.places.get(part.find(tag)?)?.term).filter(|term| term.sections > 0)
+    }
+
+    /// The same, to change it. Its sections must not become 0.
+    pub(super) fn get_mut(&mut self, word: u64) -> Option<&mut Term> {
+        let (part, tag) = name(word);
+        let part = self.parts.get_mut(part)?;
+        let at = part.find(tag)?;
+        Some(&mut part.places.get_mut(at)?.term).filter(|term| term.sections > 0)
+    }
+
+    /// Reads where a word is looked for first, so that it is at hand.
+    pub(super) fn touch(&self, word: u64) -> u32 {
+        let (part, tag) = name(word);
+        self.parts.get(part).and_then(|part| part.places.get(part.start(tag))).map_or(0, |place| place.tag)
+    }
+
+    /// Adds a word that is not there, with one section or more.
+    pub(super) fn insert(&mut self, word: u64, term: Term) {
+        let (part, tag) = name(word);
+        if let Some(part) = self.parts.get_mut(part) {
+            part.insert(tag, term);
+            self.terms += 1;
+        }
+    }
+
+    /// Adds a word that is not there in the place of the oldest one of a single section near it. The
+    /// answer is that one, `None` if there is none.
+    pub(super) fn displace(&mut self, word: u64, term: Term) -> Option<Term> {
+        let (part, tag) = name(word);
+        let part = self.parts.get_mut(part)?;
+        let start = part.start(tag);
+        let around = (start..part.places.len()).chain(0..start).take(NEAR);
+        let single = around.filter_map(|at| {
+            let term = part.places.get(at)?.term;
+            (term.sections == 1).then_some((term.list.last(), at, term))
+        });
+        let (_, at, old) = single.min_by_key(|(last, at, _)| (*last, *at))?;
+        part.remove(at);
+        part.insert(tag, term);
+        Some(old)
+    }
+
+    /// Changes the words of a part, or drops those for which `keep` is false.
+    pub(super) fn retain(&mut self, part: usize, mut keep: impl FnMut(&mut Term) -> bool) {
+        let Some(part) = self.parts.get_mut(part) else { return };
+        let before = part.used;
+        for place in part.places.iter_mut().filter(|place| !place.is_free()) {
+            if !keep(&mut place.term) {
+                *place = FREE;
+                part.used -= 1;
+            }
+        }
+        if part.used < before {
+            self.terms -= before - part.used;
+            // What stands behind a place that has become free moves up.
+            part.resize((part.used + 1) * 5 / 4 + 3);
+        }
+    }
+
+    /// The words of a part: name within it, and what is known, by name.
+    fn part(&self, part: usize) -> Vec<(u32, Term)> {
+        let places = self.parts.get(part).map(|part| part.places.as_slice()).unwrap_or_default();
+        let mut all: Vec<(u32, Term)> =
+            places.iter().filter(|place| !place.is_free()).map(|place| (place.tag, place.term)).collect();
+        all.sort_unstable_by_key(|(tag, _)| *tag);
+        all
+    }
+
+    /// Fills a part that is empty.
+    fn fill(&mut self, part: usize, terms: &[(u32, Term)]) {
+        let Some(part) = self.parts.get_mut(part) else { return };
+        part.resize(terms.len() * 5 / 4 + 4);
+        for (tag, term) in terms {
+            part.insert(*tag, *term);
+        }
+        self.terms += terms.len();
+    }
+
+    /// Writes all of it down.
+    pub(super) fn save(&self, out: &mut Writer<'_>) -> io::Result<()> {
+        for part in 0..PARTS {
+            out.all(self.part(part).iter(), 1 << 16, |out, (tag, term)| {
+                for number in [*tag, term.mass, term.sections] {
+                    out.u32(number);
+                }
+                term.list.write(out);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What was written down.
+    pub(super) fn load(input: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let mut words = Dictionary::default();
+        for part in 0..PARTS {
+            let terms = input.all(1 << 16, |input| {
+                let (tag, mass, sections) = (input.u32()?, input.u32()?, input.u32()?);
+                Ok((tag, Term { mass, sections, list: List::read(input)? }))
+            })?;
+            words.fill(part, &terms);
+        }
+        Ok(words)
+    }
+
+    /// Bytes in memory.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let places: usize = self.parts.iter().map(|part| part.places.capacity()).sum();
+        places * size_of::<Place>() + PARTS * size_of::<Part>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn term(mass: u32) -> Term {
+        Term { mass, sections: 1, list: List::new(mass, 1) }
+    }
+
+    /// Words of few parts, so that the tables fill.
+    fn word(n: u64) -> u64 {
+        ((n % 3) << 52) | (n.wrapping_mul(0x9e37_79b9) & 0xffff_ffff)
+    }
+
+    fn part_of(word: u64) -> usize {
+        name(word).0
+    }
+
+    #[test]
+    fn a_word_may_take_the_place_of_an_older_one_nearby() {
+        let mut dictionary = Dictionary::default();
+        (0..300).for_each(|n| {
+            dictionary.insert(word(n * 3), Term { mass: 1, ..term(u32::try_from(n).unwrap()) })
+        });
+        let before = dictionary.len();
+        let mut displaced = 0;
+        for n in 1000..1100 {
+            let gone = dictionary.displace(word(n * 3), term(9999));
+            displaced += usize::from(gone.is_some_and(|gone| gone.list.last() < 300));
+            assert_eq!(dictionary.get(word(n * 3)).is_some(), gone.is_some());
+        }
+        assert!(displaced > 80, "{displaced}");
+        assert_eq!(dictionary.len(), before);
+        let found = (0..1100).filter(|n| dictionary.get(word(n * 3)).is_some()).count();
+        assert_eq!(found, before, "the others are found");
+        let many = Term { sections: 2, ..term(1) };
+        let mut dictionary = Dictionary::default();
+        (0..300).for_each(|n| dictionary.insert(word(n * 3), many));
+        assert_eq!(dictionary.displace(word(3000), term(1)), None, "what is seen again stays");
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_map(steps in proptest::collection::vec((0_u64..400, 0_u8..8), 0..1500)) {
+            let (mut dictionary, mut map) = (Dictionary::default(), BTreeMap::new());
+            for (at, (n, step)) in (0..).zip(steps) {
+                let word = word(n);
+                match (step, map.contains_key(&word)) {
+                    (0, _) => {
+                        let gone = u32::try_from(n).unwrap();
+                        dictionary.retain(part_of(word), |term| term.mass % 5 != gone % 5);
+                        map.retain(|w, mass| part_of(*w) != part_of(word) || *mass % 5 != gone % 5);
+                    }
+                    (_, false) => {
+                        dictionary.insert(word, term(at));
+                        map.insert(word, at);
+                    }
+                    (_, true) => {
+                        dictionary.get_mut(word).unwrap().mass = at;
+                        map.insert(word, at);
+                    }
+                }
+                prop_assert_eq!(dictionary.len(), map.len());
+            }
+            for n in 0..400 {
+                prop_assert_eq!(dictionary.get(word(n)).map(|t| t.mass), map.get(&word(n)).copied());
+            }
+            let mut copy = Dictionary::default();
+            for part in 0..PARTS {
+                copy.fill(part, &dictionary.part(part));
+            }
+            prop_assert!((0..400).all(|n| copy.get(word(n)) == dictionary.get(word(n))));
+            prop_assert_eq!(copy.len(), map.len());
+        }
+    }
+
+    #[test]
+    fn a_word_takes_few_bytes() {
+        let mut dictionary = Dictionary::default();
+        let empty = dictionary.memory_bytes();
+        for n in 0..200_000_u64 {
+            dictionary.insert(n.wrapping_mul(0x9e37_79b9_7f4a_7c15), term(1));
+        }
+        let each = (dictionary.memory_bytes() - empty) / dictionary.len();
+        assert!((24..34).contains(&each), "{each}");
+    }
+}
