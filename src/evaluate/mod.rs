@@ -52,7 +52,9 @@ pub enum EvaluateError {
     #[error("{0}: no mail in a folder whose name is among the labels of the training mail")]
     NoTest(std::path::PathBuf),
     /// Too few mails for the pool and for questions after it.
-    #[error("{path}: {mails} mails can be read, and a pool of {pool} leaves none to ask about; choose a smaller --pool")]
+    #[error(
+        "{path}: {mails} mails can be read, and a pool of {pool} leaves none to ask about; choose a smaller --pool"
+    )]
     TooFew {
         /// Where.
         path: std::path::PathBuf,
