@@ -18,6 +18,7 @@ mod commit;
 mod contacts;
 pub mod control;
 mod exchange;
+mod filling;
 mod filtering;
 pub mod import;
 mod keys_within;
@@ -58,11 +59,10 @@ use crate::authenticate::Authenticator;
 use crate::config::Config;
 use crate::message::Address;
 use crate::policy::Block;
-use crate::pool::{Entry, Limits, Pool};
+use crate::pool::{Limits, Pool};
 use crate::receive::imap::Fate;
 use crate::receive::{Arrival, Handler, Verdict};
 use crate::smtp::Reply;
-use crate::store::messages::{Cached, State};
 use crate::store::{self, Store, StoreError, blocks, messages, peers, queue};
 
 /// A mail above this is read on a thread for long work, so that the others of the runtime go on
@@ -197,7 +197,7 @@ impl Gateway {
             peers::set_all_listed(tx, &listed, now)
         })?;
         let snapshot = snapshot::Snapshot::new(&config.gateway.data_dir);
-        let mut pool = load(&store, config, limits, &snapshot)?;
+        let mut pool = filling::load(&store, config, limits, &snapshot)?;
         pool.pin(config.routing.pinned.iter().cloned());
         let blocks = read_blocks(&store)?;
         Ok(Gateway(Arc::new(Inner {
@@ -521,66 +521,6 @@ impl Inner {
             Ok(None) => LONGEST,
             Err(_) => Duration::from_secs(1),
         }
-    }
-}
-
-/// Fills the pool with what the router has decided on. What waits for it comes in when it does.
-fn load(
-    store: &Store,
-    config: &Config,
-    limits: Limits,
-    snapshot: &snapshot::Snapshot,
-) -> Result<Pool, StoreError> {
-    let (pool, evicted) = match snapshot.load(store, limits)? {
-        Some(loaded) => loaded,
-        None => fill(store, limits)?,
-    };
-    if !evicted.is_empty() {
-        let (now, keep) = (clock::now(), config.pool.remember_ids);
-        store.write(move |tx| {
-            for seq in evicted {
-                messages::evict(tx, seq, now, now.saturating_add(keep))?;
-            }
-            Ok(())
-        })?;
-    }
-    Ok(pool)
-}
-
-/// Reads every text.
-fn fill(store: &Store, limits: Limits) -> Result<(Pool, Vec<i64>), StoreError> {
-    let (mut pool, mut evicted) = (Pool::new(limits), Vec::new());
-    let (started, mut told) = (Instant::now(), Instant::now());
-    store.read(|conn| {
-        messages::each_cached(conn, |mut cached| {
-            if told.elapsed() > Duration::from_secs(1) {
-                told = Instant::now();
-                info!(messages = pool.len(), "filling the pool from the database");
-            }
-            if matches!(cached.state, State::Routed) {
-                let body = std::mem::take(&mut cached.body);
-                evicted.extend(pool.restore(&entry(cached), &body));
-            }
-            Ok(())
-        })
-    })?;
-    info!(
-        messages = pool.len(),
-        memory_bytes = pool.memory_bytes(),
-        milliseconds = started.elapsed().as_millis(),
-        "the pool is filled"
-    );
-    Ok((pool, evicted))
-}
-
-fn entry(cached: Cached) -> Entry {
-    Entry {
-        seq: cached.seq,
-        id: cached.id,
-        sender: cached.neighbour,
-        hops: cached.hops,
-        author: cached.author,
-        scope: cached.scope,
     }
 }
 

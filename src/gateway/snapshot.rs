@@ -26,7 +26,8 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
-use super::{Inner, entry, lock};
+use super::filling::entry;
+use super::{Inner, lock};
 use crate::pool::{Limits, Pool};
 use crate::store::{Store, StoreError, messages, meta};
 
