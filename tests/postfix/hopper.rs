@@ -216,7 +216,8 @@ impl Shared {
                     continue;
                 }
                 if about_a_mail && self.manner.lock().unwrap().0 == Manner::Late {
-                    std::thread::sleep(*self.silence.lock().unwrap());
+                    let silence = *self.silence.lock().unwrap();
+                    std::thread::sleep(silence);
                     self.misdeeds.fetch_add(1, Ordering::SeqCst);
                 }
                 if (&*stream).write_all(&chunk[..length]).is_err() {
