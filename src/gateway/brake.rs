@@ -1,6 +1,7 @@
 //! The brake on what nothing proves: an address in an unsigned message or a forged From costs
 //! nothing, so limits by author hold nobody back who invents authors. What a stranger can't invent
-//! is the network that the mail comes from, and nobody can hide how much waits for the router.
+//! is the network that the mail comes from, and nobody can hide how much waits for the router. A
+//! proof of a mail's author is worth little more: whoever has a domain has as many authors as names.
 //!
 //! It knows counts and the client's network. It must never know what is in a message.
 
@@ -12,8 +13,8 @@ use crate::store::StoreError;
 use crate::store::limits::{self, Counted};
 use crate::store::messages;
 
-/// While so many messages wait for the router, nothing more is taken that nothing proves: the
-/// router works in the order of arrival, and people who can be told apart from a flood would wait
+/// While so many messages wait for the router, only those are taken whose key is known, or whose
+/// author has confirmed before: the router works in the order of arrival, and people who can be told apart from a flood would wait
 /// behind it. It decides on hundreds a second, so that this is a wait of seconds.
 const BACKLOG: usize = 1000;
 

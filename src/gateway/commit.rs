@@ -112,14 +112,18 @@ impl Plan {
         let known = known.map(|from| from.address.as_str());
         let asking = commands::Asking { config, header: &header, known, raw: whole, now };
         let addressees = aliases::behind(tx, &tags)?;
+        let brings = match &content {
+            Content::Messages(candidates, _) => candidates.len(),
+            Content::Post(_) => 1,
+            _ => 0,
+        };
         // A mailbox is read at our own pace, and what waits there is nobody's burden.
         let own_network = matches!(authenticity, Authenticity::TrustedNetwork { .. });
-        let brake = if own_network || mailbox.is_some() {
+        let brake = if brings == 0 || own_network || mailbox.is_some() {
             None
         } else {
-            let number = if let Content::Messages(candidates, _) = &content { candidates.len() } else { 1 };
             let network = arrival.peer.map(|_| source.clone());
-            Some(Brake::new(tx, network, config.policy.unproven_at_most, number, now)?)
+            Some(Brake::new(tx, network, config.policy.unproven_at_most, brings, now)?)
         };
         match content {
             Content::NotOurs => outcome.left = true,

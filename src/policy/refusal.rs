@@ -89,7 +89,7 @@ pub enum Refusal {
     },
     /// The router has to catch up first.
     #[error(
-        "{waiting} messages wait for routing here, and what nothing proves is taken only when they are done; please try again later"
+        "{waiting} messages wait for routing here, and authors and gateways that are not known well are heard when they are done; please try again later"
     )]
     Backlog {
         /// How many wait, at least.

@@ -182,6 +182,46 @@ fn a_wrong_layout_is_said_loudly() {
     }
 }
 
+/// An import that heeds interrupts by now.
+fn begun(house: &House, root: &Path) -> Running {
+    let mut command = house.command("import --json");
+    command.arg(root).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = Running(command.spawn().unwrap());
+    let status = format!("/proc/{}/status", running.0.id());
+    let begun = std::time::Instant::now();
+    let heeds = |text: String| {
+        let caught =
+            text.lines().find_map(|line| line.strip_prefix("SigCgt:").map(str::trim).map(str::to_owned));
+        caught.is_some_and(|bits| u64::from_str_radix(&bits, 16).unwrap() & 2 != 0)
+    };
+    while !heeds(std::fs::read_to_string(&status).unwrap()) {
+        assert!(begun.elapsed().as_secs() < 60);
+        std::thread::yield_now();
+    }
+    running
+}
+
+/// In good order it would wait for the database, and say how to go on.
+#[test]
+fn a_second_interrupt_stops_at_once() {
+    let house = House::new();
+    let root = house.path().join("mail");
+    for number in 0..20 {
+        write(&root, &number.to_string(), mail(number, &words(number)));
+    }
+    let _lock = Lock::try_acquire(&house.data(), "backup").unwrap();
+    let mut running = begun(&house, &root);
+    running.signal(rustix::process::Signal::INT);
+    let mut said = BufReader::new(running.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains("once more stops at once")));
+    running.signal(rustix::process::Signal::INT);
+    assert_eq!(said.collect::<Vec<_>>(), Vec::<String>::new());
+    assert_eq!(running.wait(), 75);
+    let mut out = String::new();
+    running.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    assert_eq!(out, "", "it counts nothing any more");
+}
+
 #[test]
 fn an_interrupt_stops_in_good_order() {
     let house = House::new();
@@ -198,20 +238,7 @@ fn an_interrupt_stops_in_good_order() {
     }
     // Nothing is stored while another has the database.
     let lock = Lock::try_acquire(&house.data(), "backup").unwrap();
-    let mut command = house.command("import --json");
-    command.arg(&root).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = Running(command.spawn().unwrap());
-    let status = format!("/proc/{}/status", running.0.id());
-    let begun = std::time::Instant::now();
-    let heeds = |text: String| {
-        let caught =
-            text.lines().find_map(|line| line.strip_prefix("SigCgt:").map(str::trim).map(str::to_owned));
-        caught.is_some_and(|bits| u64::from_str_radix(&bits, 16).unwrap() & 2 != 0)
-    };
-    while !heeds(std::fs::read_to_string(&status).unwrap()) {
-        assert!(begun.elapsed().as_secs() < 60);
-        std::thread::yield_now();
-    }
+    let mut running = begun(&house, &root);
     running.signal(rustix::process::Signal::INT);
     let mut said = BufReader::new(running.0.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(said.any(|line| line.contains("once more stops at once")));
