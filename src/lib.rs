@@ -26,3 +26,4 @@ pub mod router;
 pub mod send;
 pub mod smtp;
 pub mod store;
+pub mod wire;

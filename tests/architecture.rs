@@ -78,6 +78,7 @@ const ROOMS: &[Room] = &[
     Room { name: "smtp", imports: &[], never: PURE },
     Room { name: "keys", imports: &["message"], never: PURE },
     Room { name: "mail", imports: &["message"], never: PURE_BUT_BUILDS_MAIL },
+    Room { name: "wire", imports: &["message"], never: PURE },
     Room { name: "policy", imports: &["message"], never: PURE },
     Room {
         name: "authenticate",
@@ -108,17 +109,17 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "config",
-        imports: &["message", "keys", "distance", "policy", "router", "filter"],
+        imports: &["message", "keys", "distance", "policy", "router", "filter", "wire"],
         never: &["tokio", "rusqlite", "lettre", "TcpStream", "TcpListener", "mailin_embedded"],
     },
     Room {
         name: "send",
-        imports: &["smtp", "mail", "message", "keys", "store", "config"],
+        imports: &["smtp", "mail", "message", "keys", "store", "config", "policy", "wire"],
         never: &["TcpListener", "mailin_embedded", "smtp_proto"],
     },
     Room {
         name: "receive",
-        imports: &["smtp", "mail", "message", "config", "filter", "send"],
+        imports: &["smtp", "mail", "message", "config", "filter", "send", "wire"],
         never: &["rusqlite", "lettre", "mailin_embedded"],
     },
     Room {
@@ -138,6 +139,7 @@ const ROOMS: &[Room] = &[
             "send",
             "authenticate",
             "filter",
+            "wire",
         ],
         never: &[
             "TcpStream",
@@ -183,6 +185,7 @@ const ROOMS: &[Room] = &[
             "archive",
             "evaluate",
             "filter",
+            "wire",
         ],
         never: &[],
     },
