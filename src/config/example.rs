@@ -42,7 +42,7 @@ pub(super) fn example(of: &Example<'_>) -> String {
                 out.push_str(&format!("# {line}\n"));
             }
             let value = match key.name {
-                "address" => quoted(of.address),
+                "address" if key.section == "gateway" => quoted(of.address),
                 "hostname" => quoted(of.hostname),
                 "operator" => quoted(of.operator),
                 "data_dir" => of.data_dir.map_or_else(|| key.sample().to_owned(), quoted),

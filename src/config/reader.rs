@@ -467,7 +467,11 @@ impl<'a> Reader<'a> {
             };
             if let Some((name, _)) = entries.iter().find(|(name, _)| name != "certificate" && name != "key") {
                 let hint = nearest(name, &["certificate", "key"]);
-                return Err(Fault::UnknownKey { section: "smtp.tls".to_owned(), name: name.clone(), hint });
+                return Err(Fault::UnknownKey {
+                    section: format!("{}.tls", key.section),
+                    name: name.clone(),
+                    hint,
+                });
             }
             Ok((text("certificate")?, text("key")?))
         })

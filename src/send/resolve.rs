@@ -122,7 +122,9 @@ mod tests {
         let address = Address::try_from("http://whatever.example/cmr").unwrap();
         let look = async |host: &str, configured| {
             let found = reachable(&Names, &address, (host, 80), configured).await;
-            found.map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>()).map_err(|e| e.to_string())
+            found
+                .map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>())
+                .map_err(|e| e.to_string())
         };
         let good = ["93.184.216.34:80", "[2606:4700::1]:80"].map(str::to_owned).to_vec();
         assert_eq!(look("good.example", false).await, Ok(good));

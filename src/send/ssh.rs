@@ -50,7 +50,12 @@ impl Way {
             all.extend([OsString::from("-o"), option]);
         }
         if let Some(file) = &self.identity {
-            all.extend([OsString::from("-i"), file.into(), OsString::from("-o"), OsString::from("IdentitiesOnly=yes")]);
+            all.extend([
+                OsString::from("-i"),
+                file.into(),
+                OsString::from("-o"),
+                OsString::from("IdentitiesOnly=yes"),
+            ]);
         }
         if let Some(port) = self.port {
             all.extend([OsString::from("-p"), OsString::from(port.to_string())]);
@@ -119,7 +124,9 @@ fn judge(code: Option<i32>, said: &str) -> Outcome {
         Some(0) => Outcome::Done(Reply { code: 200, text: said.to_owned() }),
         Some(65) => Outcome::Fail { reason: format!("the far end refused it{colon}{said}"), reply: None },
         Some(255) => Outcome::Retry { trouble: Trouble::Network, reason: format!("ssh failed{colon}{said}") },
-        Some(75) => Outcome::Retry { trouble: Trouble::Later, reason: format!("the far end says later{colon}{said}") },
+        Some(75) => {
+            Outcome::Retry { trouble: Trouble::Later, reason: format!("the far end says later{colon}{said}") }
+        }
         Some(code) => Outcome::Retry {
             trouble: Trouble::Later,
             reason: format!("the command at the far end ended with exit code {code}{colon}{said}"),
@@ -173,7 +180,8 @@ mod tests {
     fn played(dir: &std::path::Path) -> String {
         use std::os::unix::fs::PermissionsExt as _;
         let path = dir.join("ssh");
-        std::fs::write(&path, "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nexec sh -c \"$3\"\n").unwrap();
+        std::fs::write(&path, "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nexec sh -c \"$3\"\n")
+            .unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         path.to_string_lossy().into_owned()
     }

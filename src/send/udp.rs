@@ -33,7 +33,10 @@ pub async fn send(resolver: &dyn Resolve, to: &Address, configured: bool, messag
     for place in places {
         match send_to(place, &datagram).await {
             Ok(()) => {
-                let text = format!("{} bytes have left in one datagram; nobody says whether they arrived", datagram.len());
+                let text = format!(
+                    "{} bytes have left in one datagram; nobody says whether they arrived",
+                    datagram.len()
+                );
                 return Outcome::Done(Reply { code: 200, text });
             }
             Err(error) => last = format!("UDP to {place}: {error}"),

@@ -55,6 +55,8 @@ pub struct StoredKey {
     pub derivation: Derivation,
     /// The secret.
     pub key: Key,
+    /// The address of ours that it belongs to: exchanged keys come out of both addresses.
+    pub ours: Option<Address>,
     /// Where it is from.
     pub origin: KeyOrigin,
     /// Since when we have it.
@@ -64,7 +66,7 @@ pub struct StoredKey {
 }
 
 const SELECT: &str = "SELECT k.id, p.address, k.state, k.scheme, k.scheme_pinned, k.derivation, k.secret, k.origin, \
-     k.created, k.verified FROM key k JOIN peer p ON p.id = k.peer";
+     k.created, k.verified, k.ours FROM key k JOIN peer p ON p.id = k.peer";
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<StoredKey> {
     let secret: Vec<u8> = row.get(6)?;
@@ -82,6 +84,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredKey> {
         origin: row.get(7)?,
         created: row.get(8)?,
         verified: row.get(9)?,
+        ours: row.get(10)?,
     })
 }
 
@@ -164,6 +167,7 @@ pub fn set(
         key,
         scheme: scheme.unwrap_or_default(),
         derivation: Derivation::Raw,
+        ours: None,
         origin: KeyOrigin::Manual,
     };
     insert(tx, peer, KeyState::Current, &new, scheme.is_some(), now)
@@ -178,6 +182,8 @@ pub struct NewKey<'a> {
     pub scheme: Scheme,
     /// How it came out of the secret.
     pub derivation: Derivation,
+    /// The address of ours that it belongs to.
+    pub ours: Option<&'a Address>,
     /// Which exchange.
     pub origin: KeyOrigin,
 }
@@ -211,10 +217,20 @@ fn insert(
     now: UnixTime,
 ) -> Result<i64, StoreError> {
     tx.prepare_cached(
-        "INSERT INTO key (peer, state, scheme, scheme_pinned, derivation, secret, origin, created)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO key (peer, state, scheme, scheme_pinned, derivation, secret, origin, created, ours)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?
-    .execute((peer, state, new.scheme, pinned, new.derivation, new.key.as_bytes(), new.origin, now))?;
+    .execute((
+        peer,
+        state,
+        new.scheme,
+        pinned,
+        new.derivation,
+        new.key.as_bytes(),
+        new.origin,
+        now,
+        new.ours,
+    ))?;
     Ok(tx.last_insert_rowid())
 }
 

@@ -192,15 +192,17 @@ mod tests {
 
     #[test]
     fn questions() {
-        let fetch = |sender: &str, key: &str| {
-            Ok(Question::Fetch { sender: address(sender), key: key.to_owned() })
-        };
+        let fetch =
+            |sender: &str, key: &str| Ok(Question::Fetch { sender: address(sender), key: key.to_owned() });
         let long = format!("reply={}", "k".repeat(129));
         let table = [
             // As the specification writes it.
             (Some("request=http://alice.com/&key=foo"), fetch("http://alice.com/", "foo")),
             (Some("reply=foo"), Ok(Question::Take { key: "foo".to_owned() })),
-            (Some("request=http%3A%2F%2Falice.com%2Fa%2Bb%3Fx%3D1%26y&key=f-_9"), fetch("http://alice.com/a+b?x=1&y", "f-_9")),
+            (
+                Some("request=http%3A%2F%2Falice.com%2Fa%2Bb%3Fx%3D1%26y&key=f-_9"),
+                fetch("http://alice.com/a+b?x=1&y", "f-_9"),
+            ),
             (Some("x=1&key=foo&request=https://a.example/a+b"), fetch("https://a.example/a+b", "foo")),
             (None, Err(QuestionError::Nothing)),
             (Some(""), Err(QuestionError::Nothing)),

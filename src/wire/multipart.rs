@@ -96,8 +96,12 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        let messages: [&[u8]; 4] =
-            [b"", b"0\r\n2008/09/01 00:00:53 a\r\n\r\n0\r\n", b"--cmr-token--\r\n\r\n--cmr-token", b"\r\n\r\n\xff\0"];
+        let messages: [&[u8]; 4] = [
+            b"",
+            b"0\r\n2008/09/01 00:00:53 a\r\n\r\n0\r\n",
+            b"--cmr-token--\r\n\r\n--cmr-token",
+            b"\r\n\r\n\xff\0",
+        ];
         for message in messages {
             let (content_type, body) = write("token", message);
             assert_eq!(read(Some(&content_type), &body), Ok(message));
@@ -106,7 +110,8 @@ mod tests {
 
     #[test]
     fn other_ways_to_write_it() {
-        let body = b"preamble\r\n--b: c \t\r\nContent-Disposition: form-data; name=x\r\n\r\nhello\r\n\r\n--b: c\r\n\
+        let body =
+            b"preamble\r\n--b: c \t\r\nContent-Disposition: form-data; name=x\r\n\r\nhello\r\n\r\n--b: c\r\n\
                      \r\nsecond\r\n--b: c--";
         for content_type in [
             "multipart/form-data; boundary=\"b: c\"",
@@ -114,7 +119,8 @@ mod tests {
         ] {
             assert_eq!(read(Some(content_type), body), Ok(&b"hello\r\n"[..]), "{content_type}");
         }
-        for content_type in [None, Some("text/plain"), Some("application/octet-stream"), Some("multipart/mixed; boundary=x")]
+        for content_type in
+            [None, Some("text/plain"), Some("application/octet-stream"), Some("multipart/mixed; boundary=x")]
         {
             assert_eq!(read(content_type, body), Ok(&body[..]), "{content_type:?}");
         }

@@ -55,7 +55,11 @@ pub(super) struct Kept {
 impl Kept {
     /// What stands in the request line.
     pub(super) fn uri(&self, path: &str, target: &HttpTarget) -> String {
-        if self.forwarded.is_some() { format!("http://{}{path}", target.authority()) } else { path.to_owned() }
+        if self.forwarded.is_some() {
+            format!("http://{}{path}", target.authority())
+        } else {
+            path.to_owned()
+        }
     }
 }
 
@@ -80,9 +84,9 @@ impl Inner {
         let idle = self.deadlines.idle;
         kept.retain(|it| it.since.elapsed() < idle && !it.sender.is_closed());
         let wanted = place(asked.target);
-        let at = kept.iter().position(|it| {
-            it.place == wanted && it.configured == asked.configured && it.sender.is_ready()
-        })?;
+        let at = kept
+            .iter()
+            .position(|it| it.place == wanted && it.configured == asked.configured && it.sender.is_ready())?;
         Some(kept.swap_remove(at))
     }
 
@@ -100,7 +104,10 @@ impl Inner {
         let places = match proxy {
             // Who is named by the operator is looked up by the proxy, as usual.
             Some(_) if asked.configured => Vec::new(),
-            _ => reachable(self.resolver.as_ref(), asked.to, (&target.host, target.port), asked.configured).await?,
+            _ => {
+                reachable(self.resolver.as_ref(), asked.to, (&target.host, target.port), asked.configured)
+                    .await?
+            }
         };
         let mut forwarded = None;
         let stream: Box<dyn Stream> = match proxy {
@@ -168,7 +175,8 @@ impl Inner {
         let status = answer.status().as_u16();
         let dropped = answer.headers().get("X-CMR-Drop-Reason");
         let dropped = dropped.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let closes = answer.headers().get(CONNECTION).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"close"));
+        let closes =
+            answer.headers().get(CONNECTION).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"close"));
         let reading = Limited::new(answer.into_body(), asked.most).collect();
         let body = match timeout_at(until, reading).await.map_err(late)? {
             Ok(body) => body.to_bytes().to_vec(),
@@ -224,7 +232,8 @@ async fn tunnel(near: TcpStream, to: &str, login: Option<HeaderValue>) -> Result
             tracing::debug!(%error, "a connection to the proxy broke");
         }
     });
-    let mut request = Request::builder().method(Method::CONNECT).uri(to).header(HOST, to).header(USER_AGENT, AGENT);
+    let mut request =
+        Request::builder().method(Method::CONNECT).uri(to).header(HOST, to).header(USER_AGENT, AGENT);
     if let Some(login) = login {
         request = request.header(PROXY_AUTHORIZATION, login);
     }

@@ -23,7 +23,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::outcome::{Outcome, Reply, Trouble};
-use super::resolve::{Resolve, ResolveError, System};
+use super::resolve::{Resolve, ResolveError, System, reachable};
 use crate::message::{Address, UnixTime};
 use crate::wire::handshake::{self, Waiting};
 use crate::wire::{HttpTarget, TargetError, multipart};
@@ -272,7 +272,11 @@ impl Client {
         };
         let (content_type, body) = multipart::write(&token, parcel.message);
         let asked = |path: String, body: Bytes| {
-            Request::builder().method(Method::POST).uri(path).header("Content-Type", content_type.as_str()).body(body)
+            Request::builder()
+                .method(Method::POST)
+                .uri(path)
+                .header("Content-Type", content_type.as_str())
+                .body(body)
         };
         match self.ask(parcel.to, parcel.configured, None, Bytes::from(body), asked, 64 << 10).await {
             Ok(answer) => answer.outcome(),
@@ -322,6 +326,14 @@ impl Client {
     ) -> Result<Answer, HttpError> {
         let asked = |path: String, body: Bytes| Request::builder().method(Method::GET).uri(path).body(body);
         self.ask(sender, configured, Some(&handshake::ask_for(key)), Bytes::new(), asked, most).await
+    }
+
+    /// Whether the host of an address is at this IP address.
+    pub async fn leads_to(&self, address: &Address, ip: std::net::IpAddr) -> bool {
+        let Ok(target) = HttpTarget::parse(address) else { return false };
+        // Whether it may be connected to is asked when that is done.
+        let found = reachable(self.0.resolver.as_ref(), address, (&target.host, target.port), true).await;
+        found.is_ok_and(|all| all.iter().any(|place| place.ip().to_canonical() == ip))
     }
 
     /// One request, by a kept connection if there is one.

@@ -54,9 +54,11 @@ impl Proxies {
         let all = either("all_proxy", "ALL_PROXY").map(|text| proxy(&text, "all_proxy")).transpose()?;
         let http = variable("http_proxy").filter(|text| !text.is_empty());
         let http = http.map(|text| proxy(&text, "http_proxy")).transpose()?;
-        let https = either("https_proxy", "HTTPS_PROXY").map(|text| proxy(&text, "https_proxy")).transpose()?;
+        let https =
+            either("https_proxy", "HTTPS_PROXY").map(|text| proxy(&text, "https_proxy")).transpose()?;
         let except = either("no_proxy", "NO_PROXY").unwrap_or_default();
-        let except = except.split(',').map(|one| one.trim().to_ascii_lowercase()).filter(|one| !one.is_empty());
+        let except =
+            except.split(',').map(|one| one.trim().to_ascii_lowercase()).filter(|one| !one.is_empty());
         Ok(Proxies { http: http.or(all.clone()), https: https.or(all), except: except.collect() })
     }
 
@@ -94,7 +96,8 @@ mod tests {
     use super::*;
 
     fn of(variables: &[(&str, &str)], url: &str) -> Option<String> {
-        let read = |name: &str| variables.iter().find(|(it, _)| *it == name).map(|(_, value)| (*value).to_owned());
+        let read =
+            |name: &str| variables.iter().find(|(it, _)| *it == name).map(|(_, value)| (*value).to_owned());
         let proxies = Proxies::read(read).unwrap();
         let target = HttpTarget::parse(&Address::try_from(url).unwrap()).unwrap();
         proxies.of(&target).map(|proxy| {
@@ -110,7 +113,10 @@ mod tests {
         assert_eq!(of(&both, "https://a.example/").as_deref(), Some("q.example:1080"));
         assert_eq!(of(&[("HTTP_PROXY", "http://p.example:3128")], "http://a.example/"), None);
         assert_eq!(of(&[("http_proxy", "")], "http://a.example/"), None);
-        let all = [("all_proxy", "http://u:p@[::1]:8080"), ("no_proxy", "b.example, .c.example,10.0.0.0/8,*.d.example")];
+        let all = [
+            ("all_proxy", "http://u:p@[::1]:8080"),
+            ("no_proxy", "b.example, .c.example,10.0.0.0/8,*.d.example"),
+        ];
         assert_eq!(of(&all, "https://a.example/").as_deref(), Some("::1:8080 Basic dTpw"));
         for excepted in ["b.example", "x.b.example", "C.example", "10.1.2.3", "x.d.example"] {
             assert_eq!(of(&all, &format!("http://{excepted}/")), None, "{excepted}");
@@ -123,7 +129,9 @@ mod tests {
 
     #[test]
     fn what_is_no_proxy() {
-        for text in ["socks5://p.example:1080", "https://p.example:1", "http://p.example:0", "http://p.example:1/x"] {
+        for text in
+            ["socks5://p.example:1080", "https://p.example:1", "http://p.example:0", "http://p.example:1/x"]
+        {
             let read = |name: &str| (name == "https_proxy").then(|| text.to_owned());
             assert_eq!(Proxies::read(read).unwrap_err(), ProxyError { variable: "https_proxy" }, "{text}");
         }

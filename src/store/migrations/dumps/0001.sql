@@ -103,6 +103,7 @@ CREATE TABLE key (
     scheme_pinned INTEGER NOT NULL CHECK (scheme_pinned IN (0, 1)),
     derivation    TEXT NOT NULL CHECK (derivation IN ('hkdf', 'raw')),
     secret        BLOB NOT NULL,
+    ours          BLOB,
     origin        TEXT NOT NULL CHECK (origin IN ('manual', 'rsa', 'dh', 'clear')),
     created       INTEGER NOT NULL,
     verified      INTEGER
@@ -113,6 +114,7 @@ CREATE TABLE exchange (
     kind     TEXT NOT NULL CHECK (kind IN ('rsa', 'dh', 'clear')),
     role     TEXT NOT NULL CHECK (role IN ('asked', 'answered')),
     state    TEXT NOT NULL,
+    ours     BLOB NOT NULL,
     derivation TEXT NOT NULL CHECK (derivation IN ('hkdf', 'raw')),
     secret   BLOB,
     sent     BLOB,
@@ -288,7 +290,7 @@ CREATE TABLE imap_account (
     copied      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'0d44eb2e8f0e01345ad8868d63718dc175a0e6cccd308df8e040bc8890474ba2');
+INSERT INTO "meta" VALUES ('salt', x'7ab0b364eaf9526407b0659cf3434bdad1d847ae3f4fa699e94dd52abd6fc987');
 INSERT INTO "total" VALUES ('aside', 1, 259);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
@@ -309,8 +311,8 @@ INSERT INTO "hop" VALUES (4, 3, 1, x'48f0cdaa6566eddf6fb348847d4c2584e48b4cb9b02
 INSERT INTO "holder" VALUES (1, x'61', 3);
 INSERT INTO "removed" VALUES (x'0000000000000000000000000000000000000000000000000000000000000000', 1);
 INSERT INTO "peer" VALUES (1, x'62', 1, NULL, 0, 0, -0.25, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL);
-INSERT INTO "key" VALUES (1, 1, 'current', 'hmac', 0, 'hkdf', x'6b', 'dh', 1, NULL);
-INSERT INTO "exchange" VALUES (1, 1, 'dh', 'asked', 'sent', 'hkdf', NULL, NULL, 1, 0, NULL, 1, 2);
+INSERT INTO "key" VALUES (1, 1, 'current', 'hmac', 0, 'hkdf', x'6b', x'67', 'dh', 1, NULL);
+INSERT INTO "exchange" VALUES (1, 1, 'dh', 'asked', 'sent', x'68', 'hkdf', NULL, NULL, 1, 0, NULL, 1, 2);
 INSERT INTO "thread" VALUES (1, 1, 1, NULL, '[]', 'Re: it''s', NULL, '[]', 1, 1, 2);
 INSERT INTO "delivery" VALUES (1, 'answer', 1, 1, x'63', 'mailto', 'b', '2023/11/14 00:00:00.5', '<1@b>', NULL, 'why', 'ready', 0, 1, NULL, NULL, 1, NULL, NULL);
 INSERT INTO "decision" VALUES (1, 1, 'routed', '{}');
@@ -352,8 +354,8 @@ CREATE UNIQUE INDEX thread_seq ON thread (seq) WHERE seq IS NOT NULL;
 CREATE INDEX thread_person ON thread (person);
 CREATE INDEX thread_until ON thread (until);
 CREATE UNIQUE INDEX delivery_once ON delivery (seq, to_address, kind) WHERE seq IS NOT NULL;
-CREATE INDEX delivery_ready ON delivery (destination, next_try, id) WHERE state = 'ready';
-CREATE INDEX delivery_due ON delivery (next_try) WHERE state = 'ready';
+CREATE INDEX delivery_ready ON delivery (transport = 'mailto', destination, next_try, id) WHERE state = 'ready';
+CREATE INDEX delivery_due ON delivery (transport = 'mailto', next_try) WHERE state = 'ready';
 CREATE INDEX delivery_leased ON delivery (destination, lease_until) WHERE state = 'leased';
 CREATE INDEX delivery_finished ON delivery (finished) WHERE finished IS NOT NULL;
 CREATE INDEX delivery_thread ON delivery (thread) WHERE thread IS NOT NULL;
