@@ -285,5 +285,8 @@ fn lanes_are_worked_off_side_by_side() {
     assert_eq!(leased(Lane::Mail), [mail]);
     // The worker of one lane that starts anew does not take the leases of the other for its own.
     assert_eq!(temp.store.write(|tx| recover_lane(tx, Lane::Mail)).unwrap(), 1);
-    assert_eq!((one(&temp, mail).state, one(&temp, http).state), (DeliveryState::Ready, DeliveryState::Leased));
+    assert_eq!(
+        (one(&temp, mail).state, one(&temp, http).state),
+        (DeliveryState::Ready, DeliveryState::Leased)
+    );
 }
