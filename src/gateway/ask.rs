@@ -320,7 +320,9 @@ impl Gateway {
         };
         let is_own = |address: &Address| self.0.is_own(&self.config(), address);
         let by_address = matches!(&block, Block::Address(address) if is_own(address));
-        if !undo && (by_address || self.0.own.iter().any(|own| block.covers(own))) {
+        let host = Address::new(format!("mailto:postmaster@{}", self.config().gateway.hostname));
+        let by_host = matches!(&block, Block::Host(_)) && host.is_ok_and(|host| block.covers(&host));
+        if !undo && (by_address || by_host || self.0.own.iter().any(|own| block.covers(own))) {
             return Err(fail(USAGE, format!("{block} is this gateway itself")));
         }
         let kind = match &block {
