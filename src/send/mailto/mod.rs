@@ -5,16 +5,20 @@
 
 mod error;
 pub mod lines;
+mod login;
 pub mod replies;
 mod session;
 mod smarthost;
 mod wire;
 
 pub use error::SendError;
-pub use smarthost::{Login, Security, Smarthost, SmarthostError};
+pub use login::{Login, Secret, Tokens};
+pub use smarthost::{Security, Smarthost, SmarthostError};
 
+use crate::config::COMMAND_TIMEOUT;
 use crate::send::outcome::Reply;
 use lettre::transport::smtp::extension::ClientId;
+use login::{Refusals, Shown};
 use session::Session;
 use smarthost::Guard;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -54,9 +58,10 @@ impl Deadlines {
     #[must_use]
     pub fn attempt(&self, bytes: usize) -> Duration {
         // Connect, handshake; STARTTLS, EHLO, AUTH, MAIL, RCPT, DATA; twice, for a kept
-        // connection that turns out to be stale may cost all of it before the fresh one.
+        // connection that turns out to be stale may cost all of it before the fresh one. An access
+        // token may have to be asked for twice, each time behind a run for somebody else.
         let dialogue = self.connect * 2 + self.command * 6;
-        (dialogue * 2).saturating_add(self.body(bytes))
+        (dialogue * 2 + COMMAND_TIMEOUT * 4).saturating_add(self.body(bytes))
     }
 
     fn body(&self, bytes: usize) -> Duration {
@@ -150,6 +155,7 @@ struct Inner {
     deadlines: Deadlines,
     reuse: Reuse,
     kept: Mutex<Kept>,
+    refusals: Mutex<Refusals>,
 }
 
 #[derive(Default)]
@@ -187,6 +193,7 @@ impl Mailto {
                 deadlines,
                 reuse,
                 kept: Mutex::default(),
+                refusals: Mutex::default(),
             }),
         })
     }
@@ -247,7 +254,26 @@ impl Mailto {
 
     async fn open(&self) -> Result<Session, SendError> {
         let inner = &self.inner;
-        Session::open(&inner.smarthost, &inner.guard, &inner.hello, inner.deadlines).await
+        let Some(login) = inner.smarthost.login() else { return inner.connect(None).await };
+        inner.refusals().allow(Instant::now())?;
+        let shown = login.shown().await?;
+        let mut opened = inner.connect(Some(&shown)).await;
+        if opened.as_ref().is_err_and(|error| error.refused_login().is_some()) {
+            // A token may have run out on the way, and the next one be good.
+            let other = login.shown().await?;
+            if other != shown {
+                opened = inner.connect(Some(&other)).await;
+            }
+        }
+        match &opened {
+            Ok(_) => inner.refusals().welcomed(),
+            Err(error) => {
+                if let Some(reply) = error.refused_login() {
+                    inner.refusals().refused(reply, Instant::now());
+                }
+            }
+        }
+        opened
     }
 
     /// A kept connection that is ready for a mail.
@@ -280,6 +306,14 @@ impl Mailto {
 }
 
 impl Inner {
+    async fn connect(&self, login: Option<&Shown>) -> Result<Session, SendError> {
+        Session::open(&self.smarthost, &self.guard, &self.hello, self.deadlines, login).await
+    }
+
+    fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
