@@ -8,6 +8,7 @@ pub mod lines;
 pub mod replies;
 mod session;
 mod smarthost;
+mod transcript;
 mod wire;
 
 pub use error::SendError;
@@ -20,6 +21,7 @@ use smarthost::Guard;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
+use transcript::Transcript;
 
 /// How long each part of a dialogue may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,23 @@ impl Default for Reuse {
 impl Reuse {
     /// A connection for each mail.
     pub const NEVER: Reuse = Reuse { mails: 1, idle: Duration::ZERO, connections: 0 };
+}
+
+/// Follows a submission: what is said on its connection, for whoever has to find out why it failed.
+#[derive(Clone, Debug, Default)]
+pub struct Heard(Arc<Mutex<Option<Transcript>>>);
+
+impl Heard {
+    fn set(&self, transcript: &Transcript) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(transcript.clone());
+    }
+
+    /// What was said so far, a line each: without what a login says and what the mail holds.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let transcript = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        transcript.as_ref().map(Transcript::text).unwrap_or_default()
+    }
 }
 
 /// One mail for one recipient.
@@ -205,9 +224,19 @@ impl Mailto {
     /// # Errors
     /// Each by its cause; [`SendError::outcome`] says what it means for the delivery.
     pub async fn submit(&self, submission: &Submission) -> Result<Receipt, SendError> {
+        self.submit_heard(submission, &Heard::default()).await
+    }
+
+    /// As [`Mailto::submit`]; what is said meanwhile can be read in `heard`.
+    ///
+    /// # Errors
+    /// As [`Mailto::submit`].
+    pub async fn submit_heard(&self, submission: &Submission, heard: &Heard) -> Result<Receipt, SendError> {
         let envelope = Envelope::of(submission)?;
         let mail = lines::canonical(&submission.mail);
         if let Some(session) = self.kept_session().await {
+            session.transcript.begin_again();
+            heard.set(&session.transcript);
             match self.attempt(session, &envelope, &mail).await {
                 // The server had closed it, as it may at any time; that is nobody's failure.
                 Err(error) if error.may_be_stale() => {}
@@ -217,7 +246,7 @@ impl Mailto {
                 }
             }
         }
-        let session = self.open().await?;
+        let session = self.open(heard).await?;
         let reply = self.attempt(session, &envelope, &mail).await?;
         Ok(Receipt { reply, reused: false })
     }
@@ -228,7 +257,7 @@ impl Mailto {
     /// # Errors
     /// As [`Mailto::submit`] up to AUTH.
     pub async fn probe(&self) -> Result<(), SendError> {
-        let session = self.open().await?;
+        let session = self.open(&Heard::default()).await?;
         session.quit().await;
         Ok(())
     }
@@ -245,9 +274,11 @@ impl Mailto {
         }
     }
 
-    async fn open(&self) -> Result<Session, SendError> {
+    async fn open(&self, heard: &Heard) -> Result<Session, SendError> {
         let inner = &self.inner;
-        Session::open(&inner.smarthost, &inner.guard, &inner.hello, inner.deadlines).await
+        let transcript = Transcript::default();
+        heard.set(&transcript);
+        Session::open(&inner.smarthost, &inner.guard, &inner.hello, inner.deadlines, transcript).await
     }
 
     /// A kept connection that is ready for a mail.
