@@ -123,6 +123,7 @@ fn name(request: &Request) -> &'static str {
         Request::Search { .. } => "search",
         Request::Show { .. } | Request::ShowRaw { .. } | Request::Asides { .. } => "show",
         Request::Explain { .. } => "explain",
+        Request::Trace { .. } => "trace",
         Request::Peers { .. } => "peers",
         Request::Keys { .. } => "keys",
         Request::Queue { .. } => "queue",

@@ -233,6 +233,18 @@ CREATE INDEX delivery_leased ON delivery (destination, lease_until) WHERE state 
 CREATE INDEX delivery_finished ON delivery (finished) WHERE finished IS NOT NULL;
 CREATE INDEX delivery_thread ON delivery (thread) WHERE thread IS NOT NULL;
 
+-- What each attempt at a delivery came to. transcript: of one that failed, what was said, without what
+-- a login or the mail itself holds. Of each delivery the first and the last ones are kept.
+CREATE TABLE attempt (
+    id         INTEGER PRIMARY KEY,
+    delivery   INTEGER NOT NULL REFERENCES delivery (id) ON DELETE CASCADE,
+    at         INTEGER NOT NULL,
+    ended      TEXT NOT NULL CHECK (ended IN ('sent', 'again', 'failed')),
+    said       TEXT NOT NULL,
+    transcript TEXT
+) STRICT;
+CREATE INDEX attempt_delivery ON attempt (delivery, id);
+
 -- What the router decided, as JSON, without the matches: these have rows of their own, so that a
 -- removed message disappears from the decisions of others too.
 CREATE TABLE decision (

@@ -67,6 +67,7 @@ fn a_delivery_is_queued_once() {
             last_error: None,
             created: NOON,
             finished: None,
+            about: Some(nth(1).id()),
         }
     );
     assert_eq!(row.stamp.unwrap().as_str(), "2023/11/14 12:00:00.1234567890");

@@ -158,6 +158,14 @@ CREATE TABLE delivery (
     CHECK ((state = 'leased') = (lease_until IS NOT NULL)),
     CHECK ((state IN ('sent', 'failed')) = (finished IS NOT NULL))
 ) STRICT;
+CREATE TABLE attempt (
+    id         INTEGER PRIMARY KEY,
+    delivery   INTEGER NOT NULL REFERENCES delivery (id) ON DELETE CASCADE,
+    at         INTEGER NOT NULL,
+    ended      TEXT NOT NULL CHECK (ended IN ('sent', 'again', 'failed')),
+    said       TEXT NOT NULL,
+    transcript TEXT
+) STRICT;
 CREATE TABLE decision (
     seq     INTEGER PRIMARY KEY REFERENCES message (seq) ON DELETE CASCADE,
     decided INTEGER NOT NULL,
@@ -288,7 +296,7 @@ CREATE TABLE imap_account (
     copied      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'e558336a14847dfd2d95e5f51b37f9559707bf4c6f1d6718a85018247ffdc9ed');
+INSERT INTO "meta" VALUES ('salt', x'7100b252fe29edbb8a288f222012fec74f915279a3a2908022b8ab4ac54c4f44');
 INSERT INTO "total" VALUES ('aside', 1, 259);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
@@ -313,6 +321,7 @@ INSERT INTO "key" VALUES (1, 1, 'current', 'hmac', 0, 'hkdf', x'6b', 'dh', 1, NU
 INSERT INTO "exchange" VALUES (1, 1, 'dh', 'asked', 'sent', 'hkdf', NULL, NULL, 1, 0, NULL, 1, 2);
 INSERT INTO "thread" VALUES (1, 1, 1, NULL, '[]', 'Re: it''s', NULL, '[]', 1, 1, 2);
 INSERT INTO "delivery" VALUES (1, 'answer', 1, 1, x'63', 'mailto', 'b', '2023/11/14 00:00:00.5', '<1@b>', NULL, 'why', 'ready', 0, 1, NULL, NULL, 1, NULL, NULL);
+INSERT INTO "attempt" VALUES (1, 1, 1, 'again', '451 later', '> QUIT');
 INSERT INTO "decision" VALUES (1, 1, 'routed', '{}');
 INSERT INTO "match" VALUES (1, 2, 0, 1.5, 2.5, 3.0);
 INSERT INTO "aside" VALUES (1, 'r', 'p', x'64', '/c', 1, NULL, NULL, 1, 'smtp', 2, 'smtp');
@@ -356,6 +365,7 @@ CREATE INDEX delivery_due ON delivery (next_try) WHERE state = 'ready';
 CREATE INDEX delivery_leased ON delivery (destination, lease_until) WHERE state = 'leased';
 CREATE INDEX delivery_finished ON delivery (finished) WHERE finished IS NOT NULL;
 CREATE INDEX delivery_thread ON delivery (thread) WHERE thread IS NOT NULL;
+CREATE INDEX attempt_delivery ON attempt (delivery, id);
 CREATE INDEX match_other ON match (other);
 CREATE INDEX aside_source ON aside (source, id);
 CREATE INDEX aside_forget ON aside (forget_after);
