@@ -295,6 +295,9 @@ pub enum Fault {
     /// The password would travel in the clear.
     #[error("with user set, {0} would get the password unencrypted; use smtp+starttls:// or smtps://")]
     PasswordInClear(String),
+    /// The access token would travel in the clear.
+    #[error("{0} would get the access token unencrypted; use smtp+starttls:// or smtps://")]
+    TokenInClear(String),
     /// The password of a mailbox would travel in the clear.
     #[error("{0} would get the password unencrypted; use \"tls\" or \"starttls\"")]
     MailboxInClear(String),

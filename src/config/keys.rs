@@ -269,11 +269,13 @@ keys! {
     SEND_CA_FILE: "send" "ca_file" Text("file"), Off, r#""ca.pem""#, false,
         "Certificates (PEM) of authorities to trust about the smarthost, beside those of the system.";
     SEND_USER: "send" "user" Text("name"), Off, r#""cmr""#, false,
-        "The name to log in with at the smarthost. Needs password_command or password_file.";
+        "The name to log in with at the smarthost. Needs password_command, password_file or oauth2_command.";
     SEND_PASSWORD_COMMAND: "send" "password_command" Text("shell command"), Off, r#""pass show smarthost""#, false,
         "A command whose first line of output is the password. It runs in the directory of this file and has 30 seconds.";
     SEND_PASSWORD_FILE: "send" "password_file" Text("file"), Off, r#""password""#, false,
         "A file whose first line is the password, instead of password_command.";
+    SEND_OAUTH2_COMMAND: "send" "oauth2_command" Text("shell command"), Off, r#""get-token cmr@example.org""#, false,
+        "A command whose first line of output is an OAuth 2 access token, instead of a password. It runs before each login, which is by XOAUTH2 or OAUTHBEARER, whichever the smarthost offers, and only over smtp+starttls:// or smtps://.";
     SEND_RETRY_FIRST: "send" "retry_first" Duration { min: 10, max: 7 * DAY }, Default(r#""5m""#), "", false,
         "How long to wait after the first failure; the wait doubles from try to try.";
     SEND_RETRY_MAX: "send" "retry_max" Duration { min: 10, max: 7 * DAY }, Default(r#""4h""#), "", false,

@@ -12,6 +12,7 @@ mod fault;
 mod files;
 mod imap;
 pub mod keys;
+mod login;
 mod names;
 mod reader;
 mod secret;
@@ -21,7 +22,8 @@ mod transports;
 pub use example::Example;
 pub use fault::{ConfigError, Fault, Problem};
 pub use files::FileError;
-pub use imap::{After, Imap, Secret};
+pub use imap::{After, Imap};
+pub use login::Secret;
 pub use secret::{COMMAND_TIMEOUT, Password, SecretError};
 pub use sections::{
     Authentication, Filter, Gateway, Log, LogFormat, LogLevel, Login, Operator, People, Policy, Pool,

@@ -17,7 +17,7 @@ use crate::policy::bounce::meaning;
 use crate::receive::http::Handshakes;
 use crate::send::backoff::Schedule;
 use crate::send::http::{self, Client, ClientError, Offers, Proxies, ProxyError};
-use crate::send::mailto::{Login, Mailto, Smarthost, SmarthostError, Submission};
+use crate::send::mailto::{Login, Mailto, Secret, Smarthost, SmarthostError, Submission, Tokens};
 use crate::send::outcome::{Outcome, Trouble};
 use crate::send::queue::{ComposeFault, End, Event, House, MailCarrier, Next, Settings};
 use crate::send::resolve::System;
@@ -239,8 +239,11 @@ pub fn smarthost(send: &config::Send) -> Result<Smarthost, SendingError> {
         smarthost = smarthost.with_authorities(&pem)?;
     }
     if let Some(login) = &send.login {
-        let password = login.password.read()?;
-        smarthost = smarthost.with_login(Login { user: login.user.clone(), password })?;
+        let secret = match &login.secret {
+            config::Secret::Password(password) => Secret::Password(password.read()?),
+            config::Secret::Token(command) => Secret::Tokens(Tokens::of(command.clone())),
+        };
+        smarthost = smarthost.with_login(Login { user: login.user.clone(), secret })?;
     }
     Ok(smarthost)
 }
@@ -261,6 +264,10 @@ impl House for Sender {
         } else {
             self.carry_parcel(delivery).await
         }
+    }
+
+    fn transcript(&self, delivery: &Delivery) -> Option<String> {
+        self.carriers().mail.transcript(delivery)
     }
 
     /// One notice to the operator for what was given up after days, in the transaction that ends
@@ -306,25 +313,39 @@ impl House for Sender {
     fn tell(&self, event: &Event<'_>) {
         match event {
             Event::Attempt { delivery, next } => {
-                let (id, to, kind) = (delivery.id, delivery.to.to_string(), delivery.kind.as_str());
+                let (number, to, kind) = (delivery.id, delivery.to.to_string(), delivery.kind.as_str());
+                let id = delivery.about.map(|id| id.to_string());
                 match next {
-                    Next::Sent(_) => info!(delivery = id, to, kind, "sent"),
+                    Next::Sent(_) => info!(id, delivery = number, to, kind, "sent"),
                     Next::Again { at, trouble, reason } => {
                         let at = at.rfc3339();
                         match trouble {
                             Trouble::Configuration => {
                                 warn!(
-                                    delivery = id,
-                                    to, kind, at, reason, "not sent: see [send]; it will be tried again"
+                                    id,
+                                    delivery = number,
+                                    to,
+                                    kind,
+                                    at,
+                                    reason,
+                                    "not sent: see [send]; it will be tried again"
                                 );
                             }
                             _ => {
-                                info!(delivery = id, to, kind, at, reason, "not sent; it will be tried again")
+                                info!(
+                                    id,
+                                    delivery = number,
+                                    to,
+                                    kind,
+                                    at,
+                                    reason,
+                                    "not sent; it will be tried again"
+                                )
                             }
                         }
                     }
                     Next::Over(end) => {
-                        warn!(delivery = id, to, kind, reason = end.sentence(), "not sent, over")
+                        warn!(id, delivery = number, to, kind, reason = end.sentence(), "not sent, over")
                     }
                 }
             }

@@ -5,21 +5,27 @@
 
 mod error;
 pub mod lines;
+mod login;
 pub mod replies;
 mod session;
 mod smarthost;
+mod transcript;
 mod wire;
 
 pub use error::SendError;
-pub use smarthost::{Login, Security, Smarthost, SmarthostError};
+pub use login::{Login, Secret, Tokens};
+pub use smarthost::{Security, Smarthost, SmarthostError};
 
+use crate::config::COMMAND_TIMEOUT;
 use crate::send::outcome::Reply;
 use lettre::transport::smtp::extension::ClientId;
+use login::{Refusals, Shown};
 use session::Session;
 use smarthost::Guard;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
+use transcript::Transcript;
 
 /// How long each part of a dialogue may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +60,10 @@ impl Deadlines {
     #[must_use]
     pub fn attempt(&self, bytes: usize) -> Duration {
         // Connect, handshake; STARTTLS, EHLO, AUTH, MAIL, RCPT, DATA; twice, for a kept
-        // connection that turns out to be stale may cost all of it before the fresh one.
+        // connection that turns out to be stale may cost all of it before the fresh one. An access
+        // token may have to be asked for twice, each time behind a run for somebody else.
         let dialogue = self.connect * 2 + self.command * 6;
-        (dialogue * 2).saturating_add(self.body(bytes))
+        (dialogue * 2 + COMMAND_TIMEOUT * 4).saturating_add(self.body(bytes))
     }
 
     fn body(&self, bytes: usize) -> Duration {
@@ -86,6 +93,23 @@ impl Default for Reuse {
 impl Reuse {
     /// A connection for each mail.
     pub const NEVER: Reuse = Reuse { mails: 1, idle: Duration::ZERO, connections: 0 };
+}
+
+/// Follows a submission: what is said on its connection, for whoever has to find out why it failed.
+#[derive(Clone, Debug, Default)]
+pub struct Heard(Arc<Mutex<Option<Transcript>>>);
+
+impl Heard {
+    fn set(&self, transcript: &Transcript) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(transcript.clone());
+    }
+
+    /// What was said so far, a line each: without what a login says and what the mail holds.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let transcript = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        transcript.as_ref().map(Transcript::text).unwrap_or_default()
+    }
 }
 
 /// One mail for one recipient.
@@ -150,6 +174,7 @@ struct Inner {
     deadlines: Deadlines,
     reuse: Reuse,
     kept: Mutex<Kept>,
+    refusals: Mutex<Refusals>,
 }
 
 #[derive(Default)]
@@ -187,6 +212,7 @@ impl Mailto {
                 deadlines,
                 reuse,
                 kept: Mutex::default(),
+                refusals: Mutex::default(),
             }),
         })
     }
@@ -205,9 +231,19 @@ impl Mailto {
     /// # Errors
     /// Each by its cause; [`SendError::outcome`] says what it means for the delivery.
     pub async fn submit(&self, submission: &Submission) -> Result<Receipt, SendError> {
+        self.submit_heard(submission, &Heard::default()).await
+    }
+
+    /// As [`Mailto::submit`]; what is said meanwhile can be read in `heard`.
+    ///
+    /// # Errors
+    /// As [`Mailto::submit`].
+    pub async fn submit_heard(&self, submission: &Submission, heard: &Heard) -> Result<Receipt, SendError> {
         let envelope = Envelope::of(submission)?;
         let mail = lines::canonical(&submission.mail);
         if let Some(session) = self.kept_session().await {
+            session.transcript.begin_again();
+            heard.set(&session.transcript);
             match self.attempt(session, &envelope, &mail).await {
                 // The server had closed it, as it may at any time; that is nobody's failure.
                 Err(error) if error.may_be_stale() => {}
@@ -217,7 +253,7 @@ impl Mailto {
                 }
             }
         }
-        let session = self.open().await?;
+        let session = self.open(heard).await?;
         let reply = self.attempt(session, &envelope, &mail).await?;
         Ok(Receipt { reply, reused: false })
     }
@@ -228,7 +264,7 @@ impl Mailto {
     /// # Errors
     /// As [`Mailto::submit`] up to AUTH.
     pub async fn probe(&self) -> Result<(), SendError> {
-        let session = self.open().await?;
+        let session = self.open(&Heard::default()).await?;
         session.quit().await;
         Ok(())
     }
@@ -245,9 +281,28 @@ impl Mailto {
         }
     }
 
-    async fn open(&self) -> Result<Session, SendError> {
+    async fn open(&self, heard: &Heard) -> Result<Session, SendError> {
         let inner = &self.inner;
-        Session::open(&inner.smarthost, &inner.guard, &inner.hello, inner.deadlines).await
+        let Some(login) = inner.smarthost.login() else { return inner.connect(None, heard).await };
+        inner.refusals().allow(Instant::now())?;
+        let shown = login.shown().await?;
+        let mut opened = inner.connect(Some(&shown), heard).await;
+        if opened.as_ref().is_err_and(|error| error.refused_login().is_some()) {
+            // A token may have run out on the way, and the next one be good.
+            let other = login.shown().await?;
+            if other != shown {
+                opened = inner.connect(Some(&other), heard).await;
+            }
+        }
+        match &opened {
+            Ok(_) => inner.refusals().welcomed(),
+            Err(error) => {
+                if let Some(reply) = error.refused_login() {
+                    inner.refusals().refused(reply, Instant::now());
+                }
+            }
+        }
+        opened
     }
 
     /// A kept connection that is ready for a mail.
@@ -280,6 +335,16 @@ impl Mailto {
 }
 
 impl Inner {
+    async fn connect(&self, login: Option<&Shown>, heard: &Heard) -> Result<Session, SendError> {
+        let transcript = Transcript::default();
+        heard.set(&transcript);
+        Session::open(&self.smarthost, &self.guard, &self.hello, self.deadlines, login, transcript).await
+    }
+
+    fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,13 +1,18 @@
 //! One connection to the smarthost: from connecting to QUIT.
 
 use super::error::{SendError, from_client};
+use super::login::Shown;
 use super::smarthost::{Guard, Smarthost};
+use super::transcript::Transcript;
 use super::wire::{Carrier, Wire};
 use super::{Deadlines, Envelope};
 use crate::send::outcome::{Reply, Stage};
+use crate::smtp::Bearer;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
-use lettre::transport::smtp::commands::{Data, Mail, Quit, Rcpt, Rset};
+use lettre::transport::smtp::commands::{Data, Ehlo, Mail, Quit, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Response;
 use native_tls::TlsConnector;
@@ -21,6 +26,9 @@ use tokio::time::{Instant, timeout};
 /// How long a QUIT and the answer to it may take; nothing depends on them.
 const QUIT_WITHIN: Duration = Duration::from_secs(2);
 
+/// Bytes of a command line with its end (RFC 5321, section 4.5.3.1.4).
+const LONGEST_COMMAND: usize = 512;
+
 /// A connection that has said EHLO (and AUTH) and waits for mails.
 pub(super) struct Session {
     client: AsyncSmtpConnection,
@@ -30,38 +38,64 @@ pub(super) struct Session {
     /// The last transaction ended in a refusal and stands open.
     pub(super) needs_reset: bool,
     pub(super) last_used: Instant,
+    pub(super) transcript: Transcript,
 }
 
 impl Session {
+    /// Connects, and logs in with what shows that the smarthost's login is ours, if there is one.
     pub(super) async fn open(
         smarthost: &Smarthost,
         guard: &Guard,
         hello: &ClientId,
         deadlines: Deadlines,
+        login: Option<&Shown>,
+        transcript: Transcript,
     ) -> Result<Self, SendError> {
         let host = smarthost.to_string();
         let stream = connect(smarthost, &host, deadlines.connect).await?;
+        transcript.note(&format!("connected to {host}"));
         let wire = match guard {
-            Guard::Plain => Wire::new(Carrier::Plain(stream)),
+            Guard::Plain => Wire::new(Carrier::Plain(stream), transcript.clone()),
             Guard::Tls(connector) => {
                 let tls = handshake(smarthost, connector, stream, deadlines.connect).await?;
-                Wire::new(tls)
+                Wire::new(tls, transcript.clone())
             }
             Guard::StartTls(connector) => {
                 let limit = deadlines.command;
-                let stream = within(Stage::Tls, limit, ask_for_tls(stream, &host, hello)).await?;
+                let stream =
+                    within(Stage::Tls, limit, ask_for_tls(stream, &host, hello, &transcript)).await?;
                 let tls = handshake(smarthost, connector, stream, deadlines.connect).await?;
-                Wire::greeted(tls)
+                Wire::greeted(tls, transcript.clone())
                     .map_err(|fault| SendError::Garbled { stage: Stage::Tls, reason: fault.to_string() })?
             }
         };
         let greeting = AsyncSmtpConnection::connect_with_transport(Box::new(wire), hello);
         let client = client_step(Stage::Hello, deadlines.command, greeting).await?;
-        let mut session =
-            Self { client, host, deadlines, mails: 0, needs_reset: false, last_used: Instant::now() };
-        if let Some(login) = smarthost.login() {
-            let credentials = Credentials::new(login.user.clone(), login.password.to_string());
-            session.authenticate(&credentials).await?;
+        let mut session = Self {
+            client,
+            host,
+            deadlines,
+            mails: 0,
+            needs_reset: false,
+            last_used: Instant::now(),
+            transcript,
+        };
+        match login {
+            None => {}
+            Some(Shown::Password { user, password }) => {
+                let credentials = Credentials::new(user.clone(), password.to_string());
+                session.authenticate(&credentials).await?;
+            }
+            Some(Shown::Token { user, token }) => {
+                let bearer = session.bearer(hello).await?;
+                let first =
+                    bearer.first(user, (smarthost.host(), smarthost.port()), token).ok_or_else(|| {
+                        let reason =
+                            "what the command printed, or the user, has a character that can't be sent";
+                        SendError::NoToken { reason: reason.to_owned() }
+                    })?;
+                session.show_token(bearer, &STANDARD.encode(first.as_bytes())).await?;
+            }
         }
         Ok(session)
     }
@@ -70,11 +104,62 @@ impl Session {
         let mechanisms = [Mechanism::Plain, Mechanism::Login];
         let offered = self.client.server_info();
         if offered.get_auth_mechanism(&mechanisms).is_none() {
-            return Err(SendError::NoAuth { host: self.host.clone() });
+            return Err(SendError::NoAuth { host: self.host.clone(), ways: ["PLAIN", "LOGIN"] });
         }
         let auth = self.client.auth(&mechanisms, credentials);
         let reply = client_step(Stage::Auth, self.deadlines.command, auth).await?;
         wanted(Stage::Auth, &reply, 200..=299).map(drop)
+    }
+
+    /// The mechanism for a token that the server offers.
+    async fn bearer(&mut self, hello: &ClientId) -> Result<Bearer, SendError> {
+        if self.client.server_info().supports_auth_mechanism(Mechanism::Xoauth2) {
+            return Ok(Bearer::Xoauth2);
+        }
+        // The client library has forgotten the mechanisms that it does not know: it is asked again.
+        let asked = self.client.command(Ehlo::new(hello.clone()));
+        let offer = client_step(Stage::Hello, self.deadlines.command, asked).await?;
+        let is_offered = |line: &str| {
+            let mut words = line.split_ascii_whitespace();
+            words.next().is_some_and(|word| word.eq_ignore_ascii_case("AUTH"))
+                && words.any(|word| word.eq_ignore_ascii_case(Bearer::OauthBearer.name()))
+        };
+        let ways = [Bearer::Xoauth2.name(), Bearer::OauthBearer.name()];
+        if offer.message().any(is_offered) {
+            Ok(Bearer::OauthBearer)
+        } else {
+            Err(SendError::NoAuth { host: self.host.clone(), ways })
+        }
+    }
+
+    /// Shows a token. The client library would give up where the server asks for an answer to its refusal.
+    async fn show_token(&mut self, bearer: Bearer, first: &str) -> Result<(), SendError> {
+        let name = bearer.name();
+        let (command, mut rest) = match format!("AUTH {name} {first}\r\n") {
+            whole if whole.len() <= LONGEST_COMMAND => (whole, None),
+            // RFC 4954, section 4: what is too long for a command is the answer to a challenge.
+            _ => (format!("AUTH {name}\r\n"), Some(format!("{first}\r\n"))),
+        };
+        let mut reply = self.auth_step(&command).await?;
+        if reply.code == 334
+            && let Some(first) = rest.take()
+        {
+            reply = self.auth_step(&first).await?;
+        }
+        if reply.code == 334 {
+            let resigned = format!("{}\r\n", STANDARD.encode(bearer.resigned()));
+            reply = self.auth_step(&resigned).await?;
+        }
+        if (200..=299).contains(&reply.code) {
+            Ok(())
+        } else {
+            Err(SendError::Refused { stage: Stage::Auth, reply })
+        }
+    }
+
+    async fn auth_step(&mut self, line: &str) -> Result<Reply, SendError> {
+        let said = client_step(Stage::Auth, self.deadlines.command, self.client.command(line)).await?;
+        wanted(Stage::Auth, &said, 200..=399)
     }
 
     /// One mail to one recipient. The mail is canonical (`lines::canonical`).
@@ -178,8 +263,13 @@ async fn handshake(
 ///
 /// Not left to the client library: it would keep what was sent behind the answer to STARTTLS
 /// in its buffer and believe it after the handshake.
-async fn ask_for_tls(stream: TcpStream, host: &str, hello: &ClientId) -> Result<TcpStream, SendError> {
-    let mut wire = Wire::new(Carrier::Plain(stream));
+async fn ask_for_tls(
+    stream: TcpStream,
+    host: &str,
+    hello: &ClientId,
+    transcript: &Transcript,
+) -> Result<TcpStream, SendError> {
+    let mut wire = Wire::new(Carrier::Plain(stream), transcript.clone());
     let (greeting, _) = read_reply(&mut wire, Stage::Hello).await?;
     positive(Stage::Hello, greeting)?;
     write(&mut wire, Stage::Hello, &format!("EHLO {hello}\r\n")).await?;
