@@ -83,8 +83,9 @@ pub(super) fn hear(
         let Some(open) = asked.filter(|it| it.step == Step::Sent && it.method == body.method()) else {
             return Ok(Err(NoExchange::NobodyAsked));
         };
-        // By mail who was known before shows itself again. By the other transports only a key did, and
-        // without one nothing does: what protects the reply is that nobody else has read the request.
+        // By mail who was known before shows itself again. By the other transports a key or a handshake
+        // did, and an upload shows nothing without the one: what protects the reply is that nobody else
+        // has read the request.
         let shows_itself = neighbour.mail_address().is_some();
         let standing = Standing { authenticated: standing.authenticated && shows_itself, ..standing };
         if let Err(no) = may_reply(Asker { standing, ..asker }) {

@@ -264,6 +264,10 @@ pub fn verified(tx: &Connection, id: i64, scheme: Scheme, now: UnixTime) -> Resu
 
 /// Forgets every key shared with a peer, and exchanges under way. `false` if there was none.
 ///
+/// What the key has shown goes with it: from a peer that is known to prove itself an exchange takes
+/// no reply without a proof, and one whose only proof was the key could never agree on another. Who
+/// has more to show does so with the next message.
+///
 /// # Errors
 /// Those of any write.
 pub fn forget(tx: &Connection, address: &Address) -> Result<bool, StoreError> {
@@ -272,6 +276,10 @@ pub fn forget(tx: &Connection, address: &Address) -> Result<bool, StoreError> {
     let gone = tx
         .prepare_cached("DELETE FROM key WHERE peer = (SELECT id FROM peer WHERE address = ?1)")?
         .execute([address])?;
+    if gone > 0 {
+        tx.prepare_cached("UPDATE peer SET authenticated_at = NULL WHERE address = ?1")?
+            .execute([address])?;
+    }
     Ok(gone > 0)
 }
 
