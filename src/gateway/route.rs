@@ -301,21 +301,42 @@ impl Around<'_> {
             rank(b).cmp(&rank(a)).then_with(|| a.address.cmp(&b.address))
         });
         let in_header = message.hops.addresses().filter_map(|address| self.peers.get(address));
+        let mut offered: Vec<&Address> = Vec::new();
         in_header
             .chain(known)
             .filter(|peer| !self.is_own(&peer.address))
             .take(self.config.routing.policy.contacts.saturating_add(message.hops.len()))
             .map(|peer| {
-                let may = self.may_send(&peer.address);
+                let same = self.same_neighbour(&peer.address);
+                let may = self.may_send(&peer.address).and_then(|()| {
+                    match offered.iter().find(|other| same.contains(other)) {
+                        Some(other) => Err(format!("it is the same neighbour as {other}: their key is one")),
+                        None => Ok(()),
+                    }
+                });
+                if may.is_ok() {
+                    offered.push(&peer.address);
+                }
+                let another_has = |it: &Address| message.hops.contains(it) || self.has(it, id);
                 Contact {
                     address: peer.address.clone(),
                     pinned: peer.pinned || peer.listed,
                     may_send: may.is_ok(),
                     reason: may.err(),
-                    has: self.has(&peer.address, id),
+                    has: self.has(&peer.address, id) || same.iter().any(another_has),
                 }
             })
             .collect()
+    }
+}
+
+impl Around<'_> {
+    /// The other addresses of the neighbour behind this one.
+    fn same_neighbour(&self, address: &Address) -> Vec<Address> {
+        keys::same_neighbour(self.conn, address).unwrap_or_else(|error| {
+            self.failure.borrow_mut().get_or_insert(error);
+            Vec::new()
+        })
     }
 }
 

@@ -139,6 +139,20 @@ pub fn current(conn: &Connection, address: &Address) -> Result<Option<StoredKey>
     Ok(select.query_row([address], stored).optional()?)
 }
 
+/// The other addresses that share the very key of this one: nobody but the same neighbour has it, since
+/// each pair has a key of its own (A5).
+///
+/// # Errors
+/// Those of any read.
+pub fn same_neighbour(conn: &Connection, address: &Address) -> Result<Vec<Address>, StoreError> {
+    let mut select = conn.prepare_cached(
+        "SELECT q.address FROM peer p JOIN key k ON k.peer = p.id AND k.state = 'current'
+           JOIN key o ON o.secret = k.secret AND o.state = 'current' AND o.peer <> k.peer
+           JOIN peer q ON q.id = o.peer WHERE p.address = ?1 ORDER BY q.address",
+    )?;
+    Ok(select.query_map([address], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
 /// All keys, by address.
 ///
 /// # Errors

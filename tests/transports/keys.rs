@@ -160,3 +160,25 @@ fn by_handshake() {
     // With a key messages are signed, and so uploaded.
     two.agree("dh");
 }
+
+/// A peer with several addresses is one neighbour where its key shows it, and gets a message once.
+#[test]
+fn one_key_is_one_neighbour() {
+    let [http, udp] = [format!("http://{}/cmr", free(own_ip())), format!("udp://{}/cmr", free_udp(own_ip()))];
+    let gate = Gate::new("home", |config: Config| {
+        config.set("routing", "pinned", format!("[{http:?}, {udp:?}]")).text("send", "retry_first", "1h")
+    });
+    gate.start();
+    let forwards = |id: &str| {
+        until("it is routed", || (gate.house.json(&["status"])["unrouted"] == 0).then_some(()));
+        let explained = gate.house.json(&["explain", id]);
+        explained["forwards"].as_array().unwrap().len()
+    };
+    assert_eq!(forwards(&gate.posts("Bees dance to tell where the flowers are.")), 2);
+    for address in [&http, &udp] {
+        gate.house.verb(&["keys", "set", address, "--text", "one secret for both"]);
+    }
+    assert_eq!(forwards(&gate.posts("Ships were built of oak, and masts of pine.")), 1);
+    gate.house.verb(&["keys", "set", &udp, "--text", "another secret"]);
+    assert_eq!(forwards(&gate.posts("The choir rehearses on Thursdays in the old mill.")), 2);
+}

@@ -35,10 +35,11 @@ fn every_request_gets_its_answer() {
     let content_type = format!("Content-Type: {kind}\r\n");
     let first = good("A bare message.").write();
     let ours = message(&[(in_seconds(-5), PEER), (in_seconds(-9), "https://home.test/cmr")], "It was here.");
+    let reflected = message(&[(in_seconds(-5), "https://home.test/cmr")], "DH key exchange reply=5.");
     let mut multibyte = good("x").write();
     multibyte.splice(3..5, "\u{fc}".bytes());
     let long = vec![b'x'; (1 << 20) + 1];
-    let table: [(&str, Vec<u8>, u16, &str); 19] = [
+    let table: [(&str, Vec<u8>, u16, &str); 20] = [
         ("an upload", post("/cmr", &content_type, &upload), 200, "stored"),
         ("a bare message", post("/cmr", "Content-Type: text/plain\r\n", &first), 200, "stored"),
         ("the same again", post("/cmr", "", &first), 200, "known"),
@@ -62,6 +63,7 @@ fn every_request_gets_its_answer() {
             "no part",
         ),
         ("a message of ours", post("/cmr", "", &ours.write()), 400, "not a well-formed"),
+        ("our own key exchange, reflected", post("/cmr", "", &reflected.write()), 400, "the recipient's own"),
         ("a downgrade to unsigned", post("/cmr", "", &keyed.write()), 403, "unsigned"),
         (
             "a wrong signature",
