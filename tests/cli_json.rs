@@ -159,6 +159,7 @@ fn peers_keys_queue_status() {
         attempts: 0,
         next_try: String::new(),
         last_error: String::new(),
+        tried: Vec::new(),
     };
     names(&delivery, "delivery id to transport kind state attempts next_try last_error");
     let status = Status {

@@ -14,7 +14,7 @@ use std::process::Stdio;
 use cli_support::{House, ended, limits};
 use serde_json::json;
 
-const VERBS: [&str; 37] = [
+const VERBS: [&str; 41] = [
     "demo",
     "init",
     "check",
@@ -23,7 +23,11 @@ const VERBS: [&str; 37] = [
     "search",
     "show",
     "explain",
+    "trace",
     "evaluate",
+    "backup",
+    "verify",
+    "restore",
     "status",
     "block",
     "remove",

@@ -7,6 +7,7 @@
 //! Results go to standard output, everything else to standard error.
 
 mod ask;
+mod backup;
 mod block;
 mod change;
 mod check;
@@ -39,6 +40,7 @@ mod serve;
 mod settings;
 mod show;
 mod status;
+mod trace;
 mod words;
 
 use std::ffi::{OsStr, OsString};
@@ -51,7 +53,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::Config;
-use crate::gateway::api::Request;
+use crate::gateway::api::{Failure, Request};
 use change::change;
 use exit::Outcome;
 
@@ -96,9 +98,13 @@ enum Verb {
     Search(search::Args),
     Show(show::Args),
     Explain(explain::Args),
+    Trace(trace::Args),
     Evaluate(evaluate::Args),
     Import(import::Args),
     Export(export::Args),
+    Backup(backup::BackupArgs),
+    Verify(backup::VerifyArgs),
+    Restore(backup::RestoreArgs),
     Status(status::Args),
     Queue(queue::Args),
     Peers(peers::Args),
@@ -171,9 +177,13 @@ fn dispatch(cli: Cli) -> Outcome {
         Verb::Search(args) => search::run(&context, args),
         Verb::Show(args) => show::run(&context, args),
         Verb::Explain(args) => explain::run(&context, args),
+        Verb::Trace(args) => trace::run(&context, args),
         Verb::Evaluate(args) => evaluate::run(&context, &args),
         Verb::Import(args) => import::run(&context, &args),
         Verb::Export(args) => export::run(&context, &args),
+        Verb::Backup(args) => backup::backup(&context, &args),
+        Verb::Verify(args) => backup::verify(&context, &args),
+        Verb::Restore(args) => backup::restore(&context, &args),
         Verb::Status(args) => status::run(&context, args),
         Verb::Queue(args) => queue::run(&context, args),
         Verb::Peers(args) => peers::run(&context, args),

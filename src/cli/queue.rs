@@ -1,9 +1,9 @@
 //! `cmr-mail queue`: what waits to leave.
 
-use super::exit::{Outcome, UNAVAILABLE, fail};
+use super::exit::Outcome;
 use super::layout::{Paint, count, paragraph};
 use super::{Context, change, escape, out};
-use crate::gateway::api::{DeliveryView, QueueAction, Request};
+use crate::gateway::api::{AttemptView, DeliveryView, QueueAction, Request};
 
 /// Show what waits to be sent; retry, hold or drop it
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ enum Action {
         #[arg(long)]
         all: bool,
     },
-    /// One delivery
+    /// One delivery, and what the next hop said at each attempt
     Show {
         /// Its number
         #[arg(value_name = "N")]
@@ -91,12 +91,13 @@ fn list(context: &Context, all: bool, json: bool) -> Outcome {
 }
 
 fn show(context: &Context, delivery: i64, json: bool) -> Outcome {
-    let queue = fetch(context, true)?;
-    match queue.iter().find(|d| d.delivery == delivery) {
-        Some(found) if json => out::json(found),
-        Some(found) => out::text(&render(found, out::paint())),
-        None => fail(UNAVAILABLE, format!("there is no delivery {delivery}")),
+    let found: DeliveryView = context.ask(Request::Queue { action: QueueAction::Show { delivery } })?;
+    if json {
+        return out::json(&found);
     }
+    let paint = out::paint();
+    let tried: String = found.tried.iter().map(|it| attempt(it, paint)).collect();
+    out::text(&format!("{}{tried}", render(&found, paint)))
 }
 
 fn render(delivery: &DeliveryView, paint: Paint) -> String {
@@ -124,6 +125,21 @@ fn render(delivery: &DeliveryView, paint: Paint) -> String {
     text
 }
 
+/// An attempt: when, how it ended, and what was said.
+fn attempt(attempt: &AttemptView, paint: Paint) -> String {
+    let ended = match attempt.ended.as_str() {
+        "sent" => paint.green("sent"),
+        "again" => paint.yellow("not sent yet"),
+        _ => paint.red("given up"),
+    };
+    let mut text = format!("\n{}  {ended}\n", escape::line(&attempt.time));
+    text.push_str(&paragraph(&escape::flat(&attempt.said), 4));
+    for line in attempt.transcript.lines() {
+        text.push_str(&format!("    {}\n", paint.dim(&escape::line(line))));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +156,7 @@ mod tests {
             attempts: 1,
             next_try: "2026-11-22T10:05:00Z".into(),
             last_error: "451 4.3.0 not\r\nnow \u{1b}[1m".into(),
+            tried: Vec::new(),
         };
         assert_eq!(
             render(&delivery, Paint::default()),

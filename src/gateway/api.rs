@@ -7,6 +7,7 @@ mod mailboxes;
 mod matched;
 mod probe;
 mod status;
+mod traced;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ pub use mailboxes::{MailboxView, PolledView};
 pub use matched::{MatchView, SharedView, SharedWordView};
 pub use probe::RelayProbe;
 pub use status::Status;
+pub use traced::{AttemptView, TraceEvent, Traced};
 
 use crate::policy::reputation::Cause;
 
@@ -53,6 +55,11 @@ pub enum Request {
     },
     /// Why a message went where it went.
     Explain {
+        /// The public id.
+        id: String,
+    },
+    /// Everything that happened to a message.
+    Trace {
         /// The public id.
         id: String,
     },
@@ -244,6 +251,11 @@ pub enum QueueAction {
     List {
         /// Finished ones as well.
         all: bool,
+    },
+    /// One delivery, with the attempts at it.
+    Show {
+        /// Its number.
+        delivery: i64,
     },
     /// Try now. `None`: all that wait.
     Retry {
@@ -538,6 +550,9 @@ pub struct DeliveryView {
     pub next_try: String,
     /// Why the last attempt failed, or empty.
     pub last_error: String,
+    /// The attempts at it, the first and the last ones; told of one delivery only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<AttemptView>,
 }
 
 /// Result of a change (`pin`, `set`, `drop`, `remove`, `block` …).

@@ -15,7 +15,7 @@ use super::api::{
 };
 use super::keys_within::may_hold_key;
 use super::texts::StoredTexts;
-use super::{Gateway, clock, commit, people as names, read_blocks, view, write};
+use super::{Gateway, clock, commit, people as names, read_blocks, trace, view, write};
 use crate::mail;
 use crate::message::{Address, Hop, Message, MessageId};
 use crate::policy::{self, Authenticity, Block, Origin, Provenance};
@@ -88,6 +88,11 @@ impl Gateway {
             Request::Explain { id } => {
                 let stored = self.one(message_id(&id)?)?;
                 json(&self.store().read(|conn| view::explained(conn, &self.0.pool(), &stored))?)
+            }
+            Request::Trace { id } => {
+                let id = message_id(&id)?;
+                let traced = self.store().read(|conn| trace::traced(conn, &messages::by_id(conn, id)?))?;
+                if traced.events.is_empty() { Err(unknown(id)) } else { json(&traced) }
             }
             Request::Peers { action } => self.peers(action),
             Request::Keys { action } => self.keys(action),
@@ -237,10 +242,19 @@ impl Gateway {
         match action {
             QueueAction::List { all } => {
                 let rows = self.store().read(|conn| {
-                    let list = queue::list(conn, all, ROWS)?;
-                    list.iter().map(|it| view::delivery(conn, it)).collect::<Result<Vec<_>, _>>()
+                    Ok(queue::list(conn, all, ROWS)?.iter().map(view::delivery).collect::<Vec<_>>())
                 })?;
                 json(&rows)
+            }
+            QueueAction::Show { delivery } => {
+                let shown = self.store().read(|conn| {
+                    let Some(found) = queue::get(conn, delivery)? else { return Ok(None) };
+                    let tried = trace::attempts(conn, delivery)?;
+                    Ok(Some(super::api::DeliveryView { tried, ..view::delivery(&found) }))
+                })?;
+                let shown =
+                    shown.ok_or_else(|| fail(UNAVAILABLE, format!("there is no delivery {delivery}")))?;
+                json(&shown)
             }
             QueueAction::Retry { delivery } => {
                 let changed = self.store().write(move |tx| queue::retry_now(tx, delivery, now))?;
@@ -320,7 +334,9 @@ impl Gateway {
         };
         let is_own = |address: &Address| self.0.is_own(&self.config(), address);
         let by_address = matches!(&block, Block::Address(address) if is_own(address));
-        if !undo && (by_address || self.0.own.iter().any(|own| block.covers(own))) {
+        let host = Address::new(format!("mailto:postmaster@{}", self.config().gateway.hostname));
+        let by_host = matches!(&block, Block::Host(_)) && host.is_ok_and(|host| block.covers(&host));
+        if !undo && (by_address || by_host || self.0.own.iter().any(|own| block.covers(own))) {
             return Err(fail(USAGE, format!("{block} is this gateway itself")));
         }
         let kind = match &block {
@@ -329,7 +345,7 @@ impl Gateway {
         };
         let bytes = block.to_string().into_bytes();
         let now = clock::now();
-        let changed = self.store().write(move |tx| {
+        let changed = self.store().promise(move |tx| {
             if undo {
                 blocks::remove(tx, kind, &bytes)
             } else {

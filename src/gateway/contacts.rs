@@ -77,7 +77,7 @@ impl Gateway {
             PeerAction::Forget { address: text } => self.forget_peer(&text),
             PeerAction::Block { address: text } => {
                 let blocked = address(&text)?;
-                self.store().write(move |tx| {
+                self.store().promise(move |tx| {
                     peers::ensure(tx, &blocked, now)?;
                     blocks::add(tx, BlockKind::Peer, blocked.as_bytes(), "by the operator", now)
                 })?;
@@ -114,7 +114,7 @@ impl Gateway {
     fn unblock(&self, text: &str) -> Response {
         let wanted = address(text)?;
         let bytes = wanted.as_bytes().to_vec();
-        let changed = self.store().write(move |tx| blocks::remove(tx, BlockKind::Peer, &bytes))?;
+        let changed = self.store().promise(move |tx| blocks::remove(tx, BlockKind::Peer, &bytes))?;
         self.read_blocks_again()?;
         let still = Block::check(&read(&self.0.blocks), &wanted).err();
         let sentence = match (changed, still) {

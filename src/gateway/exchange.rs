@@ -359,6 +359,25 @@ pub(super) fn want(
     Ok(Ok(()))
 }
 
+/// After a restore: every key that was agreed upon by messages is agreed upon anew, asked for by us
+/// and signed under what is known. A peer that has replaced it meanwhile needs its operator's word.
+///
+/// # Errors
+/// Those of any write.
+pub(super) fn renew(tx: &Connection, config: &Config, now: UnixTime) -> Result<(), StoreError> {
+    for key in stored_keys::list(tx)?.into_iter().filter(|key| key.state == KeyState::Current) {
+        let method = match key.origin {
+            KeyOrigin::Rsa => Method::Rsa,
+            KeyOrigin::Dh => Method::Dh,
+            KeyOrigin::Manual | KeyOrigin::Clear => continue,
+        };
+        if let Err(no) = want(tx, config, &key.address, (method, key.derivation), now)? {
+            warn!(peer = %key.address, %no, "its key is not renewed");
+        }
+    }
+    Ok(())
+}
+
 /// The operator lets a peer ask for a new key.
 ///
 /// # Errors

@@ -37,6 +37,7 @@ pub mod sender;
 mod snapshot;
 mod tags;
 mod texts;
+mod trace;
 mod view;
 mod wording;
 mod words;
@@ -80,7 +81,7 @@ const LEARNED_AT_ONCE: usize = 64;
 /// The routing thread's nice value: it gives way to the threads that receive and commit.
 const ROUTER_NICE: i32 = 10;
 
-/// How often expired things are forgotten.
+/// How often expired things are forgotten, beside the start.
 const TIDY: Duration = Duration::from_secs(600);
 
 /// Why a gateway can't be opened.
@@ -192,8 +193,20 @@ impl Gateway {
         };
         let now = clock::now();
         let listed = config.routing.pinned.clone();
+        let settled = store.settled();
+        if settled.restored {
+            warn!(
+                removed_again = settled.removed,
+                held = settled.held,
+                "the database is a copy that was put back: its queue is held (cmr-mail queue release)"
+            );
+        }
+        let for_renewal = config.clone();
         store.write(move |tx| {
             queue::recover(tx)?;
+            if store::take_renewal(tx)? {
+                exchange::renew(tx, &for_renewal, now)?;
+            }
             peers::set_all_listed(tx, &listed, now)
         })?;
         let snapshot = snapshot::Snapshot::new(&config.gateway.data_dir);
@@ -468,7 +481,7 @@ impl Inner {
         if let Err(error) = rustix::process::setpriority_process(None, ROUTER_NICE) {
             warn!(%error, "routing has the priority of receiving");
         }
-        let mut tidied = Instant::now();
+        let mut tidied: Option<Instant> = None;
         loop {
             let (began, before) = (Instant::now(), self.accepted.load(Ordering::Relaxed));
             let more = panic::catch_unwind(AssertUnwindSafe(|| self.route_batch(clock::now())));
@@ -489,12 +502,14 @@ impl Inner {
                     Duration::from_millis(100)
                 }
             };
-            if tidied.elapsed() > TIDY {
-                tidied = Instant::now();
+            if tidied.is_none_or(|then| then.elapsed() > TIDY) {
+                let first = tidied.replace(Instant::now()).is_none();
                 if let Err(failure) = self.tidy() {
                     warn!(%failure, "expired things could not be forgotten");
                 }
-                self.snapshot.save(self, false);
+                if !first {
+                    self.snapshot.save(self, false);
+                }
             }
             let mut signal = lock(&self.signal);
             if !rest.is_zero() {

@@ -249,7 +249,8 @@ impl Inner {
     pub(super) fn tidy(&self) -> Result<(), StoreError> {
         const AT_ONCE: usize = 1000;
         let now = clock::now();
-        self.store.write(move |tx| {
+        // So that the log does not keep what goes.
+        self.store.erase(move |tx| {
             messages::forget_expired(tx, now, AT_ONCE)?;
             messages::forget_beyond(tx, IDS_KEPT, AT_ONCE)?;
             exchanges::forget_expired(tx, now)?;

@@ -133,6 +133,10 @@ impl House for Sender {
         self.carrier().carry(delivery).await
     }
 
+    fn transcript(&self, delivery: &Delivery) -> Option<String> {
+        self.carrier().transcript(delivery)
+    }
+
     /// One notice to the operator for what was given up after days, in the transaction that ends
     /// it. What was refused at once, and notices themselves, only show in the queue: a notice for
     /// each would be a way to make us send mail.
@@ -176,25 +180,39 @@ impl House for Sender {
     fn tell(&self, event: &Event<'_>) {
         match event {
             Event::Attempt { delivery, next } => {
-                let (id, to, kind) = (delivery.id, delivery.to.to_string(), delivery.kind.as_str());
+                let (number, to, kind) = (delivery.id, delivery.to.to_string(), delivery.kind.as_str());
+                let id = delivery.about.map(|id| id.to_string());
                 match next {
-                    Next::Sent(_) => info!(delivery = id, to, kind, "sent"),
+                    Next::Sent(_) => info!(id, delivery = number, to, kind, "sent"),
                     Next::Again { at, trouble, reason } => {
                         let at = at.rfc3339();
                         match trouble {
                             Trouble::Configuration => {
                                 warn!(
-                                    delivery = id,
-                                    to, kind, at, reason, "not sent: see [send]; it will be tried again"
+                                    id,
+                                    delivery = number,
+                                    to,
+                                    kind,
+                                    at,
+                                    reason,
+                                    "not sent: see [send]; it will be tried again"
                                 );
                             }
                             _ => {
-                                info!(delivery = id, to, kind, at, reason, "not sent; it will be tried again")
+                                info!(
+                                    id,
+                                    delivery = number,
+                                    to,
+                                    kind,
+                                    at,
+                                    reason,
+                                    "not sent; it will be tried again"
+                                )
                             }
                         }
                     }
                     Next::Over(end) => {
-                        warn!(delivery = id, to, kind, reason = end.sentence(), "not sent, over")
+                        warn!(id, delivery = number, to, kind, reason = end.sentence(), "not sent, over")
                     }
                 }
             }

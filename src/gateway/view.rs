@@ -270,12 +270,11 @@ pub(super) fn exchange(exchange: &Exchange) -> KeyView {
 }
 
 /// A delivery as `queue` gives it.
-pub(super) fn delivery(conn: &Connection, delivery: &Delivery) -> Result<DeliveryView, StoreError> {
-    let head = delivery.seq.map(|seq| messages::head(conn, seq)).transpose()?.flatten();
+pub(super) fn delivery(delivery: &Delivery) -> DeliveryView {
     let waits = delivery.finished.is_none();
-    Ok(DeliveryView {
+    DeliveryView {
         delivery: delivery.id,
-        id: head.map_or_else(String::new, |stored| stored.id.to_string()),
+        id: delivery.about.map_or_else(String::new, |id| id.to_string()),
         to: delivery.to.to_string(),
         transport: delivery.transport.clone(),
         kind: delivery.kind.as_str().replace('_', "-"),
@@ -283,7 +282,8 @@ pub(super) fn delivery(conn: &Connection, delivery: &Delivery) -> Result<Deliver
         attempts: delivery.attempts,
         next_try: if waits { delivery.next_try.rfc3339() } else { String::new() },
         last_error: delivery.last_error.clone().unwrap_or_default(),
-    })
+        tried: Vec::new(),
+    }
 }
 
 /// Something kept aside, with its bytes if they were read.

@@ -2,8 +2,8 @@
 
 use rusqlite::Connection;
 
-use super::StoreError;
 use super::sql::words;
+use super::{StoreError, meta};
 use crate::message::UnixTime;
 
 words! {
@@ -48,7 +48,22 @@ pub fn add(
              ON CONFLICT (kind, value) DO NOTHING",
         )?
         .execute((kind, value, reason, now))?;
+    if added > 0 {
+        meta::note_promise(tx)?;
+    }
     Ok(added > 0)
+}
+
+/// Takes these entries in the place of all others.
+///
+/// # Errors
+/// Those of any write.
+pub(super) fn replace(tx: &Connection, all: &[Blocked]) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM block", [])?;
+    for block in all {
+        add(tx, block.kind, &block.value, &block.reason, block.created)?;
+    }
+    Ok(())
 }
 
 /// Takes an entry away. `false` if there was none.
@@ -56,7 +71,12 @@ pub fn add(
 /// # Errors
 /// Those of any write.
 pub fn remove(tx: &Connection, kind: BlockKind, value: &[u8]) -> Result<bool, StoreError> {
-    Ok(tx.prepare_cached("DELETE FROM block WHERE kind = ?1 AND value = ?2")?.execute((kind, value))? > 0)
+    let gone =
+        tx.prepare_cached("DELETE FROM block WHERE kind = ?1 AND value = ?2")?.execute((kind, value))? > 0;
+    if gone {
+        meta::note_promise(tx)?;
+    }
+    Ok(gone)
 }
 
 /// Whether exactly this entry is there.

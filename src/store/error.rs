@@ -38,6 +38,9 @@ pub enum StoreError {
     /// The data directory or a file in it can't be used.
     #[error("{0}")]
     Place(String),
+    /// A file that is to be restored is no copy of this database.
+    #[error("{0}")]
+    NoCopy(String),
     /// A rule of the schema refused the row.
     #[error("the database refused a row: {0}")]
     Constraint(String),

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::block_on::block_on;
+use super::journal::{self, Settled};
 use super::readers::Readers;
 use super::writer::{Request, Task, Writer, checkpoint};
 use super::{StoreError, files, meta, migrate};
@@ -169,6 +170,9 @@ struct Inner {
     writer_id: ThreadId,
     busy_timeout: Duration,
     counters: Arc<Counters>,
+    settled: Settled,
+    /// Held while the file of promises is written.
+    journal: Mutex<()>,
 }
 
 impl Store {
@@ -192,16 +196,22 @@ impl Store {
         files::sync_log(&path)?;
         let mut conn = files::open_writer(&path, &options)?;
         migrate::migrate(&mut conn)?;
-        meta::ensure_salt(&conn)?;
+        meta::ensure_salt(&conn, journal::salt(data_dir))?;
+        let settled = journal::settle(&mut conn, data_dir)?;
         // Finishes a scrub that a crash cut short, and keeps the log from growing over starts.
         // That it can't be done (a full disk, another process) is no reason not to start.
         if let Err(error) = checkpoint(&conn, options.busy_timeout) {
             tracing::warn!(%error, "the write-ahead log was not emptied at the start");
         }
-        Self::start(path, conn, options)
+        Self::start(path, conn, options, settled)
     }
 
-    fn start(path: PathBuf, conn: Connection, options: Options) -> Result<Self, StoreError> {
+    fn start(
+        path: PathBuf,
+        conn: Connection,
+        options: Options,
+        settled: Settled,
+    ) -> Result<Self, StoreError> {
         let (sender, receiver) = channel();
         let counters = Arc::new(Counters::default());
         let busy_timeout = options.busy_timeout;
@@ -222,12 +232,24 @@ impl Store {
             writer: Mutex::new(Some(thread)),
             busy_timeout,
             counters,
+            settled,
+            journal: Mutex::new(()),
         })))
     }
 
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.0.path
+    }
+
+    /// What was found when it was opened.
+    pub fn settled(&self) -> &Settled {
+        &self.0.settled
+    }
+
+    /// To be held while the file of promises is written.
+    pub(super) fn journal(&self) -> &Mutex<()> {
+        &self.0.journal
     }
 
     /// The database file for reading its bytes. Nothing in this program may open and close that

@@ -30,12 +30,18 @@ pub fn set<T: ToSql>(tx: &Connection, name: &str, value: T) -> Result<(), StoreE
 
 /// Makes the salt if there is none yet. Crash argument: a salt that was lost before its commit
 /// has salted nothing yet.
-pub(super) fn ensure_salt(conn: &Connection) -> Result<(), StoreError> {
+///
+/// `before`: the salt of a database that was here before, whose removals are to hold for this one.
+pub(super) fn ensure_salt(conn: &Connection, before: Option<Vec<u8>>) -> Result<(), StoreError> {
     if get::<Vec<u8>>(conn, "salt")?.is_some() {
         return Ok(());
     }
-    let mut salt = [0u8; 32];
-    getrandom::fill(&mut salt).map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;
+    let mut salt = vec![0u8; 32];
+    match before {
+        Some(before) => salt = before,
+        None => getrandom::fill(&mut salt)
+            .map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?,
+    }
     conn.execute(
         "INSERT INTO meta (name, value) VALUES ('salt', ?1) ON CONFLICT (name) DO NOTHING",
         [&salt[..]],
@@ -84,8 +90,29 @@ pub fn erasures(conn: &Connection) -> Result<i64, StoreError> {
 /// Something is erased: the index on disk is worth nothing from now on.
 pub(super) fn note_erasure(tx: &Connection) -> Result<(), StoreError> {
     set(tx, "erasures", erasures(tx)?.saturating_add(1))?;
+    note_promise(tx)?;
+    forget_index(tx)
+}
+
+/// The index on disk is worth nothing from now on.
+pub(super) fn forget_index(tx: &Connection) -> Result<(), StoreError> {
     tx.prepare_cached("DELETE FROM meta WHERE name = 'pool_index'")?.execute([])?;
     Ok(())
+}
+
+/// How often something was removed, blocked or unblocked.
+pub(super) fn promises(conn: &Connection) -> Result<i64, StoreError> {
+    Ok(get(conn, "promises")?.unwrap_or(0))
+}
+
+/// Something is removed, blocked or unblocked.
+pub(super) fn note_promise(tx: &Connection) -> Result<(), StoreError> {
+    set_promises(tx, promises(tx)?.saturating_add(1))
+}
+
+/// Takes up the count of a newer database.
+pub(super) fn set_promises(tx: &Connection, number: i64) -> Result<(), StoreError> {
+    set(tx, "promises", number)
 }
 
 /// Items and bytes of `what` ("text", "raw_mail", "aside", "delivery", "hop").

@@ -9,10 +9,12 @@
 //! It must never know transports, the configuration or what routing means, and never asks for
 //! the time: the present is passed in.
 
+mod backup;
 mod block_on;
 mod error;
 mod files;
 mod handle;
+mod journal;
 mod migrate;
 mod readers;
 mod snapshot;
@@ -39,13 +41,15 @@ pub mod queue;
 pub mod removal;
 pub mod reputation;
 
+pub use backup::{Copied, backup, restore, verify_copy, verify_place};
 pub use error::StoreError;
 pub use files::{FILE_NAME, prepare_dir};
 pub use handle::{Boundary, Options, Stats, Store};
+pub use journal::{Settled, take_renewal};
 pub use migrate::latest as schema_version;
 pub use snapshot::Snapshot;
 pub use traces::{Erased, What};
-pub use verify::verify;
+pub use verify::{Contents, contents, verify};
 
 pub(crate) use handle::Counters;
 

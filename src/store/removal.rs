@@ -152,13 +152,11 @@ pub fn hashes(conn: &Connection) -> Result<Vec<([u8; 32], UnixTime)>, StoreError
 ///
 /// # Errors
 /// Those of any write.
-pub fn enforce(
-    tx: &Connection,
-    hashes: &[([u8; 32], UnixTime)],
-    now: UnixTime,
-) -> Result<Removal, StoreError> {
+pub fn enforce(tx: &Connection, hashes: &[([u8; 32], UnixTime)]) -> Result<Removal, StoreError> {
+    let mut last = UnixTime(0);
     for (hash, created) in hashes {
         refuse(tx, hash, *created)?;
+        last = last.max(*created);
     }
     let mut gone = Vec::new();
     let mut select = tx.prepare("SELECT seq, public_id, origin_key FROM message")?;
@@ -172,7 +170,7 @@ pub fn enforce(
     meta::note_erasure(tx)?;
     let mut removal = Removal::default();
     for seq in gone {
-        remove_one(tx, seq, now, &mut removal)?;
+        remove_one(tx, seq, last, &mut removal)?;
     }
     Ok(removal)
 }

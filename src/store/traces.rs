@@ -79,6 +79,7 @@ impl Store {
             };
             Ok((removal, samples))
         })?;
+        self.note_promises()?;
         let mut erased = Erased { removal, still_found: self.traces(&samples)?, ..Erased::default() };
         let size = std::fs::metadata(self.path()).map_or(u64::MAX, |meta| meta.len());
         if erased.still_found && size <= IN_MEMORY {

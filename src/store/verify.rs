@@ -3,8 +3,11 @@
 
 use rusqlite::Connection;
 
-use super::sql::whole;
-use super::{StoreError, messages};
+use serde::Serialize;
+
+use super::sql::{count, whole};
+use super::{StoreError, blocks, messages, meta, queue, removal};
+use crate::policy;
 
 /// What must be true, as queries that count the exceptions.
 const RULES: &[(&str, &str)] = &[
@@ -55,6 +58,43 @@ const RULES: &[(&str, &str)] = &[
     ),
 ];
 
+/// How much there is of what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Contents {
+    /// Messages with their text.
+    pub messages: u64,
+    /// Their headers and bodies in bytes.
+    pub bytes: u64,
+    /// Messages of which only the ids are remembered.
+    pub remembered: u64,
+    /// Peers.
+    pub peers: u64,
+    /// Deliveries that have not left.
+    pub queued: u64,
+    /// Hashes of what was removed for good.
+    pub removed: u64,
+    /// Authors, peers and hosts that are refused.
+    pub blocked: u64,
+}
+
+/// What is in the database.
+///
+/// # Errors
+/// Those of any read.
+pub fn contents(conn: &Connection) -> Result<Contents, StoreError> {
+    let number = |query: &str| conn.query_row(query, [], |row| row.get(0)).map(count);
+    let (messages, bytes) = meta::total(conn, "text")?;
+    Ok(Contents {
+        messages,
+        bytes,
+        remembered: number("SELECT count(*) FROM message WHERE state = 'evicted'")?,
+        peers: number("SELECT count(*) FROM peer")?,
+        queued: queue::counts(conn)?.queued(),
+        removed: number("SELECT count(*) FROM removed")?,
+        blocked: u64::try_from(blocks::list(conn)?.len()).unwrap_or(u64::MAX),
+    })
+}
+
 /// Everything that is wrong, a sentence each; empty: sound. `deep` also reads every cached
 /// message and compares it with its remembered ids, which takes as long as reading the file.
 ///
@@ -91,7 +131,13 @@ fn texts(conn: &Connection, wrong: &mut Vec<String>) -> Result<(), StoreError> {
     for seq in seqs.query_map([], |row| row.get::<_, i64>(0))? {
         let seq = seq?;
         let Some(stored) = messages::get(conn, seq)? else { continue };
+        if removal::is_removed(conn, &stored.origin_key, stored.id)? {
+            wrong.push(format!("message {seq} ({}) was removed here for good, and is here", stored.id));
+        }
         let Some(text) = stored.text else { continue };
+        if policy::is_key_exchange(&text.body) {
+            wrong.push(format!("message {seq} ({}) is a key exchange, and in the pool", stored.id));
+        }
         let message = match text.message() {
             Ok(message) => message,
             Err(error) => {

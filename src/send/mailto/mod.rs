@@ -9,6 +9,7 @@ mod login;
 pub mod replies;
 mod session;
 mod smarthost;
+mod transcript;
 mod wire;
 
 pub use error::SendError;
@@ -24,6 +25,7 @@ use smarthost::Guard;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
+use transcript::Transcript;
 
 /// How long each part of a dialogue may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,23 @@ impl Default for Reuse {
 impl Reuse {
     /// A connection for each mail.
     pub const NEVER: Reuse = Reuse { mails: 1, idle: Duration::ZERO, connections: 0 };
+}
+
+/// Follows a submission: what is said on its connection, for whoever has to find out why it failed.
+#[derive(Clone, Debug, Default)]
+pub struct Heard(Arc<Mutex<Option<Transcript>>>);
+
+impl Heard {
+    fn set(&self, transcript: &Transcript) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(transcript.clone());
+    }
+
+    /// What was said so far, a line each: without what a login says and what the mail holds.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let transcript = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        transcript.as_ref().map(Transcript::text).unwrap_or_default()
+    }
 }
 
 /// One mail for one recipient.
@@ -212,9 +231,19 @@ impl Mailto {
     /// # Errors
     /// Each by its cause; [`SendError::outcome`] says what it means for the delivery.
     pub async fn submit(&self, submission: &Submission) -> Result<Receipt, SendError> {
+        self.submit_heard(submission, &Heard::default()).await
+    }
+
+    /// As [`Mailto::submit`]; what is said meanwhile can be read in `heard`.
+    ///
+    /// # Errors
+    /// As [`Mailto::submit`].
+    pub async fn submit_heard(&self, submission: &Submission, heard: &Heard) -> Result<Receipt, SendError> {
         let envelope = Envelope::of(submission)?;
         let mail = lines::canonical(&submission.mail);
         if let Some(session) = self.kept_session().await {
+            session.transcript.begin_again();
+            heard.set(&session.transcript);
             match self.attempt(session, &envelope, &mail).await {
                 // The server had closed it, as it may at any time; that is nobody's failure.
                 Err(error) if error.may_be_stale() => {}
@@ -224,7 +253,7 @@ impl Mailto {
                 }
             }
         }
-        let session = self.open().await?;
+        let session = self.open(heard).await?;
         let reply = self.attempt(session, &envelope, &mail).await?;
         Ok(Receipt { reply, reused: false })
     }
@@ -235,7 +264,7 @@ impl Mailto {
     /// # Errors
     /// As [`Mailto::submit`] up to AUTH.
     pub async fn probe(&self) -> Result<(), SendError> {
-        let session = self.open().await?;
+        let session = self.open(&Heard::default()).await?;
         session.quit().await;
         Ok(())
     }
@@ -252,17 +281,17 @@ impl Mailto {
         }
     }
 
-    async fn open(&self) -> Result<Session, SendError> {
+    async fn open(&self, heard: &Heard) -> Result<Session, SendError> {
         let inner = &self.inner;
-        let Some(login) = inner.smarthost.login() else { return inner.connect(None).await };
+        let Some(login) = inner.smarthost.login() else { return inner.connect(None, heard).await };
         inner.refusals().allow(Instant::now())?;
         let shown = login.shown().await?;
-        let mut opened = inner.connect(Some(&shown)).await;
+        let mut opened = inner.connect(Some(&shown), heard).await;
         if opened.as_ref().is_err_and(|error| error.refused_login().is_some()) {
             // A token may have run out on the way, and the next one be good.
             let other = login.shown().await?;
             if other != shown {
-                opened = inner.connect(Some(&other)).await;
+                opened = inner.connect(Some(&other), heard).await;
             }
         }
         match &opened {
@@ -306,8 +335,10 @@ impl Mailto {
 }
 
 impl Inner {
-    async fn connect(&self, login: Option<&Shown>) -> Result<Session, SendError> {
-        Session::open(&self.smarthost, &self.guard, &self.hello, self.deadlines, login).await
+    async fn connect(&self, login: Option<&Shown>, heard: &Heard) -> Result<Session, SendError> {
+        let transcript = Transcript::default();
+        heard.set(&transcript);
+        Session::open(&self.smarthost, &self.guard, &self.hello, self.deadlines, login, transcript).await
     }
 
     fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {

@@ -3,6 +3,7 @@
 use super::error::{SendError, from_client};
 use super::login::Shown;
 use super::smarthost::{Guard, Smarthost};
+use super::transcript::Transcript;
 use super::wire::{Carrier, Wire};
 use super::{Deadlines, Envelope};
 use crate::send::outcome::{Reply, Stage};
@@ -37,6 +38,7 @@ pub(super) struct Session {
     /// The last transaction ended in a refusal and stands open.
     pub(super) needs_reset: bool,
     pub(super) last_used: Instant,
+    pub(super) transcript: Transcript,
 }
 
 impl Session {
@@ -47,27 +49,37 @@ impl Session {
         hello: &ClientId,
         deadlines: Deadlines,
         login: Option<&Shown>,
+        transcript: Transcript,
     ) -> Result<Self, SendError> {
         let host = smarthost.to_string();
         let stream = connect(smarthost, &host, deadlines.connect).await?;
+        transcript.note(&format!("connected to {host}"));
         let wire = match guard {
-            Guard::Plain => Wire::new(Carrier::Plain(stream)),
+            Guard::Plain => Wire::new(Carrier::Plain(stream), transcript.clone()),
             Guard::Tls(connector) => {
                 let tls = handshake(smarthost, connector, stream, deadlines.connect).await?;
-                Wire::new(tls)
+                Wire::new(tls, transcript.clone())
             }
             Guard::StartTls(connector) => {
                 let limit = deadlines.command;
-                let stream = within(Stage::Tls, limit, ask_for_tls(stream, &host, hello)).await?;
+                let stream =
+                    within(Stage::Tls, limit, ask_for_tls(stream, &host, hello, &transcript)).await?;
                 let tls = handshake(smarthost, connector, stream, deadlines.connect).await?;
-                Wire::greeted(tls)
+                Wire::greeted(tls, transcript.clone())
                     .map_err(|fault| SendError::Garbled { stage: Stage::Tls, reason: fault.to_string() })?
             }
         };
         let greeting = AsyncSmtpConnection::connect_with_transport(Box::new(wire), hello);
         let client = client_step(Stage::Hello, deadlines.command, greeting).await?;
-        let mut session =
-            Self { client, host, deadlines, mails: 0, needs_reset: false, last_used: Instant::now() };
+        let mut session = Self {
+            client,
+            host,
+            deadlines,
+            mails: 0,
+            needs_reset: false,
+            last_used: Instant::now(),
+            transcript,
+        };
         match login {
             None => {}
             Some(Shown::Password { user, password }) => {
@@ -251,8 +263,13 @@ async fn handshake(
 ///
 /// Not left to the client library: it would keep what was sent behind the answer to STARTTLS
 /// in its buffer and believe it after the handshake.
-async fn ask_for_tls(stream: TcpStream, host: &str, hello: &ClientId) -> Result<TcpStream, SendError> {
-    let mut wire = Wire::new(Carrier::Plain(stream));
+async fn ask_for_tls(
+    stream: TcpStream,
+    host: &str,
+    hello: &ClientId,
+    transcript: &Transcript,
+) -> Result<TcpStream, SendError> {
+    let mut wire = Wire::new(Carrier::Plain(stream), transcript.clone());
     let (greeting, _) = read_reply(&mut wire, Stage::Hello).await?;
     positive(Stage::Hello, greeting)?;
     write(&mut wire, Stage::Hello, &format!("EHLO {hello}\r\n")).await?;

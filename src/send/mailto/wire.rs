@@ -1,6 +1,7 @@
 //! The stream beneath the SMTP dialogue: TCP without delay, TLS or not, replies in order.
 
 use super::replies::{Replies, ReplyFault};
+use super::transcript::Transcript;
 use lettre::transport::smtp::client::AsyncTokioStream;
 use std::io;
 use std::net::SocketAddr;
@@ -24,20 +25,21 @@ pub(super) struct Wire {
     replies: Replies,
     /// The rest of a line that did not fit into the reader's buffer.
     rest: Vec<u8>,
+    transcript: Transcript,
 }
 
 impl Wire {
-    pub(super) fn new(carrier: Carrier) -> Self {
-        Self { carrier, replies: Replies::default(), rest: Vec::new() }
+    pub(super) fn new(carrier: Carrier, transcript: Transcript) -> Self {
+        Self { carrier, replies: Replies::default(), rest: Vec::new(), transcript }
     }
 
     /// A connection whose greeting was read already: it greets once more.
     ///
     /// # Errors
     /// Never, for the line is short; the signature is that of [`Replies::push`].
-    pub(super) fn greeted(carrier: Carrier) -> Result<Self, ReplyFault> {
-        let mut wire = Self::new(carrier);
-        wire.replies.push(b"220 secured\r\n")?;
+    pub(super) fn greeted(carrier: Carrier, transcript: Transcript) -> Result<Self, ReplyFault> {
+        let mut wire = Self::new(carrier, transcript);
+        wire.replies.push(b"220 TLS from here on\r\n")?;
         Ok(wire)
     }
 
@@ -65,6 +67,7 @@ impl Wire {
     fn poll_line(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Vec<u8>>>> {
         loop {
             if let Some(line) = self.replies.pop() {
+                self.transcript.server(&line);
                 return Poll::Ready(Ok(Some(line)));
             }
             let mut space = [0_u8; 2048];
@@ -114,10 +117,12 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.carrier {
+        let written = ready!(match &mut self.carrier {
             Carrier::Plain(s) => Pin::new(s).poll_write(cx, bytes),
             Carrier::Tls(s) => Pin::new(s.as_mut()).poll_write(cx, bytes),
-        }
+        })?;
+        self.transcript.client(bytes.get(..written).unwrap_or_default());
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,9 +1,10 @@
 //! Deliveries by mail: composed when they leave, and submitted.
 
 use super::Delivery;
-use crate::send::mailto::{Mailto, Submission};
+use crate::send::mailto::{Heard, Mailto, Submission};
 use crate::send::outcome::{Outcome, Trouble};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 
 /// Why a delivery could not be made into a mail.
@@ -24,6 +25,8 @@ pub enum ComposeFault {
 pub struct MailCarrier<C> {
     mailto: Mailto,
     compose: Arc<C>,
+    /// What is being said at each delivery that is under way.
+    heard: Mutex<HashMap<i64, Heard>>,
 }
 
 impl<C> MailCarrier<C>
@@ -32,13 +35,23 @@ where
 {
     /// Puts a composer and a smarthost together.
     pub fn new(mailto: Mailto, compose: C) -> Self {
-        Self { mailto, compose: Arc::new(compose) }
+        Self { mailto, compose: Arc::new(compose), heard: Mutex::default() }
     }
 
     /// The smarthost's client, to close its connections at the end.
     #[must_use]
     pub fn mailto(&self) -> &Mailto {
         &self.mailto
+    }
+
+    /// What was said at the last attempt; it is forgotten by that.
+    pub fn transcript(&self, delivery: &Delivery) -> Option<String> {
+        let heard = self.heard().remove(&delivery.id)?;
+        Some(heard.text()).filter(|text| !text.is_empty())
+    }
+
+    fn heard(&self) -> MutexGuard<'_, HashMap<i64, Heard>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One attempt.
@@ -54,7 +67,9 @@ where
             // may mend it before the delivery is given up.
             Err(error) => return later(format!("an error in the program while composing: {error}")),
         };
-        match self.mailto.submit(&submission).await {
+        let heard = Heard::default();
+        self.heard().insert(delivery.id, heard.clone());
+        match self.mailto.submit_heard(&submission, &heard).await {
             Ok(receipt) => Outcome::Done(receipt.reply),
             Err(error) => error.outcome(),
         }

@@ -22,7 +22,7 @@ use crate::message::UnixTime;
 use crate::send::backoff::Schedule;
 use crate::send::outcome::{Outcome, Reply, Trouble};
 use crate::store::StoreError;
-use crate::store::queue::Delivery;
+use crate::store::queue::{Attempt, Delivery, Ended};
 use std::future::Future;
 use std::time::Duration;
 
@@ -76,6 +76,11 @@ pub trait House: Send + Sync + 'static {
     /// means that the next hop took responsibility. The future may be dropped at any point; the
     /// delivery is carried again then.
     fn carry(&self, delivery: &Delivery) -> impl Future<Output = Outcome> + Send;
+
+    /// What was said at the attempt that has just ended, if it failed; asked once.
+    fn transcript(&self, _delivery: &Delivery) -> Option<String> {
+        None
+    }
 
     /// Called in the transaction that ends a delivery without success, so that a notice to the
     /// operator can be queued with it: both or neither, and one notice however often the process
@@ -141,6 +146,18 @@ pub enum Next {
     },
     /// It is over.
     Over(End),
+}
+
+impl Next {
+    /// The attempt that led to it, to be written down.
+    fn attempt(&self, transcript: Option<String>, at: UnixTime) -> Attempt {
+        let (ended, said) = match self {
+            Next::Sent(reply) => (Ended::Sent, reply.to_string()),
+            Next::Again { reason, .. } => (Ended::Again, reason.clone()),
+            Next::Over(end) => (Ended::Failed, end.sentence()),
+        };
+        Attempt { at, ended, said, transcript: transcript.filter(|_| ended != Ended::Sent) }
+    }
 }
 
 /// What happened, for logs and counters.

@@ -268,6 +268,7 @@ fn what_follows_from_an_outcome() {
         last_error: None,
         created: START,
         finished: None,
+        about: None,
     };
     let schedule = Schedule::default();
     let at = |hours: u32| START.saturating_add(HOUR * hours);

@@ -109,9 +109,10 @@ impl<H: House> Worker<H> {
     /// Carries one delivery and writes down what became of it.
     async fn attempt(self, delivery: Delivery) {
         let outcome = self.carried(&delivery).await;
+        let transcript = self.house.transcript(&delivery);
         let now = self.house.now();
         let next = decide(&delivery, outcome, &self.settings.schedule, now);
-        self.mark(&delivery, &next, now).await;
+        self.mark(&delivery, &next, transcript, now).await;
         self.house.tell(&Event::Attempt { delivery: &delivery, next: &next });
     }
 
@@ -138,13 +139,14 @@ impl<H: House> Worker<H> {
     /// Writes down what became of a delivery. What the house adds to its end is left out if the
     /// database will never take it: the end itself must stand, or the delivery would be sent for
     /// ever.
-    async fn mark(&self, delivery: &Delivery, next: &Next, now: UnixTime) {
+    async fn mark(&self, delivery: &Delivery, next: &Next, transcript: Option<String>, now: UnixTime) {
+        let attempt = next.attempt(transcript, now);
         for with_house in [true, false] {
             let house = with_house.then(|| Arc::clone(&self.house));
-            let (delivery, next) = (delivery.clone(), next.clone());
+            let (delivery, next, attempt) = (delivery.clone(), next.clone(), attempt.clone());
             let job = move |tx: &rusqlite::Connection| {
                 // Two layers: what is transient is repeated, what is not is told to `mark`.
-                match write_down(tx, house.as_deref(), &delivery, &next, now) {
+                match write_down(tx, house.as_deref(), (&delivery, &next, &attempt), now) {
                     Err(error) if error.is_transient() => Err(error),
                     other => Ok(other),
                 }
@@ -208,10 +210,10 @@ impl<H: House> Worker<H> {
 fn write_down<H: House>(
     tx: &rusqlite::Connection,
     house: Option<&H>,
-    delivery: &Delivery,
-    next: &Next,
+    (delivery, next, attempt): (&Delivery, &Next, &queue::Attempt),
     now: UnixTime,
 ) -> Result<(), StoreError> {
+    queue::note_attempt(tx, delivery.id, attempt)?;
     match next {
         Next::Sent(_) => queue::succeed(tx, delivery.id, now).map(drop),
         Next::Again { at, reason, .. } => queue::retry(tx, delivery.id, *at, reason).map(drop),

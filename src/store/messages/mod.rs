@@ -257,6 +257,16 @@ pub fn hops(conn: &Connection, seq: i64) -> Result<Vec<StoredHop>, StoreError> {
     .collect()
 }
 
+/// Who has the message beside the addresses in its header, and since when.
+///
+/// # Errors
+/// Those of any read.
+pub fn held_by(conn: &Connection, seq: i64) -> Result<Vec<(Address, UnixTime)>, StoreError> {
+    let mut select =
+        conn.prepare_cached("SELECT address, since FROM holder WHERE seq = ?1 ORDER BY since, address")?;
+    Ok(select.query_map([seq], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+}
+
 /// Every address known to have message `seq`: those in its header, senders of duplicates, and
 /// whom we sent it to.
 ///

@@ -5,6 +5,7 @@
 //! Message-ID, which makes the repeat harmless. Nothing is lost: every state but `sent` and
 //! `failed` leads back to `ready`.
 
+mod attempts;
 mod later;
 mod lease;
 #[cfg(test)]
@@ -15,8 +16,9 @@ use serde_json::Value;
 
 use super::sql::{Json, count, whole, words};
 use super::{StoreError, messages, meta};
-use crate::message::{Address, Timestamp, UnixTime};
+use crate::message::{Address, MessageId, Timestamp, UnixTime};
 
+pub use attempts::{Attempt, Ended, note as note_attempt, of as attempts};
 pub use later::{hasten, join_later, last_later, waiting_later};
 pub use lease::{lease, next_due, recover};
 
@@ -118,10 +120,13 @@ pub struct Delivery {
     pub created: UnixTime,
     /// When it was sent or given up.
     pub finished: Option<UnixTime>,
+    /// The public id of the message that it is about: it stands in every line of the log.
+    pub about: Option<MessageId>,
 }
 
 const COLUMNS: &str = "id, kind, seq, thread, to_address, transport, destination, stamp, message_id, detail, why, state, \
-     attempts, next_try, lease_until, last_error, created, finished";
+     attempts, next_try, lease_until, last_error, created, finished, \
+     (SELECT public_id FROM message WHERE message.seq = delivery.seq)";
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     let stamp: Option<String> = row.get(7)?;
@@ -147,6 +152,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         last_error: row.get(15)?,
         created: row.get(16)?,
         finished: row.get(17)?,
+        about: row.get(18)?,
     })
 }
 

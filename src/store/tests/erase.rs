@@ -231,7 +231,7 @@ fn removals_are_carried_over_a_restore() {
     assert_eq!(hashes.len(), 2);
     let restored = Store::open(&backup).unwrap();
     assert_eq!(number(&restored, "SELECT count(*) FROM message"), 4);
-    let gone = restored.erase(move |tx| removal::enforce(tx, &hashes, NOON)).unwrap();
+    let gone = restored.erase(move |tx| removal::enforce(tx, &hashes)).unwrap();
     assert_eq!(gone.seqs.len(), 1);
     assert_eq!(restored.write(|tx| admit(tx, &nth(2))).unwrap(), Admitted::Removed);
     assert_eq!(number(&restored, "SELECT count(*) FROM message"), 3);

@@ -112,6 +112,8 @@ fn fill(store: &Store) {
                  INSERT INTO thread (id, person, seq, subject, authenticated, opened, until) VALUES (1, 1, {seq}, 'Re: it''s', 1, 1, 2);
                  INSERT INTO delivery (kind, seq, thread, to_address, transport, destination, stamp, message_id, why, state, next_try, created)
                       VALUES ('answer', {seq}, 1, x'63', 'mailto', 'b', '2023/11/14 00:00:00.5', '<1@b>', 'why', 'ready', 1, 1);
+                 INSERT INTO attempt (delivery, at, ended, said, transcript)
+                      SELECT id, 1, 'again', '451 later', '> QUIT' FROM delivery;
                  INSERT INTO decision VALUES ({seq}, 1, 'routed', '{{}}');
                  INSERT INTO match VALUES ({seq}, {other}, 0, 1.5, 2.5, 3.0);
                  INSERT INTO aside (reason, place, raw, kept, length, received, via, forget_after, source)

@@ -60,14 +60,14 @@ CREATE TABLE text (
     body      BLOB NOT NULL
 ) STRICT;
 CREATE TABLE hop (
-    id       INTEGER PRIMARY KEY,
     seq      INTEGER NOT NULL REFERENCES message (seq) ON DELETE CASCADE,
     position INTEGER NOT NULL CHECK (position >= 0),
     hop_key  BLOB NOT NULL CHECK (length(hop_key) = 32),
     tail     BLOB NOT NULL CHECK (length(tail) = 32),
     time     TEXT NOT NULL,
-    address  BLOB NOT NULL
-) STRICT;
+    address  BLOB NOT NULL,
+    PRIMARY KEY (seq, position)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE holder (
     seq     INTEGER NOT NULL REFERENCES message (seq) ON DELETE CASCADE,
     address BLOB NOT NULL,
@@ -158,6 +158,14 @@ CREATE TABLE delivery (
     CHECK ((state = 'leased') = (lease_until IS NOT NULL)),
     CHECK ((state IN ('sent', 'failed')) = (finished IS NOT NULL))
 ) STRICT;
+CREATE TABLE attempt (
+    id         INTEGER PRIMARY KEY,
+    delivery   INTEGER NOT NULL REFERENCES delivery (id) ON DELETE CASCADE,
+    at         INTEGER NOT NULL,
+    ended      TEXT NOT NULL CHECK (ended IN ('sent', 'again', 'failed')),
+    said       TEXT NOT NULL,
+    transcript TEXT
+) STRICT;
 CREATE TABLE decision (
     seq     INTEGER PRIMARY KEY REFERENCES message (seq) ON DELETE CASCADE,
     decided INTEGER NOT NULL,
@@ -230,12 +238,12 @@ CREATE TABLE mail_seen (
     seen INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE tally (
-    id   INTEGER PRIMARY KEY,
     kind TEXT NOT NULL,
     who  BLOB NOT NULL CHECK (length(who) = 32),
     at   INTEGER NOT NULL,
-    number INTEGER NOT NULL
-) STRICT;
+    number INTEGER NOT NULL,
+    PRIMARY KEY (kind, who, at, number)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE import_file (
     id       INTEGER PRIMARY KEY,
     name     BLOB NOT NULL UNIQUE,
@@ -288,7 +296,7 @@ CREATE TABLE imap_account (
     copied      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'0d44eb2e8f0e01345ad8868d63718dc175a0e6cccd308df8e040bc8890474ba2');
+INSERT INTO "meta" VALUES ('salt', x'7100b252fe29edbb8a288f222012fec74f915279a3a2908022b8ab4ac54c4f44');
 INSERT INTO "total" VALUES ('aside', 1, 259);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
@@ -302,10 +310,10 @@ INSERT INTO "message" VALUES (3, x'48f0cdaa6566eddf', x'48f0cdaa6566eddf6fb34884
 INSERT INTO "text" VALUES (1, NULL, x'323032332f31312f31342031323a30303a30312e31206d61696c746f3a617574686f7231406578616d706c652e6f72670d0a', x'7468652074657874206f66206d6573736167652031');
 INSERT INTO "text" VALUES (2, NULL, x'323032332f31312f31342031323a30303a30322e32206d61696c746f3a617574686f7232406578616d706c652e6f72670d0a', x'7468652074657874206f66206d6573736167652032');
 INSERT INTO "text" VALUES (3, NULL, x'323032332f31312f31342031323a30303a30392e35206d61696c746f3a70406578616d706c652e6f72670d0a323032332f31312f31342031323a30303a3038206d61696c746f3a71406578616d706c652e6f72670d0a', x'000d0a27c3bf');
-INSERT INTO "hop" VALUES (1, 1, 0, x'1509c5761da82f210237180be3cd9314ff7eb12e0a7e7f33cb80bb1fa49f065f', x'4c34f1b437f79783007f1b28ec84a7860e0f7f6080c911de4cd8c4247bfbe28d', '2023/11/14 12:00:01.1', x'6d61696c746f3a617574686f7231406578616d706c652e6f7267');
-INSERT INTO "hop" VALUES (2, 2, 0, x'2acabe3575ef55408357c7dcae1c045883511428ff1de8a6c772f0470e6b1d28', x'bf0ace8ff3c4fc524c4abb3149f12745bd537bc8e51e017a46337810b97784fc', '2023/11/14 12:00:02.2', x'6d61696c746f3a617574686f7232406578616d706c652e6f7267');
-INSERT INTO "hop" VALUES (3, 3, 0, x'72810ad5301eed580e75836a63db7974b5a71f0e2be8708eae6a740f6e7ab7ee', x'63ec5fd47e55bbb33dde62a9f9ebd1a1ed4bacfcd674fd1160fa1b7dedf7cb07', '2023/11/14 12:00:09.5', x'6d61696c746f3a70406578616d706c652e6f7267');
-INSERT INTO "hop" VALUES (4, 3, 1, x'48f0cdaa6566eddf6fb348847d4c2584e48b4cb9b02efa60d0bf4fb4c8888fc3', x'c21d006af1f215ef7f57f3e1f5c9c350388fe7281f1cc564680c884e529f4224', '2023/11/14 12:00:08', x'6d61696c746f3a71406578616d706c652e6f7267');
+INSERT INTO "hop" VALUES (1, 0, x'1509c5761da82f210237180be3cd9314ff7eb12e0a7e7f33cb80bb1fa49f065f', x'4c34f1b437f79783007f1b28ec84a7860e0f7f6080c911de4cd8c4247bfbe28d', '2023/11/14 12:00:01.1', x'6d61696c746f3a617574686f7231406578616d706c652e6f7267');
+INSERT INTO "hop" VALUES (2, 0, x'2acabe3575ef55408357c7dcae1c045883511428ff1de8a6c772f0470e6b1d28', x'bf0ace8ff3c4fc524c4abb3149f12745bd537bc8e51e017a46337810b97784fc', '2023/11/14 12:00:02.2', x'6d61696c746f3a617574686f7232406578616d706c652e6f7267');
+INSERT INTO "hop" VALUES (3, 0, x'72810ad5301eed580e75836a63db7974b5a71f0e2be8708eae6a740f6e7ab7ee', x'63ec5fd47e55bbb33dde62a9f9ebd1a1ed4bacfcd674fd1160fa1b7dedf7cb07', '2023/11/14 12:00:09.5', x'6d61696c746f3a70406578616d706c652e6f7267');
+INSERT INTO "hop" VALUES (3, 1, x'48f0cdaa6566eddf6fb348847d4c2584e48b4cb9b02efa60d0bf4fb4c8888fc3', x'c21d006af1f215ef7f57f3e1f5c9c350388fe7281f1cc564680c884e529f4224', '2023/11/14 12:00:08', x'6d61696c746f3a71406578616d706c652e6f7267');
 INSERT INTO "holder" VALUES (1, x'61', 3);
 INSERT INTO "removed" VALUES (x'0000000000000000000000000000000000000000000000000000000000000000', 1);
 INSERT INTO "peer" VALUES (1, x'62', 1, NULL, 0, 0, -0.25, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL);
@@ -313,6 +321,7 @@ INSERT INTO "key" VALUES (1, 1, 'current', 'hmac', 0, 'hkdf', x'6b', 'dh', 1, NU
 INSERT INTO "exchange" VALUES (1, 1, 'dh', 'asked', 'sent', 'hkdf', NULL, NULL, 1, 0, NULL, 1, 2);
 INSERT INTO "thread" VALUES (1, 1, 1, NULL, '[]', 'Re: it''s', NULL, '[]', 1, 1, 2);
 INSERT INTO "delivery" VALUES (1, 'answer', 1, 1, x'63', 'mailto', 'b', '2023/11/14 00:00:00.5', '<1@b>', NULL, 'why', 'ready', 0, 1, NULL, NULL, 1, NULL, NULL);
+INSERT INTO "attempt" VALUES (1, 1, 1, 'again', '451 later', '> QUIT');
 INSERT INTO "decision" VALUES (1, 1, 'routed', '{}');
 INSERT INTO "match" VALUES (1, 2, 0, 1.5, 2.5, 3.0);
 INSERT INTO "aside" VALUES (1, 'r', 'p', x'64', '/c', 1, NULL, NULL, 1, 'smtp', 2, 'smtp');
@@ -323,7 +332,7 @@ INSERT INTO "reputation" VALUES (1, 1, 1, 'gain', 1, 0.5, 0.5);
 INSERT INTO "addressed" VALUES (1, 1, 1);
 INSERT INTO "vote" VALUES (1, x'0000000000000000000000000000000000000000000000000000000000000000');
 INSERT INTO "mail_seen" VALUES (x'0000000000000000000000000000000000000000000000000000000000000000', 1);
-INSERT INTO "tally" VALUES (1, 'post', x'0000000000000000000000000000000000000000000000000000000000000000', 1, 1);
+INSERT INTO "tally" VALUES ('post', x'0000000000000000000000000000000000000000000000000000000000000000', 1, 1);
 INSERT INTO "import_file" VALUES (1, x'2f6dff', 9, 1, 'new', 9, 1);
 INSERT INTO "import_mail" VALUES (1, 0, 0, 'post', 1, -5, 9, NULL);
 INSERT INTO "imap_folder" VALUES (1, 'a', 'u@h:993', 'INBOX', 7, 5);
@@ -339,7 +348,6 @@ CREATE INDEX message_forget ON message (forget_after) WHERE state = 'evicted';
 CREATE INDEX message_raw ON message (raw) WHERE raw IS NOT NULL;
 CREATE INDEX message_person ON message (person) WHERE person IS NOT NULL;
 CREATE UNIQUE INDEX hop_id ON hop (hop_key, tail);
-CREATE UNIQUE INDEX hop_of ON hop (seq, position);
 CREATE INDEX peer_standing ON peer (ifnull(credited_at, last_seen) DESC)
     WHERE pinned = 1 OR listed = 1 OR authenticated_at IS NOT NULL;
 CREATE INDEX peer_heard ON peer (last_seen DESC);
@@ -357,6 +365,7 @@ CREATE INDEX delivery_due ON delivery (next_try) WHERE state = 'ready';
 CREATE INDEX delivery_leased ON delivery (destination, lease_until) WHERE state = 'leased';
 CREATE INDEX delivery_finished ON delivery (finished) WHERE finished IS NOT NULL;
 CREATE INDEX delivery_thread ON delivery (thread) WHERE thread IS NOT NULL;
+CREATE INDEX attempt_delivery ON attempt (delivery, id);
 CREATE INDEX match_other ON match (other);
 CREATE INDEX aside_source ON aside (source, id);
 CREATE INDEX aside_forget ON aside (forget_after);
@@ -365,7 +374,6 @@ CREATE INDEX aside_share_bytes ON aside_share (bytes);
 CREATE INDEX reputation_peer ON reputation (peer, id);
 CREATE INDEX addressed_person ON addressed (person);
 CREATE INDEX mail_seen_age ON mail_seen (seen);
-CREATE INDEX tally_window ON tally (kind, who, at, number);
 CREATE INDEX tally_age ON tally (at);
 CREATE INDEX import_mail_seq ON import_mail (seq) WHERE seq IS NOT NULL;
 CREATE INDEX imap_mail_state ON imap_mail (folder, state, due);
