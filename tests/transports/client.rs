@@ -2,11 +2,12 @@
 //! are kept, and with proxies; and what a name may lead to.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::gate::request;
 use cmr_mail::message::Address;
 use cmr_mail::send::http::{Client, Deadlines, Offers, Options, Parcel, Proxies};
 use cmr_mail::send::outcome::Outcome;
@@ -33,7 +34,8 @@ fn server(plays: Vec<Vec<Act>>) -> (SocketAddr, Receiver<(usize, String)>) {
         for (number, play) in plays.into_iter().enumerate() {
             let Ok((mut stream, _)) = listener.accept() else { return };
             for act in play {
-                let Some(request) = request(&mut stream) else { break };
+                let Some((head, body)) = request(&mut stream) else { break };
+                let request = head + &String::from_utf8_lossy(&body);
                 let _ = send.send((number, request));
                 match act {
                     Act::Say(text) => stream.write_all(text.as_bytes()).unwrap(),
@@ -44,25 +46,6 @@ fn server(plays: Vec<Vec<Act>>) -> (SocketAddr, Receiver<(usize, String)>) {
         }
     });
     (at, asked)
-}
-
-/// A whole request: its head, and as much body as it says.
-fn request(stream: &mut TcpStream) -> Option<String> {
-    let mut all = Vec::new();
-    let mut byte = [0; 1];
-    while !all.ends_with(b"\r\n\r\n") {
-        if stream.read(&mut byte).ok()? == 0 {
-            return None;
-        }
-        all.push(byte[0]);
-    }
-    let head = String::from_utf8(all).unwrap();
-    let length = head
-        .lines()
-        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-    let mut body = vec![0; length.unwrap_or(0)];
-    stream.read_exact(&mut body).ok()?;
-    Some(head + &String::from_utf8_lossy(&body))
 }
 
 /// A resolver to which each name is at one place, and which writes down what it was asked.

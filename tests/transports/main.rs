@@ -21,6 +21,7 @@ mod handshake;
 mod keys;
 mod listener;
 mod reference;
+mod router;
 mod shell;
 #[path = "../support/mod.rs"]
 mod support;
