@@ -25,3 +25,4 @@ mod router;
 mod shell;
 #[path = "../support/mod.rs"]
 mod support;
+mod vectors;
