@@ -307,7 +307,7 @@ impl Around<'_> {
             .filter(|peer| !self.is_own(&peer.address))
             .take(self.config.routing.policy.contacts.saturating_add(message.hops.len()))
             .map(|peer| {
-                let same = self.same_neighbour(&peer.address);
+                let same = self.same_neighbour(peer);
                 let may = self.may_send(&peer.address).and_then(|()| {
                     match offered.iter().find(|other| same.contains(other)) {
                         Some(other) => Err(format!("it is the same neighbour as {other}: their key is one")),
@@ -332,8 +332,11 @@ impl Around<'_> {
 
 impl Around<'_> {
     /// The other addresses of the neighbour behind this one.
-    fn same_neighbour(&self, address: &Address) -> Vec<Address> {
-        keys::same_neighbour(self.conn, address).unwrap_or_else(|error| {
+    fn same_neighbour(&self, peer: &Peer) -> Vec<Address> {
+        if peer.key == "none" {
+            return Vec::new();
+        }
+        keys::same_neighbour(self.conn, &peer.address).unwrap_or_else(|error| {
             self.failure.borrow_mut().get_or_insert(error);
             Vec::new()
         })

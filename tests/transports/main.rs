@@ -18,6 +18,7 @@ mod datagrams;
 mod flood;
 mod gate;
 mod handshake;
+mod hostile;
 mod keys;
 mod listener;
 mod reference;
