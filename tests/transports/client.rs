@@ -173,3 +173,20 @@ async fn proxies_by_the_usual_variables() {
     );
     assert!(asked[2].to_ascii_lowercase().contains("host: learned.example\r\n"));
 }
+
+/// What is fetched comes from where the question came, wherever the name leads by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_fetched_from_the_address_that_was_judged() {
+    let (at, asked) = server(vec![vec![OK]]);
+    let names = Names(Arc::default(), Some("93.184.216.34:80".parse().unwrap()));
+    let client = client(&names, Proxies::default());
+    let sender = Address::try_from(format!("http://peer.example:{}/cmr", at.port()).as_str()).unwrap();
+    assert!(!client.leads_to(&sender, at.ip()).await);
+    assert!(client.leads_to(&sender, "93.184.216.34".parse().unwrap()).await);
+    let answer = client.fetch(&sender, (at.ip(), true), "key", 100).await.unwrap();
+    assert_eq!((answer.status, answer.body.as_slice()), (200, b"ok".as_slice()));
+    assert!(asked.recv().unwrap().1.starts_with("GET /cmr?reply=key HTTP/1.1\r\n"));
+    assert_eq!(names.0.lock().unwrap().len(), 2, "not looked up once more");
+    let inside = client.fetch(&sender, (at.ip(), false), "key", 100).await.unwrap_err().to_string();
+    assert!(inside.contains("not reachable from everywhere"), "{inside}");
+}

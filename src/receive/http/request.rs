@@ -201,7 +201,7 @@ impl<O: Office> Desk<O> {
         let most = self.options.max_message;
         tokio::spawn(async move {
             let _turn = turn;
-            match client_of.fetch(&sender, configured, &key, most).await {
+            match client_of.fetch(&sender, (client, configured), &key, most).await {
                 Ok(answer) if answer.status == 200 => {
                     let shown = sender.to_string();
                     let reply =

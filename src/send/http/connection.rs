@@ -1,7 +1,7 @@
 //! One connection to an HTTP server, or to a proxy before it: made, used, kept for the next request.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::proxy::Proxy;
 use super::{Answer, HttpError, Inner};
 use crate::message::Address;
-use crate::send::resolve::reachable;
+use crate::policy::may_connect;
+use crate::send::resolve::{ResolveError, reachable};
 use crate::wire::HttpTarget;
 
 /// Connections that are kept without a request, at most.
@@ -35,6 +36,8 @@ pub(super) struct Asked<'a> {
     pub(super) target: &'a HttpTarget,
     /// The operator named the address.
     pub(super) configured: bool,
+    /// The one IP address to connect to, where that is known already.
+    pub(super) only: Option<IpAddr>,
     /// The longest answer.
     pub(super) most: usize,
     /// How long request and answer may take.
@@ -80,6 +83,9 @@ impl Inner {
     /// A kept connection to the same server. One that was made into somebody's network, because the
     /// operator named an address there, serves no other address.
     pub(super) fn keep(&self, asked: &Asked<'_>) -> Option<Kept> {
+        if asked.only.is_some() {
+            return None;
+        }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = self.deadlines.idle;
         kept.retain(|it| it.since.elapsed() < idle && !it.sender.is_closed());
@@ -102,6 +108,10 @@ impl Inner {
         // Judged whether or not a proxy makes the connection.
         let proxy = self.proxies.of(target);
         let places = match proxy {
+            _ if let Some(ip) = asked.only => {
+                may_connect(asked.to, ip, asked.configured).map_err(ResolveError::from)?;
+                vec![SocketAddr::new(ip, target.port)]
+            }
             // Who is named by the operator is looked up by the proxy, as usual.
             Some(_) if asked.configured => Vec::new(),
             _ => {
@@ -119,7 +129,7 @@ impl Inner {
                     Some(value)
                 });
                 let near = dial_proxy(proxy).await?;
-                if target.secure || !asked.configured {
+                if target.secure || !places.is_empty() {
                     // By the IP address that was judged: the proxy looks nothing up.
                     let to = match places.first() {
                         Some(place) => place.to_string(),
@@ -185,7 +195,7 @@ impl Inner {
             }
             Err(error) => return Err(HttpError::Broken(error.to_string())),
         };
-        if !closes {
+        if !closes && asked.only.is_none() {
             let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             if all.len() < KEPT {
                 kept.since = Instant::now();

@@ -11,6 +11,7 @@ mod proxy;
 pub use proxy::{Proxies, ProxyError};
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -210,6 +211,21 @@ pub struct Parcel<'a> {
     pub message: &'a [u8],
 }
 
+/// Who is asked.
+struct To<'a> {
+    address: &'a Address,
+    /// The operator named it.
+    configured: bool,
+    /// The one IP address to connect to.
+    only: Option<IpAddr>,
+}
+
+impl<'a> To<'a> {
+    fn of(parcel: &Parcel<'a>) -> Self {
+        To { address: parcel.to, configured: parcel.configured, only: None }
+    }
+}
+
 /// The client. Clones share its connections.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
@@ -278,7 +294,7 @@ impl Client {
                 .header("Content-Type", content_type.as_str())
                 .body(body)
         };
-        match self.ask(parcel.to, parcel.configured, None, Bytes::from(body), asked, 64 << 10).await {
+        match self.ask(&To::of(parcel), None, Bytes::from(body), asked, 64 << 10).await {
             Ok(answer) => answer.outcome(),
             Err(error) => error.outcome(),
         }
@@ -294,8 +310,7 @@ impl Client {
         let fetched = self.0.offers.put(key.clone(), parcel.message.to_vec());
         let question = handshake::ask_to_fetch(ours, &key);
         let asked = |path: String, body: Bytes| Request::builder().method(Method::GET).uri(path).body(body);
-        let answer =
-            self.ask(parcel.to, parcel.configured, Some(&question), Bytes::new(), asked, 64 << 10).await;
+        let answer = self.ask(&To::of(parcel), Some(&question), Bytes::new(), asked, 64 << 10).await;
         let wait = self.0.deadlines.with(parcel.message.len());
         match answer {
             Ok(answer) if (200..=299).contains(&answer.status) => {}
@@ -313,23 +328,26 @@ impl Client {
         }
     }
 
-    /// Fetches the message that `sender` offers under this key, of `most` bytes at most.
+    /// Fetches the message that `sender` offers under this key, of `most` bytes at most, from this IP
+    /// address: the one to which the sender's address leads ([`Client::leads_to`]). Looked up once more
+    /// it could lead to somebody else.
     ///
     /// # Errors
     /// Why there is none.
     pub async fn fetch(
         &self,
         sender: &Address,
-        configured: bool,
+        (ip, configured): (IpAddr, bool),
         key: &str,
         most: usize,
     ) -> Result<Answer, HttpError> {
         let asked = |path: String, body: Bytes| Request::builder().method(Method::GET).uri(path).body(body);
-        self.ask(sender, configured, Some(&handshake::ask_for(key)), Bytes::new(), asked, most).await
+        let to = To { address: sender, configured, only: Some(ip) };
+        self.ask(&to, Some(&handshake::ask_for(key)), Bytes::new(), asked, most).await
     }
 
     /// Whether the host of an address is at this IP address.
-    pub async fn leads_to(&self, address: &Address, ip: std::net::IpAddr) -> bool {
+    pub async fn leads_to(&self, address: &Address, ip: IpAddr) -> bool {
         let Ok(target) = HttpTarget::parse(address) else { return false };
         // Whether it may be connected to is asked when that is done.
         let found = reachable(self.0.resolver.as_ref(), address, (&target.host, target.port), true).await;
@@ -339,17 +357,17 @@ impl Client {
     /// One request, by a kept connection if there is one.
     async fn ask(
         &self,
-        to: &Address,
-        configured: bool,
+        to: &To<'_>,
         question: Option<&str>,
         body: Bytes,
         make: impl Fn(String, Bytes) -> hyper::http::Result<Request<Bytes>>,
         most: usize,
     ) -> Result<Answer, HttpError> {
-        let target = HttpTarget::parse(to)?;
+        let target = HttpTarget::parse(to.address)?;
         let path = question.map_or_else(|| target.path.clone(), |question| target.asking(question));
         let limit = self.0.deadlines.with(body.len());
-        let asked = Asked { to, target: &target, configured, most, limit };
+        let To { address, configured, only } = *to;
+        let asked = Asked { to: address, target: &target, configured, only, most, limit };
         let broken = |error: hyper::http::Error| HttpError::Broken(error.to_string());
         if let Some(kept) = self.0.keep(&asked) {
             let request = make(kept.uri(&path, &target), body.clone()).map_err(broken)?;
