@@ -24,5 +24,6 @@ pub mod receive;
 pub mod report;
 pub mod router;
 pub mod send;
+pub mod simulate;
 pub mod smtp;
 pub mod store;

@@ -102,6 +102,20 @@ const ROOMS: &[Room] = &[
         ],
     },
     Room {
+        name: "simulate",
+        imports: &["message", "evaluate", "policy", "pool", "router"],
+        never: &[
+            "tokio",
+            "rusqlite",
+            "mail_parser",
+            "lettre",
+            "TcpStream",
+            "UnixStream",
+            "std::process",
+            "std::fs",
+        ],
+    },
+    Room {
         name: "store",
         imports: &["message", "keys", "policy", "mail"],
         never: &["TcpStream", "TcpListener", "lettre", "tokio::net", "native_tls", "mailin_embedded"],
@@ -182,6 +196,7 @@ const ROOMS: &[Room] = &[
             "authenticate",
             "archive",
             "evaluate",
+            "simulate",
             "filter",
         ],
         never: &[],
