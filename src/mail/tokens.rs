@@ -34,11 +34,14 @@ pub(crate) fn cut_tokens(text: &str, posting: &[String]) -> String {
 /// `domain` are in lower case.
 fn cut_broken(text: &str, local: &str, domain: &str) -> String {
     let lower = text.to_ascii_lowercase();
+    if !lower.contains('+') && !lower.contains("%2b") {
+        return text.to_owned();
+    }
     let mut result = String::with_capacity(text.len());
     let (mut copied, mut inside) = (0, false);
     for (at, letter) in lower.char_indices() {
         let was_inside = std::mem::replace(&mut inside, letter.is_alphanumeric());
-        if at < copied {
+        if at < copied || !local.starts_with(letter) {
             continue;
         }
         let Some(name) = eat(&lower, at, local) else { continue };
