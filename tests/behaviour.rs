@@ -162,7 +162,7 @@ fn item_08_the_robot_and_its_human_are_named() {
     let scene = with_jupiter();
     scene.takes("ann@people.test", "cmr@home.test", &question("ann@people.test"));
     let found = python(&scene.left()[0].raw);
-    assert_eq!(found["from"], serde_json::json!([["CMR gateway, run by Olga Operator", "cmr@home.test"]]));
+    assert_eq!(found["from"], serde_json::json!([["CMR gateway run by Olga Operator", "cmr@home.test"]]));
     let text = scene.left()[0].text().replace("\r\n", "\n");
     let footer = text.split_once("\n-- \n").unwrap().1;
     assert!(footer.contains("Olga Operator <olga@home.test>") && footer.contains("mx.home.test"), "{footer}");

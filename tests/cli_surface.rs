@@ -14,7 +14,7 @@ use std::process::Stdio;
 use cli_support::{House, ended, limits};
 use serde_json::json;
 
-const VERBS: [&str; 41] = [
+const VERBS: [&str; 42] = [
     "demo",
     "init",
     "check",
@@ -34,6 +34,7 @@ const VERBS: [&str; 41] = [
     "deliver",
     "filter",
     "receive",
+    "web-user",
     "queue",
     "queue list",
     "queue show",

@@ -295,7 +295,8 @@ fn a_login_takes_its_password_from_a_command_or_a_file() {
         assert!(!format!("{config:?}").contains("hunter2"), "the password is kept");
         let login = config.send.login.unwrap();
         assert_eq!(login.user, "cmr");
-        assert_eq!(login.password.read().unwrap().as_str(), "hunter2");
+        let cmr_mail::config::Secret::Password(password) = login.secret else { panic!("a password") };
+        assert_eq!(password.read().unwrap().as_str(), "hunter2");
     }
 }
 

@@ -198,7 +198,7 @@ fn an_answer_stands_in_the_thread_with_the_messages_attached() {
     let bytes = answer(&mail).unwrap();
     assert_eq!(bytes, answer(&mail).unwrap(), "a repeated delivery is the same mail");
     let found = python(&bytes);
-    assert_eq!(found["from"], serde_json::json!([["CMR gateway, run by Ada Lovelace", "cmr@example.org"]]));
+    assert_eq!(found["from"], serde_json::json!([["CMR gateway run by Ada Lovelace", "cmr@example.org"]]));
     assert_eq!(found["to"], serde_json::json!([[to.name.as_deref().unwrap(), "jm@example.com"]]));
     assert_eq!(headers(&found, "Subject"), ["Re: Plänet Bcc: victim@example.com and more"]);
     assert_eq!(headers(&found, "Auto-Submitted"), ["auto-replied"]);

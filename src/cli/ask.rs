@@ -40,6 +40,10 @@ pub(super) fn ask(config: &Config, request: &Request) -> Response {
             Err(error) => return fail(TRY_LATER, error.to_string()),
         }
         not_as_root(dir)?;
+        // A lock in a directory that turns out to be somebody else's would be litter.
+        if dir.exists() {
+            crate::store::prepare_dir(dir).or_else(|e| fail(CONFIG, e.to_string()))?;
+        }
         match Lock::try_acquire(dir, name(request)) {
             Ok(lock) => return in_process(config, request, &lock),
             // A daemon that is just starting has the lock before it has its socket; a verb has it

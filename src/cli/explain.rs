@@ -42,8 +42,13 @@ pub(super) fn render(explained: &Explained, paint: Paint) -> String {
     if let Some(bits) = explained.code_bits {
         text.push_str(&paragraph(
             &format!(
-                "Written down by the word coder, with what is known here now, it takes {bits:.0} bits. The decision \
-                 summed up its words faster and less exactly; its figures are those below."
+                "Written down by the word coder, with what is known here now, it takes {bits:.0} bits.{}",
+                // Without any there are no figures to tell apart from this one.
+                if explained.peers.is_empty() && explained.matches.is_empty() {
+                    ""
+                } else {
+                    " The decision summed up its words faster and less exactly; its figures are those below."
+                }
             ),
             0,
         ));

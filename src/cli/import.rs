@@ -243,6 +243,9 @@ fn finish(args: &Args, summary: &Summary, elapsed: Duration) -> Outcome {
 }
 
 fn render(result: &Last, dry: bool) -> String {
+    if result.mails == 0 && result.unchanged == 0 {
+        return String::new();
+    }
     let mut text = format!(
         "{}{} mails in {:.1} s ({:.0} a second):\n",
         if dry { "Nothing was written. " } else { "" },

@@ -81,6 +81,7 @@ fn render(status: &Status, paint: Paint) -> String {
 fn mailbox(one: &MailboxView, paint: Paint) -> String {
     let mut parts = vec![format!("{} ({})", escape::line(&one.account), escape::line(&one.folder))];
     match one.state.as_str() {
+        "new" if one.behind > 0 => parts.push("not read to its end yet".to_owned()),
         "new" => parts.push("not read yet".to_owned()),
         "failing" => {
             parts.push(paint.red(&format!("since {}: {}", one.error_since, escape::flat(&one.error))))
@@ -161,6 +162,13 @@ mod tests {
                 ..MailboxView::default()
             },
             MailboxView {
+                account: "a".into(),
+                folder: "F".into(),
+                state: "new".into(),
+                behind: 99_750,
+                ..MailboxView::default()
+            },
+            MailboxView {
                 account: "b".into(),
                 folder: "F".into(),
                 state: "idle".into(),
@@ -185,6 +193,7 @@ mod tests {
         for part in [
             "inbox (INBOX), since 2026-11-22T08:30:00Z: the login is refused: no\\x1b, read 2026-11-22T08:00:00Z, \
              the last mail waited 2 s, 7 mails to be looked at",
+            "a (F), not read to its end yet, 99750 mails to be looked at",
             "b (F), the server tells when mail comes",
         ] {
             assert!(flat.contains(part), "{part:?} in\n{text}");

@@ -4,12 +4,11 @@
 use super::fault::Fault;
 use super::keys;
 use super::reader::{Found, Reader};
-use super::secret::Password;
 use super::sections::{
-    Authentication, Filter, Gateway, Log, LogFormat, LogLevel, Login, People, Policy, Pool, Routing,
-    Security, Send, Smarthost, Smtp, TlsFiles,
+    Authentication, Filter, Gateway, Log, LogFormat, LogLevel, People, Policy, Pool, Routing, Security, Send,
+    Smarthost, Smtp, TlsFiles,
 };
-use super::{files, imap, names};
+use super::{files, imap, login, names, web};
 use crate::distance::Metric;
 use crate::filter::{Learn, Mode, OnError};
 use crate::message::Address;
@@ -32,6 +31,7 @@ pub(super) struct Sections {
     pub(super) people: Option<People>,
     pub(super) routing: Option<Routing>,
     pub(super) pool: Option<Pool>,
+    pub(super) web: Option<web::Web>,
     pub(super) log: Option<Log>,
 }
 
@@ -53,6 +53,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Sections {
     let people = people(r, policy.as_ref());
     let routing = routing(r, gateway.as_ref());
     let pool = pool(r, smtp.as_ref());
+    let web = web::web(r, gateway.as_ref());
     let log = log(r);
     if let (Some(gateway), Some(smtp)) = (&gateway, &smtp)
         && let Some(address) =
@@ -61,7 +62,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Sections {
         let line = r.line(&keys::GATEWAY_OPERATOR);
         r.error(&keys::GATEWAY_OPERATOR, line, Fault::OperatorPosts(address.clone()));
     }
-    Sections { gateway, smtp, filter, authentication, imap, send, policy, people, routing, pool, log }
+    Sections { gateway, smtp, filter, authentication, imap, send, policy, people, routing, pool, web, log }
 }
 
 fn gateway(r: &mut Reader<'_>) -> Option<Gateway> {
@@ -155,7 +156,7 @@ fn smtp(r: &mut Reader<'_>, gateway: Option<&Gateway>) -> Option<Smtp> {
     let max_message = r.size(&keys::SMTP_MAX_MESSAGE);
     let max_connections = r.integer(&keys::SMTP_MAX_CONNECTIONS);
     let max_connections_per_ip = r.integer(&keys::SMTP_MAX_PER_IP);
-    let tls = tls(r);
+    let tls = tls(r, &keys::SMTP_TLS);
     let (lmtp, listen): (Vec<_>, Vec<_>) = listen?.value.into_iter().partition(|(lmtp, _)| *lmtp);
     let addresses = |these: Vec<(bool, SocketAddr)>| these.into_iter().map(|(_, address)| address).collect();
     Some(Smtp {
@@ -238,13 +239,13 @@ fn authentication(r: &mut Reader<'_>) -> Option<Authentication> {
     })
 }
 
-fn tls(r: &mut Reader<'_>) -> Option<TlsFiles> {
-    let found = r.tls(&keys::SMTP_TLS)?;
+pub(super) fn tls(r: &mut Reader<'_>, what: &'static keys::Key) -> Option<TlsFiles> {
+    let found = r.tls(what)?;
     let (certificate, key) = &found.value;
     let files = TlsFiles { certificate: r.beside(certificate), key: r.beside(key) };
     match files.acceptor() {
-        Ok(_) => warn_if_readable(r, &keys::SMTP_TLS, found.line, &files.key),
-        Err(error) => r.error(&keys::SMTP_TLS, found.line, error.into()),
+        Ok(_) => warn_if_readable(r, what, found.line, &files.key),
+        Err(error) => r.error(what, found.line, error.into()),
     }
     Some(files)
 }
@@ -284,7 +285,7 @@ fn send(r: &mut Reader<'_>, gateway: Option<&Gateway>, smtp: Option<&Smtp>) -> O
     {
         r.error(&keys::SEND_CA_FILE, found.line, error.into());
     }
-    let login = login(r, smarthost.as_ref().map(|found| &found.value));
+    let login = login::login(r, smarthost.as_ref().map(|found| &found.value));
     let first = r.duration(&keys::SEND_RETRY_FIRST);
     let max = r.duration(&keys::SEND_RETRY_MAX);
     let give_up = r.duration(&keys::SEND_GIVE_UP);
@@ -309,58 +310,6 @@ fn is_reached_by(listen: &SocketAddr, to: &Smarthost) -> bool {
     let here = ip.map_or(local, |ip| ip == listen.ip() || (listen.ip().is_unspecified() && ip.is_loopback()));
     let here = here || (local && (listen.ip().is_loopback() || listen.ip().is_unspecified()));
     listen.port() == to.port && listen.port() != 0 && here
-}
-
-fn login(r: &mut Reader<'_>, smarthost: Option<&Smarthost>) -> Option<Login> {
-    let user = r.text(&keys::SEND_USER);
-    let command = r.text(&keys::SEND_PASSWORD_COMMAND);
-    let file = r.text(&keys::SEND_PASSWORD_FILE);
-    let password = match (&command, &file) {
-        (Some(_), Some(file)) => {
-            let fault = Fault::Login("password_command is there too; keep one of the two");
-            r.error(&keys::SEND_PASSWORD_FILE, file.line, fault);
-            return None;
-        }
-        (Some(command), None) => Some((
-            &keys::SEND_PASSWORD_COMMAND,
-            command.with(Password::Command { command: command.value.clone(), directory: r.beside("") }),
-        )),
-        (None, Some(file)) => {
-            let path = r.beside(&file.value);
-            match files::read(&path) {
-                Ok(_) => warn_if_readable(r, &keys::SEND_PASSWORD_FILE, file.line, &path),
-                Err(error) => r.error(&keys::SEND_PASSWORD_FILE, file.line, error.into()),
-            }
-            Some((&keys::SEND_PASSWORD_FILE, file.with(Password::File(path))))
-        }
-        (None, None) => None,
-    };
-    match (user, password) {
-        (Some(user), Some((_, password))) => {
-            if let Some(to) = smarthost
-                && to.security == Security::None
-                && !names::is_loopback(&to.host)
-            {
-                r.error(
-                    &keys::SEND_USER,
-                    user.line,
-                    Fault::PasswordInClear(format!("{}:{}", to.host, to.port)),
-                );
-            }
-            Some(Login { user: user.value, password: password.value })
-        }
-        (Some(user), None) => {
-            let fault =
-                Fault::Login("no password goes with it: write password_command or password_file beside it");
-            r.error(&keys::SEND_USER, user.line, fault);
-            None
-        }
-        (None, Some((key, password))) => {
-            r.error(key, password.line, Fault::Login("of no use without user"));
-            None
-        }
-        (None, None) => None,
-    }
 }
 
 fn policy(r: &mut Reader<'_>) -> Option<Policy> {

@@ -1,10 +1,9 @@
 //! `[[imap]]`: the mailboxes that are read.
 
-use super::build::warn_if_readable;
 use super::fault::Fault;
 use super::keys;
+use super::login::{self, Secret};
 use super::reader::{Found, Reader};
-use super::secret::Password;
 use super::sections::Security;
 use super::{files, names};
 use std::path::PathBuf;
@@ -43,15 +42,6 @@ pub struct Imap {
     pub authserv_id: Option<String>,
     /// Where copies of our answers go.
     pub sent: Option<String>,
-}
-
-/// What shows that an account is ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Secret {
-    /// A password.
-    Password(Password),
-    /// An OAuth 2 access token.
-    Token(Password),
 }
 
 /// What happens to a mail of the folder that was taken.
@@ -155,48 +145,17 @@ fn account(r: &mut Reader<'_>) -> Option<Imap> {
 }
 
 fn secret(r: &mut Reader<'_>) -> Option<Secret> {
-    let command = r.text(&keys::IMAP_PASSWORD_COMMAND);
-    let file = r.text(&keys::IMAP_PASSWORD_FILE);
-    let token = r.text(&keys::IMAP_OAUTH2_COMMAND);
-    let there: Vec<_> = [
-        (&keys::IMAP_PASSWORD_COMMAND, &command),
-        (&keys::IMAP_PASSWORD_FILE, &file),
-        (&keys::IMAP_OAUTH2_COMMAND, &token),
-    ]
-    .into_iter()
-    .filter_map(|(key, found)| found.as_ref().map(|found| (key, found.line)))
-    .collect();
-    match there.as_slice() {
-        [] => {
-            let line = r.line(&keys::IMAP_USER);
-            let fault = Fault::Login(
-                "nothing to log in with: write password_command, password_file or oauth2_command",
-            );
-            r.error(&keys::IMAP_PASSWORD_COMMAND, line, fault);
-            return None;
-        }
-        [_] => {}
-        [.., (key, line)] => {
-            let fault =
-                Fault::Login("one of password_command, password_file and oauth2_command is enough; keep one");
-            r.error(key, *line, fault);
-            return None;
-        }
+    let secret = login::secret(
+        r,
+        [&keys::IMAP_PASSWORD_COMMAND, &keys::IMAP_PASSWORD_FILE, &keys::IMAP_OAUTH2_COMMAND],
+    )?;
+    if secret.is_none() {
+        let line = r.line(&keys::IMAP_USER);
+        let fault =
+            Fault::Login("nothing to log in with: write password_command, password_file or oauth2_command");
+        r.error(&keys::IMAP_PASSWORD_COMMAND, line, fault);
     }
-    let run =
-        |text: &str, r: &Reader<'_>| Password::Command { command: text.to_owned(), directory: r.beside("") };
-    if let Some(token) = &token {
-        return Some(Secret::Token(run(&token.value, r)));
-    }
-    if let Some(file) = &file {
-        let path = r.beside(&file.value);
-        match files::read(&path) {
-            Ok(_) => warn_if_readable(r, &keys::IMAP_PASSWORD_FILE, file.line, &path),
-            Err(error) => r.error(&keys::IMAP_PASSWORD_FILE, file.line, error.into()),
-        }
-        return Some(Secret::Password(Password::File(path)));
-    }
-    command.map(|command| Secret::Password(run(&command.value, r)))
+    secret.map(|(_, secret)| secret.value)
 }
 
 fn host_of(text: &str) -> Result<String, Fault> {

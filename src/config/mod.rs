@@ -12,20 +12,25 @@ mod fault;
 mod files;
 mod imap;
 pub mod keys;
+mod login;
 mod names;
 mod reader;
 mod secret;
 mod sections;
+mod web;
 
 pub use example::Example;
 pub use fault::{ConfigError, Fault, Problem};
 pub use files::FileError;
-pub use imap::{After, Imap, Secret};
+pub use imap::{After, Imap};
+pub use login::Secret;
 pub use secret::{COMMAND_TIMEOUT, Password, SecretError};
 pub use sections::{
     Authentication, Filter, Gateway, Log, LogFormat, LogLevel, Login, Operator, People, Policy, Pool,
     Routing, Security, Send, Smarthost, Smtp, TlsFiles,
 };
+
+pub use web::Web;
 
 use reader::Reader;
 use std::io::Read as _;
@@ -57,6 +62,8 @@ pub struct Config {
     pub routing: Routing,
     /// What is kept.
     pub pool: Pool,
+    /// The pages.
+    pub web: Web,
     /// What is logged.
     pub log: Log,
     /// What is possible but looks like a mistake; for the log and for `check`.
@@ -127,6 +134,7 @@ impl Config {
                 people: s.people?,
                 routing: s.routing?,
                 pool: s.pool?,
+                web: s.web?,
                 log: s.log?,
                 warnings,
             })
@@ -173,6 +181,7 @@ impl Config {
             (&keys::SEND_GIVE_UP, self.send.give_up != new.send.give_up),
             (&keys::POOL_MAX_MESSAGES, self.pool.max_messages != new.pool.max_messages),
             (&keys::POOL_MAX_BYTES, self.pool.max_bytes != new.pool.max_bytes),
+            (&keys::WEB_LISTEN, self.web != new.web),
             (&keys::LOG_FORMAT, self.log.format != new.log.format),
         ];
         changed.iter().filter(|(_, changed)| *changed).map(|(key, _)| key.title()).collect()

@@ -1,6 +1,6 @@
 //! The typed configuration: what the other rooms take from here.
 
-use super::secret::Password;
+use super::login::Secret;
 use crate::filter::{Learn, Mode, OnError};
 use crate::message::Address;
 use crate::policy::{FirstPost, Origin, Rate, WhoMayPost};
@@ -124,13 +124,13 @@ pub struct Send {
     pub give_up: Duration,
 }
 
-/// A name and where its password comes from.
+/// A name and what shows that it is ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     /// The name.
     pub user: String,
-    /// Its password.
-    pub password: Password,
+    /// What shows that it is ours.
+    pub secret: Secret,
 }
 
 /// A mail server and how it is spoken to.

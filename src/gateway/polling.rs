@@ -143,9 +143,10 @@ impl Office for Gateway {
     }
 
     fn settle(&self, folder: i64, next: u32, behind: u64) -> Result<(), String> {
+        let now = clock::now();
         let job = move |tx: &Connection| {
             mailboxes::settle(tx, folder, next)?;
-            mailboxes::behind(tx, folder, behind)
+            mailboxes::behind(tx, folder, behind, now)
         };
         self.store().write(job).map_err(|error| error.to_string())
     }

@@ -14,7 +14,7 @@ use crate::config::{self, Config, SecretError};
 use crate::message::UnixTime;
 use crate::policy::bounce::meaning;
 use crate::send::backoff::Schedule;
-use crate::send::mailto::{Login, Mailto, Smarthost, SmarthostError, Submission};
+use crate::send::mailto::{Login, Mailto, Secret, Smarthost, SmarthostError, Submission, Tokens};
 use crate::send::outcome::{Outcome, Trouble};
 use crate::send::queue::{ComposeFault, End, Event, House, MailCarrier, Next, Settings};
 use crate::store::StoreError;
@@ -110,8 +110,11 @@ pub fn smarthost(send: &config::Send) -> Result<Smarthost, SendingError> {
         smarthost = smarthost.with_authorities(&pem)?;
     }
     if let Some(login) = &send.login {
-        let password = login.password.read()?;
-        smarthost = smarthost.with_login(Login { user: login.user.clone(), password })?;
+        let secret = match &login.secret {
+            config::Secret::Password(password) => Secret::Password(password.read()?),
+            config::Secret::Token(command) => Secret::Tokens(Tokens::of(command.clone())),
+        };
+        smarthost = smarthost.with_login(Login { user: login.user.clone(), secret })?;
     }
     Ok(smarthost)
 }
@@ -179,6 +182,12 @@ impl House for Sender {
             Event::Attempt { delivery, next } => {
                 let (number, to, kind) = (delivery.id, delivery.to.to_string(), delivery.kind.as_str());
                 let id = delivery.about.map(|id| id.to_string());
+                let ended = match next {
+                    Next::Sent(_) => "sent",
+                    Next::Again { .. } => "again",
+                    Next::Over(_) => "failed",
+                };
+                self.gateway.metrics().attempt(&delivery.transport, kind, ended);
                 match next {
                     Next::Sent(_) => info!(id, delivery = number, to, kind, "sent"),
                     Next::Again { at, trouble, reason } => {

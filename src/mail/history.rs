@@ -66,11 +66,12 @@ pub(crate) fn is_mark(line: &str) -> bool {
     ];
     let line = line.trim();
     let inner = line.trim_matches(['-', '_', '*', ' ']);
-    if inner.is_empty() || inner.len() > 80 {
+    let ruled = line.starts_with("--") && line.ends_with("--");
+    // Each line of a mail is asked about: most of them are told without a copy.
+    if inner.is_empty() || inner.len() > 80 || !(ruled || inner.ends_with(':')) {
         return false;
     }
     let inner = inner.to_lowercase().replace('’', "'");
-    let ruled = line.starts_with("--") && line.ends_with("--");
     (ruled && WORDS.contains(&inner.as_str()))
         || matches!(
             inner.as_str(),

@@ -19,6 +19,7 @@ mod results;
 mod robot;
 mod structure;
 mod text;
+mod tokens;
 mod transfer;
 mod whole;
 

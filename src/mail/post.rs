@@ -3,7 +3,8 @@
 use super::header::Header;
 use super::reading::is_attempt;
 use super::structure::{Kind, Structure, leaf_parts};
-use super::text::{clean, cut_tokens, own_words, printable, to_lines, unwrap_signed};
+use super::text::{clean, own_words, printable, to_lines, unwrap_signed};
+use super::tokens::cut_tokens;
 use super::{Ignored, html};
 use mail_parser::{Message, PartType};
 use std::fmt;

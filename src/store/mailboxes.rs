@@ -244,15 +244,18 @@ pub fn report(tx: &Connection, account: &Account, looked: bool, now: UnixTime) -
     Ok(())
 }
 
-/// So many mails of the account have not been looked at yet.
+/// So many mails of the account have not been looked at yet: what is known of it while it is read for the
+/// first time.
 ///
 /// # Errors
 /// Those of any write.
-pub fn behind(tx: &Connection, folder: i64, behind: u64) -> Result<(), StoreError> {
+pub fn behind(tx: &Connection, folder: i64, behind: u64, now: UnixTime) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE imap_account SET behind = ?2 WHERE name = (SELECT account FROM imap_folder WHERE id = ?1)",
+        "INSERT INTO imap_account (name, folder, tried, next_try, idle, behind, too_large, copied_at, copied)
+         SELECT account, folder, ?3, ?3, 0, ?2, 0, ?3, 0 FROM imap_folder WHERE id = ?1
+         ON CONFLICT (name) DO UPDATE SET behind = excluded.behind",
     )?
-    .execute((folder, i64::try_from(behind).unwrap_or(i64::MAX)))?;
+    .execute((folder, i64::try_from(behind).unwrap_or(i64::MAX), now))?;
     Ok(())
 }
 

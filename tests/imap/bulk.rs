@@ -54,6 +54,10 @@ fn killed_on_the_way_each_mail_is_there_once_and_dealt_with() {
         daemon.kill();
         let left = dovecot.flagged("cmr", "INBOX", 'S').1;
         on_the_way += usize::from(stored() > before && left > 0);
+        // What is still to be read shows before the folder was ever read to its end.
+        let shown = &house.json(&["status"])["mailboxes"][0];
+        let behind = usize::try_from(shown["behind"].as_u64().unwrap()).unwrap();
+        assert!(behind <= mails && behind + stored() >= mails, "{shown}, {} are stored", stored());
     }
     assert!(on_the_way >= kills / 2, "only {on_the_way} of {kills} were killed on the way");
     let daemon = house.start();
@@ -65,6 +69,8 @@ fn killed_on_the_way_each_mail_is_there_once_and_dealt_with() {
         (messages == mails as u64).then_some(())
     });
     println!("{on_the_way} of {kills} kills were on the way");
+    let beginning = format!("reading the folder account=\"cmr\" mails={mails}");
+    assert!(house.log().contains(&beginning), "{beginning} is not in\n{}", house.log());
     let database = house.read_database();
     house.until("nothing is left to be done in the folder", |_| {
         let left: i64 = database.query_row("SELECT count(*) FROM imap_mail", [], |row| row.get(0)).unwrap();

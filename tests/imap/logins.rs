@@ -9,7 +9,8 @@ use sha2::Sha256;
 
 use super::dovecot::{CERTIFICATE, Dovecot};
 use super::reading::{house, post};
-use super::support::daemon::Config;
+use super::scripted::Scripted;
+use super::support::daemon::{Config, House};
 
 /// The section of an account with these lines only.
 fn account(lines: &str) -> Config {
@@ -88,6 +89,82 @@ fn token(user: &str, key: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
     mac.update(format!("{head}.{claims}").as_bytes());
     format!("{head}.{claims}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+}
+
+#[test]
+fn a_smarthost_takes_the_token_too() {
+    let said = |token: &str| STANDARD.encode(format!("user=cmr@home.test\u{1}auth=Bearer {token}\u{1}\u{1}"));
+    let session = |token: &str, rest: &[&str]| {
+        let login = format!("C AUTH XOAUTH2 {}", said(token));
+        let hello =
+            ["TLS server", "S 220 mx", "C EHLO mx.home.test", "S 250-mx", "S 250 AUTH LOGIN XOAUTH2", &login];
+        [&hello, rest].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mail = [
+        "S 235 ok",
+        "L",
+        "S 250 ok",
+        "C RCPT TO:<cmr@peer.test>",
+        "S 250 ok",
+        "C DATA",
+        "S 354 go",
+        "M",
+        "S 250 ok",
+        "H",
+    ];
+    let next = || vec!["--".to_owned()];
+    let smarthost = Scripted::play(
+        [
+            session("good", &["S 235 ok", "C QUIT", "S 221 bye"]),
+            next(),
+            session("bad", &["S 334 e30=", "C", "S 535 5.7.8 not accepted", "H"]),
+            next(),
+            session("good", &mail),
+        ]
+        .concat(),
+    );
+    let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls/ca.pem");
+    let config = |command: &str| {
+        Config::new()
+            .text("send", "smarthost", format!("smtps://{}", smarthost.address))
+            .text("send", "ca_file", ca.display().to_string())
+            .text("send", "user", "cmr@home.test")
+            .text("send", "oauth2_command", command)
+            .set("routing", "pinned", r#"["mailto:cmr@peer.test"]"#)
+    };
+    let house = House::new(&config("cat token"));
+    let check = |house: &House| {
+        let output = house.run(&["check", "--json"], b"");
+        let check: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let lines = check["lines"].as_array().unwrap();
+        let line = lines.iter().find(|line| line["name"] == "smarthost").unwrap();
+        (line["state"].as_str().unwrap().to_owned(), line["says"].as_str().unwrap().to_owned())
+    };
+    let (state, says) = check(&house);
+    assert!(
+        state == "fail" && says.contains("no access token: the password command failed (exit status: 1)"),
+        "{says}"
+    );
+    let write = |token: &str| std::fs::write(house.dir().join("token"), token).unwrap();
+    write("good\n");
+    let (state, says) = check(&house);
+    assert!(state == "ok" && says.ends_with("greets, encrypted, and lets us log in"), "{says}");
+    write("bad\n");
+    let (state, says) = check(&house);
+    assert!(state == "fail" && says.ends_with("AUTH: 535 5.7.8 not accepted"), "{says}");
+    // A daemon starts without a token, and sends as soon as there is one.
+    std::fs::remove_file(house.dir().join("token")).unwrap();
+    let daemon = house.start();
+    house.json(&["post", "What became of the comet over the harbour?"]);
+    house.until("a failure", |house| {
+        let queue = house.json(&["queue"]);
+        queue[0]["last_error"].as_str().is_some_and(|error| error.contains("no access token")).then_some(())
+    });
+    write("good\n");
+    house.until_idle();
+    assert!(daemon.stop().success());
+    smarthost.finish().unwrap();
+    assert!(!house.log().contains(&said("good")), "a token is never shown");
 }
 
 #[test]

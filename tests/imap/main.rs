@@ -3,7 +3,7 @@
 //! - `reading`: what is taken out of a folder, and what is left alone;
 //! - `news`: IDLE, polling, the answer in the person's thread;
 //! - `afterwards`: marked, moved, deleted; interrupted; without the extensions; a full mailbox;
-//! - `logins`: TLS, STARTTLS, passwords, OAuth 2;
+//! - `logins`: TLS, STARTTLS, passwords, OAuth 2; and at the smarthost;
 //! - `faults`: servers that stop, are cut off, change their certificate or refuse the password;
 //! - `bulk`: many mails, and a daemon that is killed on the way;
 //! - `hostile`: scripted dialogues out of `dialogues/`, and mutations of them;
@@ -21,6 +21,8 @@
     reason = "in tests a panic is the report"
 )]
 
+#[path = "../support/scripted.rs"]
+mod scripted;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -21,7 +21,14 @@ fn every_block_of_the_page_loads_without_a_doubt() {
         let config =
             Config::parse(&text, dir.path().join("cmr-mail.toml")).unwrap_or_else(|e| panic!("{e}\n{block}"));
         assert_eq!(config.warnings, [], "{block}");
+        // Who reads with a token writes with one.
         for account in &config.imap {
+            let token = |secret: &Secret| matches!(secret, Secret::Token(_));
+            let login = config.send.login.as_ref();
+            let sends = login.map(|login| (login.user.clone(), token(&login.secret)));
+            let reads = Some((account.user.clone(), token(&account.secret)));
+            assert!(sends == reads || !block.contains("[send]"), "{block}");
+            assert!(sends.is_some() || !token(&account.secret), "nobody would get an answer: {block}");
             assert_ne!(account.security, Security::None, "{block}");
             hosts.push((
                 account.host.clone(),

@@ -14,6 +14,8 @@
 mod support;
 
 mod copies;
+mod metrics;
+mod pages;
 mod trace;
 
 use std::path::{Path, PathBuf};

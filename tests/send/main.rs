@@ -14,7 +14,10 @@ mod scripted;
 mod connections;
 mod queue;
 
-use cmr_mail::send::mailto::{Deadlines, Login, Mailto, Reuse, Security, Smarthost, Submission};
+use cmr_mail::config::Password;
+use cmr_mail::send::mailto::{
+    Deadlines, Login, Mailto, Reuse, Secret, Security, Smarthost, Submission, Tokens,
+};
 use cmr_mail::send::outcome::Outcome;
 use scripted::{Scripted, unescape};
 use std::path::{Path, PathBuf};
@@ -28,6 +31,8 @@ struct Dialogue {
     security: Option<Security>,
     distrust: bool,
     login: Option<(String, String)>,
+    /// A user and the access tokens that its command prints, one after the other; the last for ever.
+    tokens: Option<(String, Vec<String>)>,
     sender_null: bool,
     recipient: Option<String>,
     mail: Option<Vec<u8>>,
@@ -55,6 +60,10 @@ impl Dialogue {
                 "login" => {
                     let (user, password) = rest.split_once(' ').expect("user and password");
                     dialogue.login = Some((user.to_owned(), password.to_owned()));
+                }
+                "tokens" => {
+                    let mut words = rest.split(' ').map(str::to_owned);
+                    dialogue.tokens = Some((words.next().expect("a user"), words.collect()));
                 }
                 "sender-null" => dialogue.sender_null = true,
                 "recipient" => dialogue.recipient = Some(rest.to_owned()),
@@ -89,8 +98,16 @@ impl Dialogue {
             host = host.with_authorities(ca).expect("authorities");
         }
         if let Some((user, password)) = self.login {
-            let password = password.into();
-            host = host.with_login(Login { user, password }).expect("login");
+            let secret = Secret::Password(password.into());
+            host = host.with_login(Login { user, secret }).expect("login");
+        }
+        let place = tempfile::tempdir().expect("a directory");
+        if let Some((user, tokens)) = self.tokens {
+            std::fs::write(place.path().join("tokens"), tokens.join("\n") + "\n").expect("written");
+            let command = "echo x >> asked; head -n $(wc -l < asked) tokens | tail -n 1".to_owned();
+            let command = Password::Command { command, directory: place.path().to_owned() };
+            let secret = Secret::Tokens(Tokens::of(command));
+            host = host.with_login(Login { user, secret }).expect("login");
         }
         let reuse = self.reuse.unwrap_or_default();
         let mailto = Mailto::with(host, "gw.example", self.deadlines, reuse).expect("mailto");

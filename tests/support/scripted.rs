@@ -1,7 +1,7 @@
 //! An SMTP server that follows a script: what it says, what it must hear, when it breaks off.
 //!
 //! One step a line:
-//! `S text` says the line · `R bytes` says just these bytes · `C line` must hear this line ·
+//! `S text` says the line · `R bytes` says just these bytes · `C line` must hear this line · `L` hears any line ·
 //! `M bytes` must hear this mail in its wire form, the final dot excluded (`M` alone: any) ·
 //! `N count` reads so many bytes · `X` closes · `H` says nothing until the client leaves ·
 //! `TLS name` takes a handshake with that certificate · `--` waits for the next connection.
@@ -59,9 +59,9 @@ fn serve(stream: TcpStream, steps: &[String]) -> Result<(), String> {
         match kind {
             "S" => say(s, &[rest.as_bytes(), b"\r\n"].concat()).map_err(|e| fault(e.to_string()))?,
             "R" => say(s, &unescape(rest)).map_err(|e| fault(e.to_string()))?,
-            "C" => {
+            "C" | "L" => {
                 let line = hear(s, b"\r\n").map_err(|e| fault(e.to_string()))?;
-                if line != rest.as_bytes() {
+                if kind == "C" && line != rest.as_bytes() {
                     return Err(fault(format!("heard {:?}", String::from_utf8_lossy(&line))));
                 }
             }

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Line, expiry};
-use crate::config::{Config, Imap, Security};
+use crate::config::{COMMAND_TIMEOUT, Config, Imap, Login, Secret, Security};
 use crate::gateway::sender::{self, SendingError};
 use crate::policy::human::show_duration;
 use crate::receive::imap;
@@ -100,7 +100,11 @@ pub(super) fn smarthost(config: &Config) -> Line {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return Line::warn(NAME, "not looked at: no more descriptors", "");
     };
-    let answer = runtime.block_on(async { tokio::time::timeout(DEADLINE, mailto.probe()).await });
+    let deadline = match &config.send.login {
+        Some(Login { secret: Secret::Token(_), .. }) => DEADLINE + COMMAND_TIMEOUT,
+        _ => DEADLINE,
+    };
+    let answer = runtime.block_on(async { tokio::time::timeout(deadline, mailto.probe()).await });
     // A name that takes for ever to resolve must not hold the check up.
     runtime.shutdown_background();
     let how = match (smarthost.security, config.send.login.is_some()) {
@@ -118,7 +122,7 @@ pub(super) fn smarthost(config: &Config) -> Line {
         ),
         Err(_) => Line::fail(
             NAME,
-            format!("{shown} does not answer within {} s", DEADLINE.as_secs()),
+            format!("{shown} does not answer within {} s", deadline.as_secs()),
             "is the port right, and not blocked by a firewall or the provider?",
         ),
     }

@@ -168,8 +168,12 @@ fn operator(text: &str) -> Result<LettreMailbox, ComposeError> {
 /// The robot's name tells that it is one and who runs it (RFC 3834, section 3.1.1).
 fn robot_mailbox(robot: &Robot<'_>) -> Result<LettreMailbox, ComposeError> {
     let human = operator(robot.operator)?;
-    let name = human.name.unwrap_or_else(|| human.email.to_string());
-    mailbox(Some(&format!("CMR gateway, run by {name}")), robot.address)
+    // Without commas or other signs, which lettre turns into base64 that old clients show as it is.
+    let name = match human.name {
+        Some(name) => format!("CMR gateway run by {name}"),
+        None => format!("CMR gateway of {}", human.email.domain()),
+    };
+    mailbox(Some(&name), robot.address)
 }
 
 fn to_mailbox(to: &Mailbox) -> Result<LettreMailbox, ComposeError> {

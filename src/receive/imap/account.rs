@@ -227,6 +227,7 @@ impl<O: Office> Worker<O> {
         let mut told = Instant::now();
         if look.counts.behind > BATCH as u64 {
             info!(account = self.account.name, mails = look.counts.behind, "reading the folder");
+            self.office.settle(known.folder, known.next, look.counts.behind).map_err(Trouble::Here)?;
         }
         loop {
             if self.waker.is_stopped() {

@@ -218,6 +218,11 @@ impl Look {
             uids.into_iter().filter(|uid| asked.contains(uid) && !self.settled.contains(uid)).collect();
         self.found = unique.into_iter().collect();
         self.searched = Some(to);
+        if let Some(end) = self.end {
+            let most =
+                u64::from(end.saturating_sub(1).saturating_sub(to)).saturating_add(number(self.found.len()));
+            self.counts.behind = self.counts.behind.min(most);
+        }
     }
 
     /// How large mails are; those that are gone are left out.

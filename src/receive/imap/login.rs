@@ -10,14 +10,14 @@ use super::framing::Bounds;
 use super::trouble::Trouble;
 use super::wire::{Reins, Wire, shown};
 use crate::config::{Imap, Secret};
+use crate::smtp::Bearer;
 
 /// How to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Plain,
     Command,
-    OauthBearer,
-    Xoauth2,
+    Token(Bearer),
 }
 
 /// Answers the server's challenges: with what was prepared, once. What follows says that it was not
@@ -53,25 +53,19 @@ pub(super) fn log_in(
         Secret::Password(secret) | Secret::Token(secret) => secret.read()?,
     };
     let user = &account.user;
-    if user.contains(['\0', '\u{1}']) || secret.contains(['\0', '\u{1}']) {
-        return Err(Trouble::Login("there is a control character in the name or the password".to_owned()));
+    let unspeakable = || Trouble::Login("a character in the name or the secret can't be sent".to_owned());
+    if user.contains('\0') || secret.contains('\0') {
+        return Err(unspeakable());
     }
     reins.expect(Bounds::SHORT, account.timeout);
-    let answer = |first: String, then| Answer { first: first.into_bytes(), then, asked: 0.into() };
-    let (host, port, secret) = (&account.host, account.port, secret.as_str());
+    let answer = |first: &str, then| Answer { first: first.as_bytes().to_vec(), then, asked: 0.into() };
+    let secret = secret.as_str();
     let done = match way {
         Way::Command => client.login(user, secret),
-        Way::Plain => client.authenticate("PLAIN", &answer(format!("\0{user}\0{secret}"), "")),
-        Way::Xoauth2 => {
-            let first = format!("user={user}\u{1}auth=Bearer {secret}\u{1}\u{1}");
-            client.authenticate("XOAUTH2", &answer(first, ""))
-        }
-        Way::OauthBearer => {
-            // A comma or an equals sign in a SASL name is escaped (RFC 5801, section 4).
-            let name = user.replace('=', "=3D").replace(',', "=2C");
-            let first =
-                format!("n,a={name},\u{1}host={host}\u{1}port={port}\u{1}auth=Bearer {secret}\u{1}\u{1}");
-            client.authenticate("OAUTHBEARER", &answer(first, "\u{1}"))
+        Way::Plain => client.authenticate("PLAIN", &answer(&format!("\0{user}\0{secret}"), "")),
+        Way::Token(bearer) => {
+            let first = bearer.first(user, (&account.host, account.port), secret).ok_or_else(unspeakable)?;
+            client.authenticate(bearer.name(), &answer(&first, bearer.resigned()))
         }
     };
     done.map_err(|(error, _)| match error {
@@ -96,8 +90,8 @@ fn choose(secret: &Secret, has: &dyn Fn(&str) -> bool) -> Result<Way, &'static s
         Secret::Password(_) => {
             Err("it takes no password on this connection; is security = \"none\" the reason?")
         }
-        Secret::Token(_) if has("AUTH=OAUTHBEARER") => Ok(Way::OauthBearer),
-        Secret::Token(_) if has("AUTH=XOAUTH2") => Ok(Way::Xoauth2),
+        Secret::Token(_) if has("AUTH=OAUTHBEARER") => Ok(Way::Token(Bearer::OauthBearer)),
+        Secret::Token(_) if has("AUTH=XOAUTH2") => Ok(Way::Token(Bearer::Xoauth2)),
         Secret::Token(_) => Err("neither OAUTHBEARER nor XOAUTH2 is offered"),
     }
 }
@@ -116,8 +110,8 @@ mod tests {
             (&password, "AUTH=PLAIN LOGINDISABLED", Ok(Way::Plain)),
             (&password, "IDLE", Ok(Way::Command)),
             (&password, "LOGINDISABLED", Err(())),
-            (&token, "AUTH=XOAUTH2 AUTH=OAUTHBEARER", Ok(Way::OauthBearer)),
-            (&token, "AUTH=XOAUTH2 AUTH=PLAIN", Ok(Way::Xoauth2)),
+            (&token, "AUTH=XOAUTH2 AUTH=OAUTHBEARER", Ok(Way::Token(Bearer::OauthBearer))),
+            (&token, "AUTH=XOAUTH2 AUTH=PLAIN", Ok(Way::Token(Bearer::Xoauth2))),
             (&token, "AUTH=PLAIN", Err(())),
         ] {
             let has = |name: &str| offered.split(' ').any(|word| word == name);

@@ -42,11 +42,27 @@ pub enum SendError {
         /// Name and port.
         host: String,
     },
-    /// A login is configured and the server takes neither PLAIN nor LOGIN.
-    #[error("{host} offers neither AUTH PLAIN nor AUTH LOGIN")]
+    /// A login is configured and the server takes none of the ways that we know.
+    #[error("{host} offers neither AUTH {} nor AUTH {}", .ways[0], .ways[1])]
     NoAuth {
         /// Name and port.
         host: String,
+        /// Those ways.
+        ways: [&'static str; 2],
+    },
+    /// The command that prints the access token failed, or printed something else.
+    #[error("no access token: {reason}")]
+    NoToken {
+        /// What went wrong.
+        reason: String,
+    },
+    /// A login was refused a short while ago. To try again and again would lock the account.
+    #[error("the login was refused, and is not tried again for {} s: {reply}", .wait.as_secs())]
+    Refusing {
+        /// How long.
+        wait: Duration,
+        /// What the server said to the login.
+        reply: Reply,
     },
     /// The mail, or an address, has bytes above 127 and the server takes none.
     #[error("{host} does not offer {extension}, which this mail needs")]
@@ -105,6 +121,8 @@ impl SendError {
             | SendError::NoStartTls { .. }
             | SendError::Injected { .. }
             | SendError::NoAuth { .. }
+            | SendError::NoToken { .. }
+            | SendError::Refusing { .. }
             | SendError::NeedsExtension { .. } => retry(Trouble::Configuration),
             SendError::Refused { stage, reply } => judge(*stage, reply),
         }
@@ -121,6 +139,14 @@ impl SendError {
             cause = inner.source();
         }
         text
+    }
+
+    /// What the server said, if it refused the login for good.
+    pub(super) fn refused_login(&self) -> Option<&Reply> {
+        match self {
+            SendError::Refused { stage: Stage::Auth, reply } if reply.code >= 500 => Some(reply),
+            _ => None,
+        }
     }
 
     /// Whether the connection can be used for another mail after a RSET.

@@ -5,6 +5,7 @@
 
 mod error;
 pub mod lines;
+mod login;
 pub mod replies;
 mod session;
 mod smarthost;
@@ -12,10 +13,13 @@ mod transcript;
 mod wire;
 
 pub use error::SendError;
-pub use smarthost::{Login, Security, Smarthost, SmarthostError};
+pub use login::{Login, Secret, Tokens};
+pub use smarthost::{Security, Smarthost, SmarthostError};
 
+use crate::config::COMMAND_TIMEOUT;
 use crate::send::outcome::Reply;
 use lettre::transport::smtp::extension::ClientId;
+use login::{Refusals, Shown};
 use session::Session;
 use smarthost::Guard;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -56,9 +60,10 @@ impl Deadlines {
     #[must_use]
     pub fn attempt(&self, bytes: usize) -> Duration {
         // Connect, handshake; STARTTLS, EHLO, AUTH, MAIL, RCPT, DATA; twice, for a kept
-        // connection that turns out to be stale may cost all of it before the fresh one.
+        // connection that turns out to be stale may cost all of it before the fresh one. An access
+        // token may have to be asked for twice, each time behind a run for somebody else.
         let dialogue = self.connect * 2 + self.command * 6;
-        (dialogue * 2).saturating_add(self.body(bytes))
+        (dialogue * 2 + COMMAND_TIMEOUT * 4).saturating_add(self.body(bytes))
     }
 
     fn body(&self, bytes: usize) -> Duration {
@@ -169,6 +174,7 @@ struct Inner {
     deadlines: Deadlines,
     reuse: Reuse,
     kept: Mutex<Kept>,
+    refusals: Mutex<Refusals>,
 }
 
 #[derive(Default)]
@@ -206,6 +212,7 @@ impl Mailto {
                 deadlines,
                 reuse,
                 kept: Mutex::default(),
+                refusals: Mutex::default(),
             }),
         })
     }
@@ -276,9 +283,26 @@ impl Mailto {
 
     async fn open(&self, heard: &Heard) -> Result<Session, SendError> {
         let inner = &self.inner;
-        let transcript = Transcript::default();
-        heard.set(&transcript);
-        Session::open(&inner.smarthost, &inner.guard, &inner.hello, inner.deadlines, transcript).await
+        let Some(login) = inner.smarthost.login() else { return inner.connect(None, heard).await };
+        inner.refusals().allow(Instant::now())?;
+        let shown = login.shown().await?;
+        let mut opened = inner.connect(Some(&shown), heard).await;
+        if opened.as_ref().is_err_and(|error| error.refused_login().is_some()) {
+            // A token may have run out on the way, and the next one be good.
+            let other = login.shown().await?;
+            if other != shown {
+                opened = inner.connect(Some(&other), heard).await;
+            }
+        }
+        match &opened {
+            Ok(_) => inner.refusals().welcomed(),
+            Err(error) => {
+                if let Some(reply) = error.refused_login() {
+                    inner.refusals().refused(reply, Instant::now());
+                }
+            }
+        }
+        opened
     }
 
     /// A kept connection that is ready for a mail.
@@ -311,6 +335,16 @@ impl Mailto {
 }
 
 impl Inner {
+    async fn connect(&self, login: Option<&Shown>, heard: &Heard) -> Result<Session, SendError> {
+        let transcript = Transcript::default();
+        heard.set(&transcript);
+        Session::open(&self.smarthost, &self.guard, &self.hello, self.deadlines, login, transcript).await
+    }
+
+    fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,14 +1,18 @@
 //! One connection to the smarthost: from connecting to QUIT.
 
 use super::error::{SendError, from_client};
+use super::login::Shown;
 use super::smarthost::{Guard, Smarthost};
 use super::transcript::Transcript;
 use super::wire::{Carrier, Wire};
 use super::{Deadlines, Envelope};
 use crate::send::outcome::{Reply, Stage};
+use crate::smtp::Bearer;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
-use lettre::transport::smtp::commands::{Data, Mail, Quit, Rcpt, Rset};
+use lettre::transport::smtp::commands::{Data, Ehlo, Mail, Quit, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Response;
 use native_tls::TlsConnector;
@@ -21,6 +25,9 @@ use tokio::time::{Instant, timeout};
 
 /// How long a QUIT and the answer to it may take; nothing depends on them.
 const QUIT_WITHIN: Duration = Duration::from_secs(2);
+
+/// Bytes of a command line with its end (RFC 5321, section 4.5.3.1.4).
+const LONGEST_COMMAND: usize = 512;
 
 /// A connection that has said EHLO (and AUTH) and waits for mails.
 pub(super) struct Session {
@@ -35,11 +42,13 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// Connects, and logs in with what shows that the smarthost's login is ours, if there is one.
     pub(super) async fn open(
         smarthost: &Smarthost,
         guard: &Guard,
         hello: &ClientId,
         deadlines: Deadlines,
+        login: Option<&Shown>,
         transcript: Transcript,
     ) -> Result<Self, SendError> {
         let host = smarthost.to_string();
@@ -71,9 +80,22 @@ impl Session {
             last_used: Instant::now(),
             transcript,
         };
-        if let Some(login) = smarthost.login() {
-            let credentials = Credentials::new(login.user.clone(), login.password.to_string());
-            session.authenticate(&credentials).await?;
+        match login {
+            None => {}
+            Some(Shown::Password { user, password }) => {
+                let credentials = Credentials::new(user.clone(), password.to_string());
+                session.authenticate(&credentials).await?;
+            }
+            Some(Shown::Token { user, token }) => {
+                let bearer = session.bearer(hello).await?;
+                let first =
+                    bearer.first(user, (smarthost.host(), smarthost.port()), token).ok_or_else(|| {
+                        let reason =
+                            "what the command printed, or the user, has a character that can't be sent";
+                        SendError::NoToken { reason: reason.to_owned() }
+                    })?;
+                session.show_token(bearer, &STANDARD.encode(first.as_bytes())).await?;
+            }
         }
         Ok(session)
     }
@@ -82,11 +104,62 @@ impl Session {
         let mechanisms = [Mechanism::Plain, Mechanism::Login];
         let offered = self.client.server_info();
         if offered.get_auth_mechanism(&mechanisms).is_none() {
-            return Err(SendError::NoAuth { host: self.host.clone() });
+            return Err(SendError::NoAuth { host: self.host.clone(), ways: ["PLAIN", "LOGIN"] });
         }
         let auth = self.client.auth(&mechanisms, credentials);
         let reply = client_step(Stage::Auth, self.deadlines.command, auth).await?;
         wanted(Stage::Auth, &reply, 200..=299).map(drop)
+    }
+
+    /// The mechanism for a token that the server offers.
+    async fn bearer(&mut self, hello: &ClientId) -> Result<Bearer, SendError> {
+        if self.client.server_info().supports_auth_mechanism(Mechanism::Xoauth2) {
+            return Ok(Bearer::Xoauth2);
+        }
+        // The client library has forgotten the mechanisms that it does not know: it is asked again.
+        let asked = self.client.command(Ehlo::new(hello.clone()));
+        let offer = client_step(Stage::Hello, self.deadlines.command, asked).await?;
+        let is_offered = |line: &str| {
+            let mut words = line.split_ascii_whitespace();
+            words.next().is_some_and(|word| word.eq_ignore_ascii_case("AUTH"))
+                && words.any(|word| word.eq_ignore_ascii_case(Bearer::OauthBearer.name()))
+        };
+        let ways = [Bearer::Xoauth2.name(), Bearer::OauthBearer.name()];
+        if offer.message().any(is_offered) {
+            Ok(Bearer::OauthBearer)
+        } else {
+            Err(SendError::NoAuth { host: self.host.clone(), ways })
+        }
+    }
+
+    /// Shows a token. The client library would give up where the server asks for an answer to its refusal.
+    async fn show_token(&mut self, bearer: Bearer, first: &str) -> Result<(), SendError> {
+        let name = bearer.name();
+        let (command, mut rest) = match format!("AUTH {name} {first}\r\n") {
+            whole if whole.len() <= LONGEST_COMMAND => (whole, None),
+            // RFC 4954, section 4: what is too long for a command is the answer to a challenge.
+            _ => (format!("AUTH {name}\r\n"), Some(format!("{first}\r\n"))),
+        };
+        let mut reply = self.auth_step(&command).await?;
+        if reply.code == 334
+            && let Some(first) = rest.take()
+        {
+            reply = self.auth_step(&first).await?;
+        }
+        if reply.code == 334 {
+            let resigned = format!("{}\r\n", STANDARD.encode(bearer.resigned()));
+            reply = self.auth_step(&resigned).await?;
+        }
+        if (200..=299).contains(&reply.code) {
+            Ok(())
+        } else {
+            Err(SendError::Refused { stage: Stage::Auth, reply })
+        }
+    }
+
+    async fn auth_step(&mut self, line: &str) -> Result<Reply, SendError> {
+        let said = client_step(Stage::Auth, self.deadlines.command, self.client.command(line)).await?;
+        wanted(Stage::Auth, &said, 200..=399)
     }
 
     /// One mail to one recipient. The mail is canonical (`lines::canonical`).

@@ -1,10 +1,10 @@
 //! The relay that takes our mail: where it is, how the connection is secured, who we are there.
 
+use super::login::{Login, Secret};
 use native_tls::{Certificate, Protocol, TlsConnector};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 /// How the connection is secured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,21 +36,6 @@ pub(super) enum Guard {
     Tls(TlsConnector),
 }
 
-/// Who we are towards the smarthost. The password is wiped when dropped and never printed.
-#[derive(Clone)]
-pub struct Login {
-    /// The user name.
-    pub user: String,
-    /// The password.
-    pub password: Zeroizing<String>,
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Login({:?}, …)", self.user)
-    }
-}
-
 /// The relay that takes our mail.
 #[derive(Clone, Debug)]
 pub struct Smarthost {
@@ -79,6 +64,9 @@ pub enum SmarthostError {
     /// A password would cross a network readably.
     #[error("a password is not sent to {0} unencrypted: use smtp+starttls:// or smtps://")]
     PasswordInClear(String),
+    /// A token would be sent without encryption.
+    #[error("an access token is not sent to {0} unencrypted: use smtp+starttls:// or smtps://")]
+    TokenInClear(String),
     /// The certificate file holds no certificate.
     #[error("the smarthost's ca_file holds no usable certificate")]
     Authority(#[source] Option<native_tls::Error>),
@@ -149,13 +137,16 @@ impl Smarthost {
         }
     }
 
-    /// Logs in with AUTH PLAIN or LOGIN.
+    /// Logs in: with a password by AUTH PLAIN or LOGIN, with an access token by XOAUTH2 or OAUTHBEARER.
     ///
     /// # Errors
-    /// When the connection is not encrypted and leaves this machine.
+    /// When the connection is not encrypted and leaves this machine; with a token when it is not encrypted.
     pub fn with_login(mut self, login: Login) -> Result<Self, SmarthostError> {
-        if self.security == Security::Plain && !self.is_loopback() {
-            return Err(SmarthostError::PasswordInClear(self.host));
+        match login.secret {
+            _ if self.security != Security::Plain => {}
+            Secret::Tokens(_) => return Err(SmarthostError::TokenInClear(self.host)),
+            Secret::Password(_) if self.is_loopback() => {}
+            Secret::Password(_) => return Err(SmarthostError::PasswordInClear(self.host)),
         }
         self.login = Some(login);
         Ok(self)
@@ -237,6 +228,9 @@ impl fmt::Display for Smarthost {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Password;
+    use crate::send::mailto::Tokens;
+    use zeroize::Zeroizing;
 
     #[test]
     fn urls() {
@@ -279,7 +273,8 @@ mod tests {
 
     #[test]
     fn a_password_is_not_sent_in_clear_and_not_printed() {
-        let login = Login { user: "cmr".to_owned(), password: Zeroizing::new("open sesame".to_owned()) };
+        let secret = Secret::Password(Zeroizing::new("open sesame".to_owned()));
+        let login = Login { user: "cmr".to_owned(), secret };
         let at = |url: &str| Smarthost::parse(url).expect(url).with_login(login.clone());
         assert!(matches!(at("smtp://mx.example"), Err(SmarthostError::PasswordInClear(_))));
         for url in ["smtp://127.0.0.1", "smtp://localhost", "smtp://[::1]", "smtps://mx.example"] {
@@ -287,6 +282,18 @@ mod tests {
             let shown = format!("{host:?} {host}");
             assert!(!shown.contains("sesame"), "{shown}");
             assert!(shown.contains("cmr"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_only_sent_encrypted() {
+        let secret = Secret::Tokens(Tokens::of(Password::File("/nowhere".into())));
+        let login = Login { user: "cmr".to_owned(), secret };
+        for (url, good) in
+            [("smtp://127.0.0.1", false), ("smtps://127.0.0.1", true), ("smtp+starttls://mx.example", true)]
+        {
+            let host = Smarthost::parse(url).expect(url).with_login(login.clone());
+            assert_eq!(host.is_ok(), good, "{url}");
         }
     }
 

@@ -94,16 +94,15 @@ CREATE TABLE text (
 -- Equal key, other tail: a conflict. The pair is unique, because an equal pair is a duplicate
 -- and never stored.
 CREATE TABLE hop (
-    id       INTEGER PRIMARY KEY,
     seq      INTEGER NOT NULL REFERENCES message (seq) ON DELETE CASCADE,
     position INTEGER NOT NULL CHECK (position >= 0),
     hop_key  BLOB NOT NULL CHECK (length(hop_key) = 32),
     tail     BLOB NOT NULL CHECK (length(tail) = 32),
     time     TEXT NOT NULL,
-    address  BLOB NOT NULL
-) STRICT;
+    address  BLOB NOT NULL,
+    PRIMARY KEY (seq, position)
+) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX hop_id ON hop (hop_key, tail);
-CREATE UNIQUE INDEX hop_of ON hop (seq, position);
 
 -- Who has a message beside the addresses in its stored header: senders of duplicates, and whom
 -- we sent it to.
@@ -355,13 +354,12 @@ CREATE INDEX mail_seen_age ON mail_seen (seen);
 -- counts those of one kind and who, and at rises with it: how many there were since a moment is a
 -- difference and no count.
 CREATE TABLE tally (
-    id   INTEGER PRIMARY KEY,
     kind TEXT NOT NULL,
     who  BLOB NOT NULL CHECK (length(who) = 32),
     at   INTEGER NOT NULL,
-    number INTEGER NOT NULL
-) STRICT;
-CREATE INDEX tally_window ON tally (kind, who, at, number);
+    number INTEGER NOT NULL,
+    PRIMARY KEY (kind, who, at, number)
+) STRICT, WITHOUT ROWID;
 CREATE INDEX tally_age ON tally (at);
 
 -- Files that mail was imported from, so that another run looks at what is new in them. name: the
