@@ -157,7 +157,8 @@ pub(super) fn duration(seconds: u64) -> String {
 /// `1 message`, `2 messages`.
 #[must_use]
 pub(super) fn count(n: u64, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+    let ending = if noun.ends_with('x') { "es" } else { "s" };
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}{ending}") }
 }
 
 #[cfg(test)]

@@ -548,7 +548,10 @@ fn wrong(key: &'static Key, wanted: &str, found: &Value) -> Fault {
 
 /// Parser messages may have several lines; ours have one.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    match text {
+        "duplicate key" => "this section or key stands there twice".to_owned(),
+        text => text.split_whitespace().collect::<Vec<_>>().join(" "),
+    }
 }
 
 /// Likeness from which on a name is offered as the one that was meant.

@@ -180,11 +180,13 @@ pub(super) fn settle(conn: &mut Connection, dir: &Path) -> Result<Settled, Store
     }
     let behind = journal.as_ref().is_some_and(|journal| journal.number > number);
     let mut settled = Settled { restored: copied.is_some() || behind, ..Settled::default() };
+    let mut erased = false;
     if settled.restored {
         let tx = conn.transaction()?;
         if let Some(journal) = journal.as_ref().filter(|journal| journal.number >= number) {
             let removal = removal::enforce(&tx, &journal.removed)?;
             settled.removed = removal.seqs.len();
+            erased = !removal.seqs.is_empty() || removal.asides + removal.authors > 0;
             blocks::replace(&tx, &journal.blocks)?;
             meta::set_promises(&tx, journal.number.max(meta::promises(&tx)?).saturating_add(1))?;
         }
@@ -194,7 +196,7 @@ pub(super) fn settle(conn: &mut Connection, dir: &Path) -> Result<Settled, Store
         meta::forget_index(&tx)?;
         meta::set(&tx, RENEW, 1)?;
         tx.commit()?;
-        if settled.removed > 0 {
+        if erased {
             // What was erased may stand in free space that the copy brought along.
             conn.pragma_update(None, "temp_store", "FILE")?;
             let done = conn.execute_batch("VACUUM");

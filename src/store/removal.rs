@@ -3,13 +3,16 @@
 //! What goes: text, raw mail, header lines, decision, matches (its own, and those of others that
 //! name it), deliveries, thread, holders, what was put aside of it, what became of the mails that
 //! it was imported from. What stays: a salted hash, so that the message is refused when it comes
-//! again; and of an import the names of the files that were read, because the next run goes by
+//! again, and one of a removed author's address, so that a restored older copy gives nothing of them
+//! back; and of an import the names of the files that were read, because the next run goes by
 //! them (the files themselves are the operator's). Callers use [`super::Store::erase`], so
 //! that the bytes leave the write-ahead log, too; in the database file deleted rows are
 //! overwritten (secure_delete).
 //!
 //! Crash argument: one transaction; after a crash either all of it or nothing is gone, and
 //! nobody was told "removed" before the commit.
+
+use std::collections::HashMap;
 
 use rusqlite::Connection;
 
@@ -24,6 +27,8 @@ pub struct Removal {
     pub seqs: Vec<i64>,
     /// How many asides went.
     pub asides: usize,
+    /// How many authors went with what was known of them.
+    pub authors: usize,
 }
 
 fn hash_of_id(conn: &Connection, id: MessageId) -> Result<[u8; 32], StoreError> {
@@ -32,6 +37,13 @@ fn hash_of_id(conn: &Connection, id: MessageId) -> Result<[u8; 32], StoreError> 
 
 fn hash_of_origin(conn: &Connection, origin: &HopKey) -> Result<[u8; 32], StoreError> {
     meta::salted(conn, &[b"removed origin", origin.as_bytes()])
+}
+
+/// An author keeps no mark but this one: it says that all that was here of them at that time is gone.
+fn hash_of_author(conn: &Connection, author: &Address) -> Result<[u8; 32], StoreError> {
+    let mailbox = author.mail_address().map(super::people::canonical);
+    let name = mailbox.as_ref().map_or(author.as_bytes(), String::as_bytes);
+    meta::salted(conn, &[b"removed author", name])
 }
 
 /// Whether a message with this oldest header line was removed here.
@@ -96,6 +108,8 @@ pub fn remove_by_author(tx: &Connection, author: &Address, now: UnixTime) -> Res
     let person = author.mail_address().map(super::people::canonical);
     let seqs = named(tx, &What::Author(author.clone()))?;
     meta::note_erasure(tx)?;
+    refuse(tx, &hash_of_author(tx, author)?, now)?;
+    removal.authors = 1;
     for seq in seqs {
         remove_one(tx, seq, now, &mut removal)?;
     }
@@ -117,8 +131,11 @@ pub fn remove_by_author(tx: &Connection, author: &Address, now: UnixTime) -> Res
 }
 
 fn refuse(tx: &Connection, hash: &[u8; 32], now: UnixTime) -> Result<(), StoreError> {
-    tx.prepare_cached("INSERT INTO removed (hash, created) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING")?
-        .execute((hash, now))?;
+    tx.prepare_cached(
+        "INSERT INTO removed (hash, created) VALUES (?1, ?2)
+         ON CONFLICT (hash) DO UPDATE SET created = max(created, excluded.created)",
+    )?
+    .execute((hash, now))?;
     Ok(())
 }
 
@@ -154,10 +171,16 @@ pub fn hashes(conn: &Connection) -> Result<Vec<([u8; 32], UnixTime)>, StoreError
 /// Those of any write.
 pub fn enforce(tx: &Connection, hashes: &[([u8; 32], UnixTime)]) -> Result<Removal, StoreError> {
     let mut last = UnixTime(0);
+    let mut new = HashMap::new();
+    let mut known = tx.prepare("SELECT 1 FROM removed WHERE hash = ?1 AND created >= ?2")?;
     for (hash, created) in hashes {
+        if !known.exists((hash, created))? {
+            new.insert(*hash, *created);
+        }
         refuse(tx, hash, *created)?;
         last = last.max(*created);
     }
+    drop(known);
     let mut gone = Vec::new();
     let mut select = tx.prepare("SELECT seq, public_id, origin_key FROM message")?;
     let mut rows = select.query([])?;
@@ -172,5 +195,26 @@ pub fn enforce(tx: &Connection, hashes: &[([u8; 32], UnixTime)]) -> Result<Remov
     for seq in gone {
         remove_one(tx, seq, last, &mut removal)?;
     }
+    // Who is known here and was removed after this database was copied: all of it is older than that.
+    for author in addresses(tx)? {
+        if let Some(created) = new.get(&hash_of_author(tx, &author)?) {
+            let of_author = remove_by_author(tx, &author, *created)?;
+            removal.seqs.extend(of_author.seqs);
+            removal.asides += of_author.asides;
+            removal.authors += 1;
+        }
+    }
     Ok(removal)
+}
+
+/// Everybody of whom something may be known.
+fn addresses(tx: &Connection) -> Result<Vec<Address>, StoreError> {
+    let mut select = tx.prepare(
+        "SELECT CAST('mailto:' || address AS BLOB) FROM person
+         UNION SELECT author FROM message UNION SELECT origin_address FROM message
+         UNION SELECT address FROM peer UNION SELECT address FROM bounce UNION SELECT address FROM holder
+         UNION SELECT to_address FROM delivery UNION SELECT author FROM aside WHERE author IS NOT NULL",
+    )?;
+    let rows = select.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -97,7 +98,8 @@ impl Dovecot {
     /// Gives a file to the owner of the mailboxes.
     fn own(&self, path: &Path) {
         if rustix::process::geteuid().is_root() {
-            let (uid, gid) = (id_of(NOBODY, "-u"), id_of(NOBODY, "-g"));
+            static IDS: LazyLock<(u32, u32)> = LazyLock::new(|| (id_of(NOBODY, "-u"), id_of(NOBODY, "-g")));
+            let (uid, gid) = *IDS;
             std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
         }
     }

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::super::layout::count;
 use super::{Line, expiry};
 use crate::config::{COMMAND_TIMEOUT, Config, Imap, Login, Secret, Security};
 use crate::gateway::sender::{self, SendingError};
@@ -50,8 +51,16 @@ pub(super) fn listen(config: &Config, running: bool) -> Vec<Line> {
     let all = config.smtp.listen.iter().chain(&config.smtp.lmtp).chain(&config.filter.listen);
     let lines: Vec<Line> = all.map(|address| bind(*address, running)).collect();
     if lines.is_empty() {
-        let says = "no address to listen on: mail comes in by deliver, filter and receive only";
-        return vec![Line::warn("listen", says, "set [smtp] listen")];
+        return vec![match config.imap.len() {
+            0 => {
+                let says = "no address to listen on: mail comes in by deliver, filter and receive only";
+                Line::warn("listen", says, "set [smtp] listen, or name a mailbox in [[imap]]")
+            }
+            mailboxes => {
+                let mailboxes = count(mailboxes as u64, "mailbox");
+                Line::ok("listen", format!("no address to listen on: mail comes in out of {mailboxes}"))
+            }
+        }];
     }
     lines
 }
@@ -143,7 +152,7 @@ pub(super) fn mailboxes(config: &Config) -> Vec<Line> {
         })
         .collect();
     let until = Instant::now() + MAILBOX;
-    let said = |(account, answer): (&Imap, mpsc::Receiver<_>)| {
+    let said = |(account, answer): (&Imap, mpsc::Receiver<Result<imap::Tried, String>>)| {
         let at = format!("{} ({}@{}:{})", account.name, account.user, account.host, account.port);
         match answer.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(Ok(imap::Tried { doubt: Some(doubt), .. })) => Line::warn(
@@ -162,7 +171,11 @@ pub(super) fn mailboxes(config: &Config) -> Vec<Line> {
                 Line::ok(NAME, format!("{at}: {} holds {} mails; {how}", account.folder, tried.mails))
             }
             Ok(Err(why)) => {
-                let mend = "docs/imap.md has a section for each of the usual providers";
+                let mend = if why.starts_with("the folder ") {
+                    "make it in the mailbox, or write its name as the server has it (INBOX.Done, INBOX/Done)"
+                } else {
+                    "docs/imap.md has a section for each of the usual providers"
+                };
                 Line::fail(NAME, format!("{at}: {why}"), mend)
             }
             Err(_) => Line::fail(
@@ -235,6 +248,21 @@ mod tests {
         // TEST-NET-1 is nobody's.
         let line = bind("192.0.2.1:2525".parse().unwrap(), false);
         assert_eq!((line.state, line.exit), (State::Fail, 78));
+    }
+
+    #[test]
+    fn who_listens_nowhere_reads_mailboxes_or_gets_mail_by_hand() {
+        let none = "[smtp]\nlisten = []\n";
+        let lines = listen(&config(none), false);
+        assert!(lines.iter().all(|line| line.state == State::Warn), "{lines:?}");
+        let account = |n| {
+            format!(
+                "[[imap]]\nname = \"{n}\"\nhost = \"h{n}.test\"\nuser = \"u\"\npassword_command = \"x\"\n"
+            )
+        };
+        let lines = listen(&config(&format!("{none}{}{}", account(1), account(2))), false);
+        assert_eq!((lines.len(), lines[0].state), (1, State::Ok));
+        assert!(lines[0].says.ends_with("out of 2 mailboxes"), "{}", lines[0].says);
     }
 
     #[test]

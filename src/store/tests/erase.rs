@@ -147,7 +147,7 @@ fn a_removed_message_is_gone_everywhere_and_stays_away() {
     assert_eq!(rows(&temp.store), [2, 2, 2, 1, 2, 1, 2, 2, 4, 1, 1]);
     let id = id_of(&temp.store, seq);
     let erased = temp.store.remove(What::Message(id), NOON).unwrap();
-    assert_eq!(erased.removal, removal::Removal { seqs: vec![seq], asides: 1 });
+    assert_eq!(erased.removal, removal::Removal { seqs: vec![seq], asides: 1, authors: 0 });
     assert!(!erased.still_found);
     // What is left: the other message with its own decision and forward; and of the person what
     // does not belong to this message.
@@ -236,6 +236,50 @@ fn removals_are_carried_over_a_restore() {
     assert_eq!(restored.write(|tx| admit(tx, &nth(2))).unwrap(), Admitted::Removed);
     assert_eq!(number(&restored, "SELECT count(*) FROM message"), 3);
     assert!(!in_files(&backup, b"text of message 2"));
+}
+
+#[test]
+fn a_removed_author_stays_away_after_a_restore_and_may_write_again() {
+    let temp = temp();
+    let eve = || address("mailto:eve@example.org");
+    put(&temp.store, new(&[("12:00:00.1", "mailto:eve@example.org")], "text of eve"));
+    put(&temp.store, nth(1));
+    let person = |store: &Store| {
+        let made = |tx: &rusqlite::Connection| {
+            let new = NewPerson { address: "eve@example.org", name: "eve", token: "t", confirm_token: "c" };
+            people::ensure(tx, &new, NOON).map(|_| ())
+        };
+        store.write(made).unwrap();
+    };
+    person(&temp.store);
+    let copy = |to: &str| {
+        let dir = temp.dir.path().join(to);
+        std::fs::create_dir(&dir).unwrap();
+        let target = dir.join(crate::store::FILE_NAME);
+        let target = target.to_str().unwrap().to_owned();
+        rusqlite::Connection::open(temp.store.path()).unwrap().execute("VACUUM INTO ?1", [target]).unwrap();
+        dir
+    };
+    let older = copy("older");
+    temp.store.remove(What::Author(eve()), NOON).unwrap();
+    let hashes = temp.store.read(removal::hashes).unwrap();
+    let enforce = |dir: &Path| {
+        let (store, hashes) = (Store::open(dir).unwrap(), hashes.clone());
+        let gone = store.erase(move |tx| removal::enforce(tx, &hashes)).unwrap();
+        (store, gone)
+    };
+    let (restored, gone) = enforce(&older);
+    assert_eq!((gone.seqs.len(), gone.authors), (1, 1));
+    assert_eq!(number(&restored, "SELECT count(*) FROM person"), 0);
+    assert_eq!(number(&restored, "SELECT count(*) FROM message"), 1);
+    assert!(!in_files(&older, b"eve@example.org"));
+    // What she wrote after the removal is hers, in a copy that was made after it.
+    person(&temp.store);
+    put(&temp.store, new(&[("12:00:02.1", "mailto:eve@example.org")], "another text of eve"));
+    let (restored, gone) = enforce(&copy("newer"));
+    assert_eq!((gone.seqs.len(), gone.authors), (0, 0));
+    assert_eq!(number(&restored, "SELECT count(*) FROM person"), 1);
+    assert_eq!(number(&restored, "SELECT count(*) FROM message"), 2);
 }
 
 #[test]

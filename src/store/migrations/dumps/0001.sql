@@ -296,7 +296,7 @@ CREATE TABLE imap_account (
     copied      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'3fe73a73672db78eaaa12c921aba2d48f154cf3bf52334b06d75d7ce9121501a');
+INSERT INTO "meta" VALUES ('salt', x'7100b252fe29edbb8a288f222012fec74f915279a3a2908022b8ab4ac54c4f44');
 INSERT INTO "total" VALUES ('aside', 1, 259);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
