@@ -100,7 +100,8 @@ impl Reply {
         let fields = vec![
             ("content-security-policy", POLICY.to_owned()),
             ("x-content-type-options", "nosniff".to_owned()),
-            ("referrer-policy", "no-referrer".to_owned()),
+            // Not "no-referrer": browsers then call the origin of our own forms "null".
+            ("referrer-policy", "same-origin".to_owned()),
             ("cross-origin-opener-policy", "same-origin".to_owned()),
             ("cross-origin-resource-policy", "same-origin".to_owned()),
             ("cache-control", "no-store".to_owned()),

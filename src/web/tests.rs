@@ -178,6 +178,8 @@ fn every_page_is_whole_and_what_came_by_mail_is_text() {
             assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
             assert_eq!(reply.field("x-content-type-options"), Some("nosniff"));
             assert_eq!(reply.field("cache-control"), Some("no-store"));
+            // With "no-referrer" a browser sends the forms of these very pages with the origin "null".
+            assert_eq!(reply.field("referrer-policy"), Some("same-origin"));
         }
     }
     let page = body(&site.answer(&Ask::get("/search?q=largest")));
@@ -226,6 +228,11 @@ fn changes_need_a_login_and_a_form_of_this_session() {
         (
             "another site",
             Ask { origin: Some("https://evil.example".into()), ..with(cookie, &[("csrf", &csrf)]) },
+            403,
+        ),
+        (
+            "a page without an origin",
+            Ask { origin: Some("null".into()), ..with(cookie, &[("csrf", &csrf)]) },
             403,
         ),
         (

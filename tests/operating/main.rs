@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod browser;
 mod copies;
 mod metrics;
 mod pages;

@@ -17,12 +17,14 @@ fn config(sink: &Sink) -> Config {
 }
 
 /// A house whose pages Anna may log in to.
-fn house() -> (House, Sink) {
+pub(crate) fn house() -> (House, Sink) {
     let sink = Sink::start();
     let house = House::new(&config(&sink));
     let line = house.run(&["web-user", "anna"], b"a long password\n");
     assert!(line.status.success(), "{line:?}");
-    std::fs::write(house.dir().join("web-users"), line.stdout).unwrap();
+    let users = house.dir().join("web-users");
+    std::fs::write(&users, line.stdout).unwrap();
+    std::fs::set_permissions(&users, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     (house, sink)
 }
 
