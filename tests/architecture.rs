@@ -76,6 +76,7 @@ const ROOMS: &[Room] = &[
     },
     Room { name: "distance", imports: &[], never: PURE },
     Room { name: "smtp", imports: &[], never: PURE },
+    Room { name: "metrics", imports: &[], never: PURE },
     Room { name: "keys", imports: &["message"], never: PURE },
     Room { name: "mail", imports: &["message"], never: PURE_BUT_BUILDS_MAIL },
     Room { name: "policy", imports: &["message"], never: PURE },
@@ -152,6 +153,7 @@ const ROOMS: &[Room] = &[
             "send",
             "authenticate",
             "filter",
+            "metrics",
         ],
         never: &[
             "TcpStream",
@@ -164,6 +166,19 @@ const ROOMS: &[Room] = &[
         ],
     },
     Room { name: "report", imports: &["message", "distance", "policy", "pool"], never: PURE },
+    Room {
+        name: "web",
+        imports: &["message", "distance", "metrics", "gateway"],
+        never: &[
+            "rusqlite",
+            "lettre",
+            "UnixStream",
+            "std::fs",
+            "SystemTime::now",
+            "crate::store",
+            "crate::pool",
+        ],
+    },
     Room {
         name: "export",
         imports: &["message", "mail", "policy", "store"],
@@ -198,6 +213,7 @@ const ROOMS: &[Room] = &[
             "evaluate",
             "simulate",
             "filter",
+            "web",
         ],
         never: &[],
     },

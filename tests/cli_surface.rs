@@ -35,6 +35,7 @@ const VERBS: [&str; 42] = [
     "deliver",
     "filter",
     "receive",
+    "web-user",
     "queue",
     "queue list",
     "queue show",

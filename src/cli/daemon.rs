@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::exit::{CANT_CREATE, CONFIG, Outcome, SOFTWARE, TRY_LATER, UNAVAILABLE, fail};
+use super::pages::Pages;
 use super::poll;
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -55,6 +56,7 @@ impl Daemon {
         let listeners = listeners(&config.smtp.listen)?;
         let lmtp_listeners = self::listeners(&config.smtp.lmtp)?;
         let filter_listeners = self::listeners(config.filter.listen.as_slice())?;
+        let pages = Pages::prepare(&config)?;
         let doors = doors(&config, lock)?;
         let mut listening = Vec::new();
         for (name, listeners) in
@@ -64,6 +66,9 @@ impl Daemon {
                 let address = listener.local_addr().or_else(|e| fail(UNAVAILABLE, e.to_string()))?;
                 listening.push((name, address));
             }
+        }
+        if let Some(pages) = &pages {
+            listening.push(("web", pages.address()?));
         }
         let gateway = {
             let config = Arc::clone(&config);
@@ -94,6 +99,13 @@ impl Daemon {
             daemon.parts.spawn(async move {
                 filter::serve(listener, options, judge, stop).await;
                 "the content filter"
+            });
+        }
+        if let Some(pages) = pages {
+            let (gateway, stop) = (daemon.gateway.clone(), daemon.stopping.subscribe());
+            daemon.parts.spawn(async move {
+                pages.serve(gateway, stop).await;
+                "the pages"
             });
         }
         daemon.start_polling(&config)?;
@@ -231,7 +243,7 @@ fn doors(config: &Config, lock: &Lock) -> Outcome<Vec<(&'static str, Listener, L
     Ok(doors)
 }
 
-fn listeners(addresses: &[SocketAddr]) -> Outcome<Vec<TcpListener>> {
+pub(super) fn listeners(addresses: &[SocketAddr]) -> Outcome<Vec<TcpListener>> {
     let bind = |&address| smtp::bind(address);
     let listeners: Result<_, _> = addresses.iter().map(bind).collect();
     listeners.or_else(|e: receive::ListenError| fail(UNAVAILABLE, e.to_string()))

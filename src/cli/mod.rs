@@ -28,6 +28,7 @@ mod layout;
 mod logging;
 mod matches;
 mod out;
+mod pages;
 mod peers;
 mod poll;
 mod post;
@@ -42,6 +43,7 @@ mod show;
 mod simulate;
 mod status;
 mod trace;
+mod web_user;
 mod words;
 
 use std::ffi::{OsStr, OsString};
@@ -116,6 +118,7 @@ enum Verb {
     Deliver(deliver::Args),
     Filter(filter::Args),
     Receive(receive::Args),
+    WebUser(web_user::Args),
 }
 
 /// How a result is printed.
@@ -196,6 +199,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Verb::Deliver(args) => deliver::run(&context, args),
         Verb::Filter(args) => filter::run(&context, args),
         Verb::Receive(args) => receive::run(&context, args),
+        Verb::WebUser(args) => web_user::run(&args),
     }
 }
 

@@ -8,7 +8,7 @@ use super::sections::{
     Authentication, Filter, Gateway, Log, LogFormat, LogLevel, People, Policy, Pool, Routing, Security, Send,
     Smarthost, Smtp, TlsFiles,
 };
-use super::{files, imap, login, names};
+use super::{files, imap, login, names, web};
 use crate::distance::Metric;
 use crate::filter::{Learn, Mode, OnError};
 use crate::message::Address;
@@ -31,6 +31,7 @@ pub(super) struct Sections {
     pub(super) people: Option<People>,
     pub(super) routing: Option<Routing>,
     pub(super) pool: Option<Pool>,
+    pub(super) web: Option<web::Web>,
     pub(super) log: Option<Log>,
 }
 
@@ -52,6 +53,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Sections {
     let people = people(r, policy.as_ref());
     let routing = routing(r, gateway.as_ref());
     let pool = pool(r, smtp.as_ref());
+    let web = web::web(r, gateway.as_ref());
     let log = log(r);
     if let (Some(gateway), Some(smtp)) = (&gateway, &smtp)
         && let Some(address) =
@@ -60,7 +62,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Sections {
         let line = r.line(&keys::GATEWAY_OPERATOR);
         r.error(&keys::GATEWAY_OPERATOR, line, Fault::OperatorPosts(address.clone()));
     }
-    Sections { gateway, smtp, filter, authentication, imap, send, policy, people, routing, pool, log }
+    Sections { gateway, smtp, filter, authentication, imap, send, policy, people, routing, pool, web, log }
 }
 
 fn gateway(r: &mut Reader<'_>) -> Option<Gateway> {
@@ -154,7 +156,7 @@ fn smtp(r: &mut Reader<'_>, gateway: Option<&Gateway>) -> Option<Smtp> {
     let max_message = r.size(&keys::SMTP_MAX_MESSAGE);
     let max_connections = r.integer(&keys::SMTP_MAX_CONNECTIONS);
     let max_connections_per_ip = r.integer(&keys::SMTP_MAX_PER_IP);
-    let tls = tls(r);
+    let tls = tls(r, &keys::SMTP_TLS);
     let (lmtp, listen): (Vec<_>, Vec<_>) = listen?.value.into_iter().partition(|(lmtp, _)| *lmtp);
     let addresses = |these: Vec<(bool, SocketAddr)>| these.into_iter().map(|(_, address)| address).collect();
     Some(Smtp {
@@ -237,13 +239,13 @@ fn authentication(r: &mut Reader<'_>) -> Option<Authentication> {
     })
 }
 
-fn tls(r: &mut Reader<'_>) -> Option<TlsFiles> {
-    let found = r.tls(&keys::SMTP_TLS)?;
+pub(super) fn tls(r: &mut Reader<'_>, what: &'static keys::Key) -> Option<TlsFiles> {
+    let found = r.tls(what)?;
     let (certificate, key) = &found.value;
     let files = TlsFiles { certificate: r.beside(certificate), key: r.beside(key) };
     match files.acceptor() {
-        Ok(_) => warn_if_readable(r, &keys::SMTP_TLS, found.line, &files.key),
-        Err(error) => r.error(&keys::SMTP_TLS, found.line, error.into()),
+        Ok(_) => warn_if_readable(r, what, found.line, &files.key),
+        Err(error) => r.error(what, found.line, error.into()),
     }
     Some(files)
 }

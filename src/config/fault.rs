@@ -300,6 +300,14 @@ pub enum Fault {
     /// A pinned contact that is this gateway.
     #[error("{0} is this gateway itself")]
     PinsItself(String),
+    /// Pages that anybody could read on the way.
+    #[error("{0} is no address of this machine alone: write tls, or list proxies that speak TLS")]
+    WebInTheOpen(String),
+    /// Pages that nobody could read.
+    #[error(
+        "nobody could read the pages: these need a login, so write users (`cmr-mail web-user NAME` makes that file)"
+    )]
+    WebWithoutUsers,
     // From here on: doubts, told as warnings.
     /// Two values that do not go together.
     #[error("{value} is {relation} {other} ({limit})")]

@@ -17,6 +17,7 @@ mod names;
 mod reader;
 mod secret;
 mod sections;
+mod web;
 
 pub use example::Example;
 pub use fault::{ConfigError, Fault, Problem};
@@ -28,6 +29,8 @@ pub use sections::{
     Authentication, Filter, Gateway, Log, LogFormat, LogLevel, Login, Operator, People, Policy, Pool,
     Routing, Security, Send, Smarthost, Smtp, TlsFiles,
 };
+
+pub use web::Web;
 
 use reader::Reader;
 use std::io::Read as _;
@@ -59,6 +62,8 @@ pub struct Config {
     pub routing: Routing,
     /// What is kept.
     pub pool: Pool,
+    /// The pages.
+    pub web: Web,
     /// What is logged.
     pub log: Log,
     /// What is possible but looks like a mistake; for the log and for `check`.
@@ -129,6 +134,7 @@ impl Config {
                 people: s.people?,
                 routing: s.routing?,
                 pool: s.pool?,
+                web: s.web?,
                 log: s.log?,
                 warnings,
             })
@@ -175,6 +181,7 @@ impl Config {
             (&keys::SEND_GIVE_UP, self.send.give_up != new.send.give_up),
             (&keys::POOL_MAX_MESSAGES, self.pool.max_messages != new.pool.max_messages),
             (&keys::POOL_MAX_BYTES, self.pool.max_bytes != new.pool.max_bytes),
+            (&keys::WEB_LISTEN, self.web != new.web),
             (&keys::LOG_FORMAT, self.log.format != new.log.format),
         ];
         changed.iter().filter(|(_, changed)| *changed).map(|(key, _)| key.title()).collect()
