@@ -29,3 +29,4 @@ pub mod simulate;
 pub mod smtp;
 pub mod store;
 pub mod web;
+pub mod wire;

@@ -79,6 +79,7 @@ const ROOMS: &[Room] = &[
     Room { name: "metrics", imports: &[], never: PURE },
     Room { name: "keys", imports: &["message"], never: PURE },
     Room { name: "mail", imports: &["message"], never: PURE_BUT_BUILDS_MAIL },
+    Room { name: "wire", imports: &["message"], never: PURE },
     Room { name: "policy", imports: &["message"], never: PURE },
     Room {
         name: "authenticate",
@@ -123,17 +124,17 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "config",
-        imports: &["message", "keys", "distance", "policy", "router", "filter"],
+        imports: &["message", "keys", "distance", "policy", "router", "filter", "wire"],
         never: &["tokio", "rusqlite", "lettre", "TcpStream", "TcpListener", "mailin_embedded"],
     },
     Room {
         name: "send",
-        imports: &["smtp", "mail", "message", "keys", "store", "config"],
+        imports: &["smtp", "mail", "message", "keys", "store", "config", "policy", "wire"],
         never: &["TcpListener", "mailin_embedded", "smtp_proto"],
     },
     Room {
         name: "receive",
-        imports: &["smtp", "mail", "message", "config", "filter", "send"],
+        imports: &["smtp", "mail", "message", "config", "filter", "send", "wire"],
         never: &["rusqlite", "lettre", "mailin_embedded"],
     },
     Room {
@@ -154,6 +155,7 @@ const ROOMS: &[Room] = &[
             "authenticate",
             "filter",
             "metrics",
+            "wire",
         ],
         never: &[
             "TcpStream",
@@ -214,6 +216,7 @@ const ROOMS: &[Room] = &[
             "simulate",
             "filter",
             "web",
+            "wire",
         ],
         never: &[],
     },
