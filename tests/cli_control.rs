@@ -212,7 +212,7 @@ fn a_handler_that_panics_or_hangs_is_75_for_its_asker_alone() {
         request => echo(request, caller),
     });
     let socket = control_path(&house.data());
-    let search = Request::Search { text: "x".into(), limit: 1 };
+    let search = Request::Search { text: "x".into(), limit: 1, shared: false };
     let failure = call(&socket, &search, PATIENCE).unwrap().unwrap_err();
     assert_eq!(failure.exit, 75);
     let failure = call(&socket, &Request::Explain { id: "x".into() }, PATIENCE).unwrap().unwrap_err();
@@ -256,7 +256,7 @@ fn the_sockets_differ_in_who_may_come_and_with_what() {
     for request in [
         Request::Status,
         Request::Post { text: "x".into(), from: None },
-        Request::Search { text: "x".into(), limit: 1 },
+        Request::Search { text: "x".into(), limit: 1, shared: false },
         Request::Show { id: id() },
         Request::ShowRaw { id: id() },
         Request::Asides { id: None },

@@ -111,7 +111,7 @@ impl House {
 }
 
 fn search(gateway: &Gateway, text: &str) -> Vec<String> {
-    let request = Request::Search { text: text.to_owned(), limit: 5 };
+    let request = Request::Search { text: text.to_owned(), limit: 5, shared: false };
     let answer = gateway.handle(request).unwrap();
     let hits = answer["matches"].as_array().unwrap_or_else(|| panic!("{answer}"));
     hits.iter().map(|hit| hit["id"].as_str().unwrap().to_owned()).collect()

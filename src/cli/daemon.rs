@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::exit::{CANT_CREATE, CONFIG, Outcome, SOFTWARE, TRY_LATER, UNAVAILABLE, fail};
+use super::pages::Pages;
 use super::poll;
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -60,6 +61,7 @@ impl Daemon {
         let listeners = listeners(&config.smtp.listen)?;
         let lmtp_listeners = self::listeners(&config.smtp.lmtp)?;
         let filter_listeners = self::listeners(config.filter.listen.as_slice())?;
+        let pages = Pages::prepare(&config)?;
         let http_listener = self::listeners(config.http.listen.as_slice())?.pop();
         let http_options = Arc::new(http_options(&config)?);
         let udp_socket = match config.udp.listen {
@@ -75,6 +77,9 @@ impl Daemon {
                 let address = listener.local_addr().or_else(|e| fail(UNAVAILABLE, e.to_string()))?;
                 listening.push((name, address));
             }
+        }
+        if let Some(pages) = &pages {
+            listening.push(("web", pages.address()?));
         }
         if let Some(listener) = &http_listener {
             listening.push(("http", listener.local_addr().or_else(|e| fail(UNAVAILABLE, e.to_string()))?));
@@ -115,6 +120,13 @@ impl Daemon {
             daemon.parts.spawn(async move {
                 filter::serve(listener, options, judge, stop).await;
                 "the content filter"
+            });
+        }
+        if let Some(pages) = pages {
+            let (gateway, stop) = (daemon.gateway.clone(), daemon.stopping.subscribe());
+            daemon.parts.spawn(async move {
+                pages.serve(gateway, stop).await;
+                "the pages"
             });
         }
         if let Some(listener) = http_listener {
@@ -271,7 +283,7 @@ fn doors(config: &Config, lock: &Lock) -> Outcome<Vec<(&'static str, Listener, L
     Ok(doors)
 }
 
-fn listeners(addresses: &[SocketAddr]) -> Outcome<Vec<TcpListener>> {
+pub(super) fn listeners(addresses: &[SocketAddr]) -> Outcome<Vec<TcpListener>> {
     let bind = |&address| smtp::bind(address);
     let listeners: Result<_, _> = addresses.iter().map(bind).collect();
     listeners.or_else(|e: receive::ListenError| fail(UNAVAILABLE, e.to_string()))

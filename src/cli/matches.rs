@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::escape;
 use super::layout::{Paint, paragraph};
-use crate::distance::tokens;
+use crate::distance::{marks, tokens};
 use crate::gateway::api::{MatchView, SharedView};
 
 /// Numbered, best first, each with its figures and its passage.
@@ -60,21 +60,14 @@ fn explained(excerpt: &str, shared: &SharedView, paint: Paint) -> String {
     text
 }
 
-/// A text with these words marked, neighbours that touch as one.
+/// A text with these words marked.
 fn marked(text: &str, words: &HashSet<u64>, mark: impl Fn(&str) -> String) -> String {
-    let mut ranges: Vec<(usize, usize)> = Vec::new();
-    for token in tokens(text.as_bytes()).into_iter().filter(|token| words.contains(&token.hash)) {
-        match ranges.last_mut() {
-            Some(last) if token.start <= last.1 => last.1 = last.1.max(token.end),
-            _ => ranges.push((token.start, token.end)),
-        }
-    }
     let mut out = String::with_capacity(text.len() * 2);
     let mut at = 0;
-    for (from, to) in ranges {
-        out.push_str(text.get(at..from).unwrap_or_default());
-        out.push_str(&mark(text.get(from..to).unwrap_or_default()));
-        at = to;
+    for place in marks(text, words) {
+        out.push_str(text.get(at..place.start).unwrap_or_default());
+        out.push_str(&mark(text.get(place.clone()).unwrap_or_default()));
+        at = place.end;
     }
     out.push_str(text.get(at..).unwrap_or_default());
     out

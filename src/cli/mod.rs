@@ -28,6 +28,7 @@ mod layout;
 mod logging;
 mod matches;
 mod out;
+mod pages;
 mod peers;
 mod poll;
 mod post;
@@ -39,8 +40,10 @@ mod search;
 mod serve;
 mod settings;
 mod show;
+mod simulate;
 mod status;
 mod trace;
+mod web_user;
 mod words;
 
 use std::ffi::{OsStr, OsString};
@@ -100,6 +103,7 @@ enum Verb {
     Explain(explain::Args),
     Trace(trace::Args),
     Evaluate(evaluate::Args),
+    Simulate(simulate::Args),
     Import(import::Args),
     Export(export::Args),
     Backup(backup::BackupArgs),
@@ -114,6 +118,7 @@ enum Verb {
     Deliver(deliver::Args),
     Filter(filter::Args),
     Receive(receive::Args),
+    WebUser(web_user::Args),
 }
 
 /// How a result is printed.
@@ -179,6 +184,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Verb::Explain(args) => explain::run(&context, args),
         Verb::Trace(args) => trace::run(&context, args),
         Verb::Evaluate(args) => evaluate::run(&context, &args),
+        Verb::Simulate(args) => simulate::run(&context, &args),
         Verb::Import(args) => import::run(&context, &args),
         Verb::Export(args) => export::run(&context, &args),
         Verb::Backup(args) => backup::backup(&context, &args),
@@ -193,6 +199,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Verb::Deliver(args) => deliver::run(&context, args),
         Verb::Filter(args) => filter::run(&context, args),
         Verb::Receive(args) => receive::run(&context, args),
+        Verb::WebUser(args) => web_user::run(&args),
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: Args) -> Outcome {
     let text = words::text(args.text, context.config()?.smtp.max_message)?;
-    let found: Found = context.ask(Request::Search { text, limit: args.limit.into() })?;
+    let found: Found = context.ask(Request::Search { text, limit: args.limit.into(), shared: false })?;
     if args.format.json { out::json(&found) } else { out::text(&render(&found, out::paint())) }
 }
 

@@ -8,7 +8,7 @@ use super::sections::{
     Authentication, Filter, Gateway, Log, LogFormat, LogLevel, People, Policy, Pool, Routing, Security, Send,
     Smarthost, Smtp, TlsFiles,
 };
-use super::{files, imap, login, names, transports};
+use super::{files, imap, login, names, transports, web};
 use crate::distance::Metric;
 use crate::filter::{Learn, Mode, OnError};
 use crate::message::Address;
@@ -34,6 +34,7 @@ pub(super) struct Sections {
     pub(super) people: Option<People>,
     pub(super) routing: Option<Routing>,
     pub(super) pool: Option<Pool>,
+    pub(super) web: Option<web::Web>,
     pub(super) log: Option<Log>,
 }
 
@@ -62,6 +63,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Sections {
     ];
     let routing = routing(r, &own);
     let pool = pool(r, smtp.as_ref());
+    let web = web::web(r, gateway.as_ref());
     let log = log(r);
     if let (Some(gateway), Some(smtp)) = (&gateway, &smtp)
         && let Some(address) =
@@ -72,7 +74,7 @@ pub(super) fn build(r: &mut Reader<'_>) -> Sections {
     }
     #[rustfmt::skip]
     let all = Sections {
-        gateway, smtp, filter, authentication, imap, send, http, udp, ssh, policy, people, routing, pool, log,
+        gateway, smtp, filter, authentication, imap, send, http, udp, ssh, policy, people, routing, pool, web, log,
     };
     all
 }

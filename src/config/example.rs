@@ -117,11 +117,6 @@ pub fn reference() -> String {
             out.push_str(&format!("| `{}` | {} | {absent} | {} |\n", key.name, kind(&key.kind), cell(key)));
         }
     }
-    let later: Vec<_> = keys::LATER.iter().map(|s| format!("`[{}]` ({})", s.name, s.help)).collect();
-    out.push_str(&format!(
-        "\n## Later versions\n\n{} are refused: this version cannot do that yet.\n",
-        later.join(", ")
-    ));
     out
 }
 

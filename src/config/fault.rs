@@ -91,18 +91,6 @@ pub enum Fault {
         /// What may have been meant.
         hint: String,
     },
-    /// A section that this version cannot serve.
-    #[error(
-        "[{name}] ({what}) is for a later version: cmr-mail {version} cannot do that yet, and will not start as if it did; remove the section"
-    )]
-    LaterSection {
-        /// The section.
-        name: String,
-        /// What it is for.
-        what: &'static str,
-        /// This version.
-        version: &'static str,
-    },
     /// A key above the first section.
     #[error("{name} stands outside of any section; {hint}")]
     OutsideSection {
@@ -331,6 +319,14 @@ pub enum Fault {
     /// A pinned contact that is this gateway.
     #[error("{0} is this gateway itself")]
     PinsItself(String),
+    /// Pages that anybody could read on the way.
+    #[error("{0} is no address of this machine alone: write tls, or list proxies that speak TLS")]
+    WebInTheOpen(String),
+    /// Pages that nobody could read.
+    #[error(
+        "nobody could read the pages: these need a login, so write users (`cmr-mail web-user NAME` makes that file)"
+    )]
+    WebWithoutUsers,
     // From here on: doubts, told as warnings.
     /// Two values that do not go together.
     #[error("{value} is {relation} {other} ({limit})")]

@@ -38,12 +38,9 @@ pub static SECTIONS: &[Section] = &[
     Section { name: "people", help: "What people who write by ordinary mail can expect." },
     Section { name: "routing", help: "Where messages go." },
     Section { name: "pool", help: "The messages kept here." },
+    Section { name: "web", help: "Pages, JSON and metrics for the operator." },
     Section { name: "log", help: "What the daemon writes to standard error." },
 ];
-
-/// Sections that later versions will read: to ask for one of them is an error, because a
-/// gateway that silently leaves out its content filter does harm.
-pub static LATER: &[Section] = &[Section { name: "web", help: "the web pages" }];
 
 /// Sections that stand in double brackets, each as often as is wanted.
 pub static REPEATED: &[&str] = &["imap", "ssh_peer"];
@@ -420,6 +417,17 @@ keys! {
         "How long the ids of messages that were dropped are remembered, so that an old duplicate stays a duplicate.";
     POOL_KEEP_RAW: "pool" "keep_raw" Duration { min: 0, max: YEAR }, Default(r#""7d""#), "", false,
         "How long mails as they came and what was set aside are kept.";
+
+    WEB_LISTEN: "web" "listen" Text("IP:PORT"), Off, r#""127.0.0.1:8027""#, false,
+        "Where the pages are. Without it there are none. On this machine's own address they can be read without a login, unless proxies are listed; changes need a login everywhere. Any other address needs tls, or proxies, and users.";
+    WEB_HOSTS: "web" "hosts" List("host name"), Derived("[gateway] hostname"), r#"["mx.example.org"]"#, false,
+        "The names under which the pages are asked for, beside localhost and the address itself. Requests for any other name are refused.";
+    WEB_PROXIES: "web" "proxies" List("network"), Default("[]"), r#"["127.0.0.1"]"#, false,
+        "Web servers in front that speak TLS. They are believed about X-Forwarded-For and X-Forwarded-Proto; nobody else may ask then.";
+    WEB_USERS: "web" "users" Text("file"), Off, r#""web-users""#, false,
+        "Who may log in: a file with a line NAME:HASH for each, which `cmr-mail web-user NAME` writes. Without it nobody can change anything.";
+    WEB_TLS: "web" "tls" Tls, Off, r#"{ certificate = "cert.pem", key = "key.pem" }"#, false,
+        "Speaks HTTPS with this certificate (the whole chain, PEM) and key (PEM, PKCS #8, without a passphrase).";
 
     LOG_FORMAT: "log" "format" Choice(&[("text", "for people"), ("json", "one object a line, for programs")]), Default(r#""text""#), "", false,
         "The form of the log.";

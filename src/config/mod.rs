@@ -18,6 +18,7 @@ mod reader;
 mod secret;
 mod sections;
 mod transports;
+mod web;
 
 pub use example::Example;
 pub use fault::{ConfigError, Fault, Problem};
@@ -30,6 +31,8 @@ pub use sections::{
     Routing, Security, Send, Smarthost, Smtp, TlsFiles,
 };
 pub use transports::{Http, Ssh, SshPeer, Udp};
+
+pub use web::Web;
 
 use reader::Reader;
 use std::io::Read as _;
@@ -67,6 +70,8 @@ pub struct Config {
     pub routing: Routing,
     /// What is kept.
     pub pool: Pool,
+    /// The pages.
+    pub web: Web,
     /// What is logged.
     pub log: Log,
     /// What is possible but looks like a mistake; for the log and for `check`.
@@ -140,6 +145,7 @@ impl Config {
                 people: s.people?,
                 routing: s.routing?,
                 pool: s.pool?,
+                web: s.web?,
                 log: s.log?,
                 warnings,
             })
@@ -204,6 +210,7 @@ impl Config {
             (&keys::SSH_ADDRESS, self.ssh.address != new.ssh.address),
             (&keys::POOL_MAX_MESSAGES, self.pool.max_messages != new.pool.max_messages),
             (&keys::POOL_MAX_BYTES, self.pool.max_bytes != new.pool.max_bytes),
+            (&keys::WEB_LISTEN, self.web != new.web),
             (&keys::LOG_FORMAT, self.log.format != new.log.format),
         ];
         changed.iter().filter(|(_, changed)| *changed).map(|(key, _)| key.title()).collect()

@@ -17,6 +17,7 @@ mod counts;
 mod deflate;
 mod density;
 mod excerpt;
+mod marks;
 mod parse;
 mod range;
 mod shared;
@@ -35,6 +36,7 @@ pub use counts::{
 pub use deflate::{Deflate, PRIMER, WINDOW};
 pub use density::{DENSITY_MIN, DENSITY_SEEN, density};
 pub use excerpt::{excerpt, excerpt_by, passage};
+pub use marks::marks;
 pub use parse::{LzText, PARSED_BYTES};
 pub use shared::{PLACES, SharedWord, shared_passage, shared_wording};
 pub use tokens::{Kind, PIECE_BYTES, RUN_BYTES, Token, WORD_BYTES, each_token, fold, tokens, word_hash};

@@ -37,6 +37,9 @@ pub enum Request {
         text: String,
         /// How many results at most.
         limit: usize,
+        /// Whether to tell what each of them shares with the text.
+        #[serde(default)]
+        shared: bool,
     },
     /// One message (all versions of a conflict).
     Show {

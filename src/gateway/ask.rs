@@ -55,7 +55,7 @@ impl Gateway {
     pub fn handle(&self, request: Request) -> Response {
         match request {
             Request::Post { text, from } => json(&self.post(&text, from.as_deref())?),
-            Request::Search { text, limit } => json(&self.search(&text, limit)?),
+            Request::Search { text, limit, shared } => json(&self.search(&text, limit, shared)?),
             Request::Show { id } => {
                 let id = message_id(&id)?;
                 let all = self.store().read(|conn| {
@@ -219,7 +219,7 @@ impl Gateway {
         Ok(Posted { id: id.to_string(), time: time.to_string(), from: origin.to_string(), matches })
     }
 
-    fn search(&self, text: &str, limit: usize) -> Outcome<Found> {
+    fn search(&self, text: &str, limit: usize, shared: bool) -> Outcome<Found> {
         let (matches, candidates, micros) = self.store().read(|conn| {
             let start = Instant::now();
             let texts = StoredTexts::new(conn);
@@ -233,7 +233,8 @@ impl Gateway {
                 .iter()
                 .filter_map(|it| {
                     let numbers = (it.gain_bits, it.one_sided_bits, it.distance_raw);
-                    view::matched(conn, &self.0.pool(), text.as_bytes(), it.seq, numbers).transpose()
+                    let tell = if shared { view::with_shared } else { view::matched };
+                    tell(conn, &self.0.pool(), text.as_bytes(), it.seq, numbers).transpose()
                 })
                 .collect::<Result<_, _>>()?;
             Ok((matches, candidates, micros))
@@ -373,7 +374,7 @@ impl Gateway {
         Ok(())
     }
 
-    fn status(&self) -> Outcome<Status> {
+    pub(super) fn status(&self) -> Outcome<Status> {
         let now = clock::now();
         let stats = self.store().stats()?;
         let (peers, queue, states) = self

@@ -18,6 +18,7 @@ mod commit;
 mod contacts;
 pub mod control;
 mod exchange;
+mod figures;
 mod filling;
 mod filtering;
 pub mod import;
@@ -60,6 +61,7 @@ pub use outgoing::{Composed, Outgoing, Parcel};
 use crate::authenticate::Authenticator;
 use crate::config::Config;
 use crate::message::Address;
+use crate::metrics::Metrics;
 use crate::policy::Block;
 use crate::pool::{Limits, Pool};
 use crate::receive::imap::Fate;
@@ -137,6 +139,7 @@ struct Inner {
     exchange_signalled: Condvar,
     exchanger: Mutex<Option<JoinHandle<()>>>,
     started: Option<Instant>,
+    metrics: Metrics,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -235,6 +238,7 @@ impl Gateway {
             exchange_signalled: Condvar::new(),
             exchanger: Mutex::new(None),
             started: daemon.then(Instant::now),
+            metrics: Metrics::default(),
         })))
     }
 
@@ -387,6 +391,11 @@ impl Gateway {
                 if fate == Some(Fate::Left) {
                     return (reply.into(), ids, fate);
                 }
+                let metrics = &self.0.metrics;
+                metrics.arrived(via.as_str(), reply.code());
+                metrics.messages(via.as_str(), "new", outcome.taken.len());
+                metrics.messages(via.as_str(), "known", outcome.known.len());
+                outcome.refused.iter().for_each(|part| metrics.refused(part.why.reason()));
                 // Why something was refused is in the reply; an operator who is asked "where is my
                 // mail?" finds it here, with who it was from.
                 info!(
@@ -404,6 +413,7 @@ impl Gateway {
             }
             Err(failure) => {
                 warn!(via = via.as_str(), %failure, "nothing was stored");
+                self.0.metrics.arrived(via.as_str(), 451);
                 let reply = match failure {
                     StoreError::Full(_) => {
                         Reply::no_room("there is no room here at present; please try again later")

@@ -143,7 +143,10 @@ impl Inner {
             let mut queued = 0_usize;
             for (one, recorded) in all.iter().skip(range.start).zip(recorded) {
                 match recorded {
-                    Recorded::Routed(n) => queued = queued.saturating_add(n),
+                    Recorded::Routed(n) => {
+                        self.metrics.routed(1);
+                        queued = queued.saturating_add(n);
+                    }
                     // The pool must not know what the database does not know, or no longer.
                     Recorded::Overtaken => {
                         self.pool_mut().remove(one.stored.seq);
@@ -178,6 +181,7 @@ impl Inner {
     /// Counts a failure; the third one sets the message aside, so that it blocks nobody.
     fn failed(&self, seq: i64, why: &str) -> Result<(), StoreError> {
         error!(seq, why, "a message could not be routed");
+        self.metrics.routing_failed();
         let why = why.to_owned();
         self.store.write(move |tx| messages::record_failure(tx, seq, &why))?;
         Ok(())
@@ -214,7 +218,10 @@ impl Inner {
             let [a, b, c, d, e, f, g, h] = *stored.id.as_bytes();
             let seed = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
             let policy = &config.routing.policy;
+            let began = Instant::now();
             let mut decision = router::decide(&subject, &self.pool(), &contacts, &around, policy, now, seed);
+            let best = decision.matches.iter().map(|it| it.gain_bits).fold(0.0, f64::max);
+            self.metrics.decided(began.elapsed(), best);
             if let Some(failure) = around.failure.take() {
                 return Err(failure);
             }

@@ -315,6 +315,12 @@ impl House for Sender {
             Event::Attempt { delivery, next } => {
                 let (number, to, kind) = (delivery.id, delivery.to.to_string(), delivery.kind.as_str());
                 let id = delivery.about.map(|id| id.to_string());
+                let ended = match next {
+                    Next::Sent(_) => "sent",
+                    Next::Again { .. } => "again",
+                    Next::Over(_) => "failed",
+                };
+                self.gateway.metrics().attempt(&delivery.transport, kind, ended);
                 match next {
                     Next::Sent(_) => info!(id, delivery = number, to, kind, "sent"),
                     Next::Again { at, trouble, reason } => {

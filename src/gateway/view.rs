@@ -125,6 +125,22 @@ pub(super) fn matched(
     }))
 }
 
+/// A match, with what it shares with `x`. `None`: it is gone.
+pub(super) fn with_shared(
+    conn: &Connection,
+    pool: &Pool,
+    x: &[u8],
+    seq: i64,
+    numbers: (f64, f64, f64),
+) -> Result<Option<MatchView>, StoreError> {
+    let Some(mut told) = matched(conn, pool, x, seq, numbers)? else { return Ok(None) };
+    if let Some(text) = messages::get(conn, seq)?.and_then(|stored| stored.text) {
+        let (excerpt, shared) = wording::shared(pool, x, &text.body);
+        (told.excerpt, told.shared) = (excerpt, Some(shared));
+    }
+    Ok(Some(told))
+}
+
 /// A recorded match, with what it shares with `x`.
 fn explained_match(
     conn: &Connection,
@@ -132,13 +148,7 @@ fn explained_match(
     x: &[u8],
     found: &decisions::Match,
 ) -> Result<Option<MatchView>, StoreError> {
-    let numbers = (found.gain_bits, found.one_sided_bits, found.distance_raw);
-    let Some(mut told) = matched(conn, pool, x, found.other, numbers)? else { return Ok(None) };
-    if let Some(text) = messages::get(conn, found.other)?.and_then(|stored| stored.text) {
-        let (excerpt, shared) = wording::shared(pool, x, &text.body);
-        (told.excerpt, told.shared) = (excerpt, Some(shared));
-    }
-    Ok(Some(told))
+    with_shared(conn, pool, x, found.other, (found.gain_bits, found.one_sided_bits, found.distance_raw))
 }
 
 /// The decision on a message, with what became of its deliveries.

@@ -13,7 +13,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod browser;
 mod copies;
+mod metrics;
+mod pages;
 mod trace;
 
 use std::path::{Path, PathBuf};

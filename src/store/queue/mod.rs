@@ -449,6 +449,39 @@ pub fn counts(conn: &Connection) -> Result<Counts, StoreError> {
     Ok(counts)
 }
 
+/// How many deliveries of one transport are equally far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Depth {
+    /// Name of the transport.
+    pub transport: String,
+    /// How far they are.
+    pub state: DeliveryState,
+    /// How many.
+    pub number: u64,
+    /// Since when the oldest one waits.
+    pub oldest: UnixTime,
+}
+
+/// What has not left yet, by transport and state.
+///
+/// # Errors
+/// Those of any read.
+pub fn depths(conn: &Connection) -> Result<Vec<Depth>, StoreError> {
+    let mut select = conn.prepare_cached(
+        "SELECT transport, state, count(*), min(created) FROM delivery WHERE finished IS NULL
+          GROUP BY transport, state ORDER BY transport, state",
+    )?;
+    let rows = select.query_map([], |row| {
+        Ok(Depth {
+            transport: row.get(0)?,
+            state: row.get(1)?,
+            number: count(row.get(2)?),
+            oldest: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// What the queue takes in bytes, as far as its rows grow with what is queued.
 ///
 /// # Errors
