@@ -25,6 +25,8 @@ pub mod receive;
 pub mod report;
 pub mod router;
 pub mod send;
+pub mod simulate;
 pub mod smtp;
 pub mod store;
 pub mod web;
+pub mod wire;

@@ -79,6 +79,7 @@ const ROOMS: &[Room] = &[
     Room { name: "metrics", imports: &[], never: PURE },
     Room { name: "keys", imports: &["message"], never: PURE },
     Room { name: "mail", imports: &["message"], never: PURE_BUT_BUILDS_MAIL },
+    Room { name: "wire", imports: &["message"], never: PURE },
     Room { name: "policy", imports: &["message"], never: PURE },
     Room {
         name: "authenticate",
@@ -103,23 +104,37 @@ const ROOMS: &[Room] = &[
         ],
     },
     Room {
+        name: "simulate",
+        imports: &["message", "evaluate", "policy", "pool", "router"],
+        never: &[
+            "tokio",
+            "rusqlite",
+            "mail_parser",
+            "lettre",
+            "TcpStream",
+            "UnixStream",
+            "std::process",
+            "std::fs",
+        ],
+    },
+    Room {
         name: "store",
         imports: &["message", "keys", "policy", "mail"],
         never: &["TcpStream", "TcpListener", "lettre", "tokio::net", "native_tls", "mailin_embedded"],
     },
     Room {
         name: "config",
-        imports: &["message", "keys", "distance", "policy", "router", "filter"],
+        imports: &["message", "keys", "distance", "policy", "router", "filter", "wire"],
         never: &["tokio", "rusqlite", "lettre", "TcpStream", "TcpListener", "mailin_embedded"],
     },
     Room {
         name: "send",
-        imports: &["smtp", "mail", "message", "keys", "store", "config"],
+        imports: &["smtp", "mail", "message", "keys", "store", "config", "policy", "wire"],
         never: &["TcpListener", "mailin_embedded", "smtp_proto"],
     },
     Room {
         name: "receive",
-        imports: &["smtp", "mail", "message", "config", "filter", "send"],
+        imports: &["smtp", "mail", "message", "config", "filter", "send", "wire"],
         never: &["rusqlite", "lettre", "mailin_embedded"],
     },
     Room {
@@ -140,6 +155,7 @@ const ROOMS: &[Room] = &[
             "authenticate",
             "filter",
             "metrics",
+            "wire",
         ],
         never: &[
             "TcpStream",
@@ -197,8 +213,10 @@ const ROOMS: &[Room] = &[
             "authenticate",
             "archive",
             "evaluate",
+            "simulate",
             "filter",
             "web",
+            "wire",
         ],
         never: &[],
     },

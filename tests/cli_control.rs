@@ -245,7 +245,7 @@ fn the_sockets_differ_in_who_may_come_and_with_what() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&control), mode(&intake)), (0o600, 0o666));
 
-    let receive = Request::Receive { transport: "ssh".into(), message: "eA==".into() };
+    let receive = Request::Receive { transport: "ssh".into(), message: "eA==".into(), bound: None };
     for request in [deliver("eA=="), receive] {
         let answer = call(&intake, &request, PATIENCE).unwrap().unwrap();
         assert_eq!(answer["intake"], true);

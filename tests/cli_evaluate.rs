@@ -244,3 +244,91 @@ fn what_is_unreadable_or_empty_is_passed_over() {
     assert!(text.contains("default gain") && text.contains("svm"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }
+
+/// An mbox in which the mails of the topics are answered by somebody else, in the same words.
+fn write_conversations(path: &Path) -> usize {
+    let mut mbox = String::new();
+    let mut mails = 0;
+    for (round, hour) in [("question", 10), ("answer", 20)] {
+        for (label, texts) in topics() {
+            for (n, (subject, text)) in texts.iter().enumerate() {
+                let more = if round == "answer" {
+                    format!("In-Reply-To: <question-{label}-{n}@example.org>\n")
+                } else {
+                    String::new()
+                };
+                write!(
+                    mbox,
+                    "From x Thu Jan  1 00:00:00 1970\nFrom: {round}-{n}@example.org\nSubject: {subject}\n\
+                     Message-ID: <{round}-{label}-{n}@example.org>\nDate: {} Jan 2026 {hour}:{n:02}:00 +0000\n{more}\n\
+                     {text}\n\n",
+                    n % 28 + 1
+                )
+                .unwrap();
+                mails += 1;
+            }
+        }
+    }
+    fs::write(path, mbox).unwrap();
+    mails
+}
+
+#[test]
+fn a_network_is_simulated_and_drawn() {
+    let house = House::new();
+    let mbox = house.path().join("list.mbox");
+    let mails = write_conversations(&mbox);
+    let page = house.path().join("network.html");
+    let asked = format!("simulate {} --gateways 4 --report {}", mbox.display(), page.display());
+    let ended = house.run(&format!("{asked} --json"), b"").code(0);
+    let found: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(found["gateways"], 4);
+    assert_eq!(found["mails"], mails);
+    assert!(found["clients"].as_u64().unwrap() > 2);
+    let rows = found["rows"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row["policy"].as_str().unwrap()).collect();
+    assert_eq!(names, ["configured", "central", "literal", "flooding-2", "random-40"]);
+    for row in rows {
+        for field in
+            ["recall", "precision", "bodies_per_post", "offers_per_post", "hops_mean", "load_max_share"]
+        {
+            assert!(row[field].is_f64(), "{field}: {row}");
+        }
+    }
+    assert!(rows[1]["recall"].as_f64().unwrap() > 0.5, "who answers in the same words is found: {found}");
+    assert!(fs::read_to_string(&page).unwrap().contains("4 gateways"));
+    // The same for people.
+    let ended = house.run(&format!("{asked} --rules configured,central"), b"").code(0);
+    assert!(ended.out.contains("configured") && ended.out.contains("recall"), "{}", ended.out);
+}
+
+#[test]
+fn scenarios_are_read_and_refused_in_words() {
+    let house = House::new();
+    let mbox = house.path().join("list.mbox");
+    write_conversations(&mbox);
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/scenarios");
+    let mut played = 0;
+    for entry in fs::read_dir(shipped).unwrap() {
+        let asked = format!(
+            "simulate {} --scenario {} --gateways 3 --mails 12 --rules configured",
+            mbox.display(),
+            entry.unwrap().path().display()
+        );
+        house.run(&asked, b"").code(0);
+        played += 1;
+    }
+    assert!(played >= 7);
+    let own = house.path().join("own.toml");
+    for (text, args, code, said) in [
+        ("gatways = 3", "", 65, "gatways"),
+        ("loss = 2", "", 65, "loss = 2: a share from 0 to 0.9 is needed"),
+        ("", "--gateways 0", 64, "gateways = 0: a number from 1 to 100,000 is needed"),
+        ("", "--rules sprinkling", 64, "sprinkling"),
+    ] {
+        fs::write(&own, text).unwrap();
+        let asked = format!("simulate {} --scenario {} {args}", mbox.display(), own.display());
+        let ended = house.run(&asked, b"").code(code);
+        assert!(ended.err.contains(said), "{asked}: {}", ended.err);
+    }
+}

@@ -14,7 +14,7 @@ use std::process::Stdio;
 use cli_support::{House, ended, limits};
 use serde_json::json;
 
-const VERBS: [&str; 42] = [
+const VERBS: [&str; 43] = [
     "demo",
     "init",
     "check",
@@ -25,6 +25,7 @@ const VERBS: [&str; 42] = [
     "explain",
     "trace",
     "evaluate",
+    "simulate",
     "backup",
     "verify",
     "restore",

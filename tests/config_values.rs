@@ -33,6 +33,7 @@ fn section(key: &keys::Key, line: &str) -> String {
         "imap" => {
             ["name = \"a\"", "host = \"127.0.0.1\"", "user = \"b\"", "password_command = \"c\""].as_slice()
         }
+        "ssh_peer" => ["address = \"ssh://a.example/\"", "destination = \"b\""].as_slice(),
         _ => &[],
     };
     let others = needed.iter().filter(|needed| !needed.starts_with(&format!("{} ", key.name)));
@@ -208,6 +209,14 @@ fn the_example_loads_and_shows_the_defaults() {
     assert_eq!((mailbox.imap.len(), &mailbox.warnings), (1, &Vec::new()));
     assert_eq!((mailbox.imap[0].port, mailbox.imap[0].poll), (993, Duration::from_secs(300)));
     let rest = format!("{before}\n# How mail goes out.{after}");
+    // The same of a peer that is reached by SSH.
+    let (before, after) = rest.split_once("#[[ssh_peer]]\n").unwrap();
+    let (peer, after) = after.split_once("\n# Who may post").unwrap();
+    let peer = peer.lines().filter_map(|line| line.strip_prefix('#').filter(|line| !line.starts_with(' ')));
+    let peer = with(&format!("[[ssh_peer]]\n{}", peer.map(|line| format!("{line}\n")).collect::<String>()));
+    assert_eq!((peer.ssh.peers.len(), &peer.warnings), (1, &Vec::new()));
+    assert_eq!(peer.listed(), [cmr_mail::message::Address::try_from("ssh://cmr@peer.example/").unwrap()]);
+    let rest = format!("{before}\n# Who may post{after}");
     let all: String = rest
         .lines()
         .map(|line| match line.strip_prefix('#') {

@@ -283,6 +283,7 @@ async fn what_stays_where_it_lies_is_kept_aside_by_its_place() {
     let whole = b"From: alice@example.org\r\nTo: cmr@example.net\r\n\r\nWhich planet is the largest?\r\n";
     for (number, raw) in [broken.as_slice(), whole].into_iter().enumerate() {
         let arrival = Arrival {
+            proof: None,
             via: Via::Imap,
             peer: None,
             through_relay: false,

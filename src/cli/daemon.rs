@@ -21,9 +21,10 @@ use crate::gateway::control::{self, Caller, Door, Limits, Listener};
 use crate::gateway::lock::Lock;
 use crate::gateway::sender::Sender;
 use crate::receive::imap::Poller;
-use crate::receive::{self, filter, smtp};
+use crate::receive::{self, filter, http, smtp, udp};
 use crate::send::queue;
 use crate::smtp::{Mode, Recipients, SessionConfig};
+use crate::store::queue::Lane;
 
 /// A running daemon.
 pub(super) struct Daemon {
@@ -36,6 +37,10 @@ pub(super) struct Daemon {
     lmtp: watch::Sender<Arc<smtp::Options>>,
     /// What new connections of the filter are told.
     filter: watch::Sender<Arc<filter::Options>>,
+    /// What new connections of the HTTP listener are told.
+    http: watch::Sender<Arc<http::Options>>,
+    /// What the HTTP listener fetches with.
+    handshakes: watch::Sender<http::Handshakes>,
     /// The mailboxes that are read.
     poller: Arc<OnceLock<Poller>>,
     /// Becomes true when no new work is to be taken.
@@ -57,6 +62,12 @@ impl Daemon {
         let lmtp_listeners = self::listeners(&config.smtp.lmtp)?;
         let filter_listeners = self::listeners(config.filter.listen.as_slice())?;
         let pages = Pages::prepare(&config)?;
+        let http_listener = self::listeners(config.http.listen.as_slice())?.pop();
+        let http_options = Arc::new(http_options(&config)?);
+        let udp_socket = match config.udp.listen {
+            Some(address) => Some(udp::bind(address).await.or_else(|e| fail(UNAVAILABLE, e.to_string()))?),
+            None => None,
+        };
         let doors = doors(&config, lock)?;
         let mut listening = Vec::new();
         for (name, listeners) in
@@ -70,6 +81,12 @@ impl Daemon {
         if let Some(pages) = &pages {
             listening.push(("web", pages.address()?));
         }
+        if let Some(listener) = &http_listener {
+            listening.push(("http", listener.local_addr().or_else(|e| fail(UNAVAILABLE, e.to_string()))?));
+        }
+        if let Some(socket) = &udp_socket {
+            listening.push(("udp", socket.local_addr().or_else(|e| fail(UNAVAILABLE, e.to_string()))?));
+        }
         let gateway = {
             let config = Arc::clone(&config);
             blocking(move || Gateway::start(&config)).await?.or_else(|e| fail(TRY_LATER, e.to_string()))?
@@ -78,6 +95,7 @@ impl Daemon {
             let gateway = gateway.clone();
             blocking(move || Sender::new(gateway)).await?.or_else(|e| fail(CONFIG, e.to_string()))?
         };
+        let handshakes = sender.handshakes();
         let mut daemon = Daemon {
             gateway,
             sender: Arc::new(sender),
@@ -85,12 +103,15 @@ impl Daemon {
             smtp: watch::Sender::new(options),
             lmtp: watch::Sender::new(lmtp_options),
             filter: watch::Sender::new(Arc::new(filter_options(&config))),
+            http: watch::Sender::new(http_options),
+            handshakes: watch::Sender::new(handshakes),
             poller: Arc::default(),
             stopping: watch::Sender::new(false),
             parts: JoinSet::new(),
         };
         daemon.open_doors(doors);
-        daemon.start_sending();
+        daemon.start_sending(Lane::Mail);
+        daemon.start_sending(Lane::Direct);
         daemon.receive(listeners, daemon.smtp.subscribe(), "the SMTP receiver");
         daemon.receive(lmtp_listeners, daemon.lmtp.subscribe(), "the LMTP receiver");
         for listener in filter_listeners {
@@ -106,6 +127,22 @@ impl Daemon {
             daemon.parts.spawn(async move {
                 pages.serve(gateway, stop).await;
                 "the pages"
+            });
+        }
+        if let Some(listener) = http_listener {
+            let (options, handshakes) = (daemon.http.subscribe(), daemon.handshakes.subscribe());
+            let (office, stop) = (Arc::new(daemon.gateway.clone()), daemon.stopping.subscribe());
+            daemon.parts.spawn(async move {
+                http::serve(listener, options, office, handshakes, stop).await;
+                "the HTTP listener"
+            });
+        }
+        if let Some(socket) = udp_socket {
+            let (handler, stop) = (Arc::new(daemon.gateway.clone()), daemon.stopping.subscribe());
+            let service = config.udp.service.clone();
+            daemon.parts.spawn(async move {
+                udp::serve(socket, service, handler, stop).await;
+                "the UDP listener"
             });
         }
         daemon.start_polling(&config)?;
@@ -140,10 +177,10 @@ impl Daemon {
         Ok(())
     }
 
-    /// Begins to work off the queue.
-    fn start_sending(&mut self) {
+    /// Begins to work off a lane of the queue.
+    fn start_sending(&mut self, lane: Lane) {
         let (sender, store) = (Arc::clone(&self.sender), self.gateway.store().clone());
-        let (settings, wake) = (self.sender.settings(), self.gateway.queued());
+        let (settings, wake) = (self.sender.settings(lane), self.gateway.queued_in(lane));
         let mut stop = self.stopping.subscribe();
         self.parts.spawn(async move {
             let stopped = async move {
@@ -153,7 +190,7 @@ impl Daemon {
             sender.close().await;
             if drained.cut_off > 0 {
                 tracing::warn!(
-                    mails = drained.cut_off,
+                    deliveries = drained.cut_off,
                     "cut off while being sent; they go out after the next start"
                 );
             }
@@ -191,8 +228,11 @@ impl Daemon {
     /// What is wrong with the new configuration; nothing has changed then.
     pub(super) fn reload(&mut self, config: &Config) -> Outcome {
         let (smtp, lmtp) = (smtp_options(config, Mode::Smtp)?, smtp_options(config, Mode::Lmtp)?);
+        let http = http_options(config)?;
         self.gateway.reload(config).or_else(|e| fail(TRY_LATER, e.to_string()))?;
         self.sender.reload().or_else(|e| fail(CONFIG, e.to_string()))?;
+        self.handshakes.send_replace(self.sender.handshakes());
+        self.http.send_replace(Arc::new(http));
         self.smtp.send_replace(Arc::new(smtp));
         self.lmtp.send_replace(Arc::new(lmtp));
         self.filter.send_replace(Arc::new(filter_options(config)));
@@ -271,6 +311,17 @@ fn smtp_options(config: &Config, mode: Mode) -> Outcome<smtp::Options> {
         max_connections_per_ip: settings.max_connections_per_ip,
         ..smtp::Options::new(session, tls)
     })
+}
+
+/// What the HTTP listener is told by the configuration.
+fn http_options(config: &Config) -> Outcome<http::Options> {
+    let settings = &config.http;
+    let tls = match &settings.tls {
+        None => None,
+        Some(files) => Some(files.acceptor().or_else(|e| fail(CONFIG, e.to_string()))?.into()),
+    };
+    let proxies = settings.proxies.clone();
+    Ok(http::Options { tls, proxies, ..http::Options::new(&settings.path, config.smtp.max_message) })
 }
 
 /// What the filter is told by the configuration.

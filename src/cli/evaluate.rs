@@ -153,7 +153,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
 }
 
 /// The `[routing]` section, or its defaults where there is no configuration.
-fn policy(context: &Context) -> Outcome<RoutingPolicy> {
+pub(super) fn policy(context: &Context) -> Outcome<RoutingPolicy> {
     match Config::find(context.named.as_deref()) {
         Err(ConfigError::NotFound { .. }) if context.named.is_none() => Ok(RoutingPolicy::default()),
         Err(error) => fail(CONFIG, settings::sentence(&error)),

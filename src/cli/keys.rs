@@ -17,7 +17,7 @@ const MAX_KEY_TEXT: usize = 64 << 10;
 ///
 /// A key makes sure that a message comes from the peer that it claims to come from. Both sides set
 /// the same key, each under the other's address, and compare fingerprints; or one side asks the
-/// other for a key by mail, and both operators compare the digits of `keys verify`.
+/// other for a key by messages, and both operators compare the digits of `keys verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -47,12 +47,13 @@ enum Action {
         /// The peer's CMR address
         address: String,
     },
-    /// Ask a peer for a key, by mail; it takes effect once a message verifies under it
+    /// Ask a peer for a key, by the transport of its address; it takes effect once a message verifies
+    /// under it. In clear only to https:// and ssh:// addresses
     Exchange {
         /// The peer's CMR address
         address: String,
         /// How
-        #[arg(long, value_name = "rsa|dh", value_parser = ["rsa", "dh"], default_value = "rsa")]
+        #[arg(long, value_name = "rsa|dh|clear", value_parser = ["rsa", "dh", "clear"], default_value = "rsa")]
         method: String,
         #[command(flatten)]
         derivation: DerivationArg,

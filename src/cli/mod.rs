@@ -41,6 +41,7 @@ mod search;
 mod serve;
 mod settings;
 mod show;
+mod simulate;
 mod status;
 mod trace;
 mod web_user;
@@ -103,6 +104,7 @@ enum Verb {
     Explain(explain::Args),
     Trace(trace::Args),
     Evaluate(evaluate::Args),
+    Simulate(simulate::Args),
     Import(import::Args),
     Export(export::Args),
     Backup(backup::BackupArgs),
@@ -185,6 +187,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Verb::Explain(args) => explain::run(&context, args),
         Verb::Trace(args) => trace::run(&context, args),
         Verb::Evaluate(args) => evaluate::run(&context, &args),
+        Verb::Simulate(args) => simulate::run(&context, &args),
         Verb::Import(args) => import::run(&context, &args),
         Verb::Export(args) => export::run(&context, &args),
         Verb::Backup(args) => backup::backup(&context, &args),

@@ -18,6 +18,7 @@ use crate::gateway::lock::{Lock, LockError};
 use crate::gateway::sender::Sender;
 use crate::receive::imap::{self, Looked};
 use crate::send::queue;
+use crate::store::queue::Lane;
 
 /// How long a daemon is given to look into all folders; it goes on after that.
 pub(super) const LOOK: Duration = Duration::from_secs(120);
@@ -148,8 +149,8 @@ async fn send(gateway: &Gateway) {
             Err(error) => return tracing::warn!("nothing is sent: {error}"),
         }
     };
-    let (store, settings) = (gateway.store().clone(), sender.settings());
-    let done = {
+    let store = gateway.store().clone();
+    let done = || {
         let store = store.clone();
         async move {
             let until = tokio::time::Instant::now() + SEND;
@@ -162,7 +163,11 @@ async fn send(gateway: &Gateway) {
             }
         }
     };
-    queue::run(store, Arc::clone(&sender), settings, gateway.queued(), done).await;
+    let work = |lane| {
+        let (settings, wake) = (sender.settings(lane), gateway.queued_in(lane));
+        queue::run(store.clone(), Arc::clone(&sender), settings, wake, done())
+    };
+    tokio::join!(work(Lane::Mail), work(Lane::Direct));
     sender.close().await;
 }
 

@@ -16,12 +16,16 @@ use crate::gateway::api::{Delivered, Failure, Request};
 Examples:
   cmr-mail receive < message.cmr
   cmr-mail show 0123456789abcdef --raw | ssh peer.example cmr-mail receive
-  command=\"cmr-mail receive --transport ssh\" ssh-ed25519 AAAA...
+  command=\"cmr-mail receive --transport ssh --bound-to ssh://cmr@peer.example/\",restrict ssh-ed25519 AAAA...
                                                (a line in authorized_keys)")]
 pub(super) struct Args {
     /// Name of what brought it, for the record
     #[arg(long, value_name = "NAME", default_value = "receive", value_parser = transport)]
     transport: String,
+    /// The peer that the account which brings it is bound to, by its CMR address: what comes in here
+    /// is then known to be from there. Only for the user of the daemon
+    #[arg(long, value_name = "ADDRESS")]
+    bound_to: Option<String>,
 }
 
 /// A word: it is stored and shown.
@@ -46,8 +50,11 @@ fn receive(context: &Context, args: Args) -> Outcome {
     if message.is_empty() {
         return fail(BAD_DATA, "there is no message on standard input");
     }
-    let delivered: Delivered =
-        context.ask(Request::Receive { transport: args.transport, message: STANDARD.encode(message) })?;
+    let delivered: Delivered = context.ask(Request::Receive {
+        transport: args.transport,
+        message: STANDARD.encode(message),
+        bound: args.bound_to,
+    })?;
     verdict(&delivered)
 }
 

@@ -8,7 +8,7 @@ use super::sections::{
     Authentication, Filter, Gateway, Log, LogFormat, LogLevel, People, Policy, Pool, Routing, Security, Send,
     Smarthost, Smtp, TlsFiles,
 };
-use super::{files, imap, login, names, web};
+use super::{files, imap, login, names, transports, web};
 use crate::distance::Metric;
 use crate::filter::{Learn, Mode, OnError};
 use crate::message::Address;
@@ -27,6 +27,9 @@ pub(super) struct Sections {
     pub(super) authentication: Option<Authentication>,
     pub(super) imap: Option<Vec<imap::Imap>>,
     pub(super) send: Option<Send>,
+    pub(super) http: Option<transports::Http>,
+    pub(super) udp: Option<transports::Udp>,
+    pub(super) ssh: Option<transports::Ssh>,
     pub(super) policy: Option<Policy>,
     pub(super) people: Option<People>,
     pub(super) routing: Option<Routing>,
@@ -49,9 +52,16 @@ pub(super) fn build(r: &mut Reader<'_>) -> Sections {
     let authentication = authentication(r);
     let imap = imap::imap(r);
     let send = send(r, gateway.as_ref(), smtp.as_ref());
+    let (http, udp, ssh) = (transports::http(r), transports::udp(r), transports::ssh(r));
     let policy = policy(r);
     let people = people(r, policy.as_ref());
-    let routing = routing(r, gateway.as_ref());
+    let own = [
+        gateway.as_ref().map(|it| &it.address),
+        http.as_ref().and_then(|it| it.address.as_ref()),
+        udp.as_ref().and_then(|it| it.address.as_ref()),
+        ssh.as_ref().and_then(|it| it.address.as_ref()),
+    ];
+    let routing = routing(r, &own);
     let pool = pool(r, smtp.as_ref());
     let web = web::web(r, gateway.as_ref());
     let log = log(r);
@@ -62,7 +72,11 @@ pub(super) fn build(r: &mut Reader<'_>) -> Sections {
         let line = r.line(&keys::GATEWAY_OPERATOR);
         r.error(&keys::GATEWAY_OPERATOR, line, Fault::OperatorPosts(address.clone()));
     }
-    Sections { gateway, smtp, filter, authentication, imap, send, policy, people, routing, pool, web, log }
+    #[rustfmt::skip]
+    let all = Sections {
+        gateway, smtp, filter, authentication, imap, send, http, udp, ssh, policy, people, routing, pool, web, log,
+    };
+    all
 }
 
 fn gateway(r: &mut Reader<'_>) -> Option<Gateway> {
@@ -156,7 +170,7 @@ fn smtp(r: &mut Reader<'_>, gateway: Option<&Gateway>) -> Option<Smtp> {
     let max_message = r.size(&keys::SMTP_MAX_MESSAGE);
     let max_connections = r.integer(&keys::SMTP_MAX_CONNECTIONS);
     let max_connections_per_ip = r.integer(&keys::SMTP_MAX_PER_IP);
-    let tls = tls(r, &keys::SMTP_TLS);
+    let tls = r.tls(&keys::SMTP_TLS).map(|found| self::tls(r, &keys::SMTP_TLS, &found));
     let (lmtp, listen): (Vec<_>, Vec<_>) = listen?.value.into_iter().partition(|(lmtp, _)| *lmtp);
     let addresses = |these: Vec<(bool, SocketAddr)>| these.into_iter().map(|(_, address)| address).collect();
     Some(Smtp {
@@ -239,15 +253,15 @@ fn authentication(r: &mut Reader<'_>) -> Option<Authentication> {
     })
 }
 
-pub(super) fn tls(r: &mut Reader<'_>, what: &'static keys::Key) -> Option<TlsFiles> {
-    let found = r.tls(what)?;
+/// Two files that are tried as what TLS sessions are accepted with.
+pub(super) fn tls(r: &mut Reader<'_>, of: &'static keys::Key, found: &Found<(PathBuf, PathBuf)>) -> TlsFiles {
     let (certificate, key) = &found.value;
     let files = TlsFiles { certificate: r.beside(certificate), key: r.beside(key) };
     match files.acceptor() {
-        Ok(_) => warn_if_readable(r, what, found.line, &files.key),
-        Err(error) => r.error(what, found.line, error.into()),
+        Ok(_) => warn_if_readable(r, of, found.line, &files.key),
+        Err(error) => r.error(of, found.line, error.into()),
     }
-    Some(files)
+    files
 }
 
 pub(super) fn warn_if_readable(
@@ -373,13 +387,13 @@ fn people(r: &mut Reader<'_>, policy: Option<&Policy>) -> Option<People> {
     })
 }
 
-fn routing(r: &mut Reader<'_>, gateway: Option<&Gateway>) -> Option<Routing> {
+fn routing(r: &mut Reader<'_>, own: &[Option<&Address>]) -> Option<Routing> {
     let pinned = r.list(&keys::ROUTING_PINNED);
     let pinned = r.check_each(&keys::ROUTING_PINNED, pinned, |text| {
-        let (address, _): (Address, String) = names::cmr_address(text)?;
-        match gateway {
-            Some(us) if us.address.same_place(&address) => Err(Fault::PinsItself(text.to_owned())),
-            _ => Ok(address),
+        let address = transports::peer_address(text)?;
+        match own.iter().flatten().any(|ours| ours.same_place(&address)) {
+            true => Err(Fault::PinsItself(text.to_owned())),
+            false => Ok(address),
         }
     });
     let metric = r.choice(

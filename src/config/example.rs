@@ -42,7 +42,7 @@ pub(super) fn example(of: &Example<'_>) -> String {
                 out.push_str(&format!("# {line}\n"));
             }
             let value = match key.name {
-                "address" => quoted(of.address),
+                "address" if key.section == "gateway" => quoted(of.address),
                 "hostname" => quoted(of.hostname),
                 "operator" => quoted(of.operator),
                 "data_dir" => of.data_dir.map_or_else(|| key.sample().to_owned(), quoted),
@@ -117,11 +117,6 @@ pub fn reference() -> String {
             out.push_str(&format!("| `{}` | {} | {absent} | {} |\n", key.name, kind(&key.kind), cell(key)));
         }
     }
-    let later: Vec<_> = keys::LATER.iter().map(|s| format!("`[{}]` ({})", s.name, s.help)).collect();
-    out.push_str(&format!(
-        "\n## Later versions\n\n{} are refused: this version cannot do that yet.\n",
-        later.join(", ")
-    ));
     out
 }
 

@@ -91,18 +91,6 @@ pub enum Fault {
         /// What may have been meant.
         hint: String,
     },
-    /// A section that this version cannot serve.
-    #[error(
-        "[{name}] ({what}) is for a later version: cmr-mail {version} cannot do that yet, and will not start as if it did; remove the section"
-    )]
-    LaterSection {
-        /// The section.
-        name: String,
-        /// What it is for.
-        what: &'static str,
-        /// This version.
-        version: &'static str,
-    },
     /// A key above the first section.
     #[error("{name} stands outside of any section; {hint}")]
     OutsideSection {
@@ -197,6 +185,37 @@ pub enum Fault {
         /// `; did you mean …`, or nothing.
         hint: String,
     },
+    /// Not an address of this transport.
+    #[error("\"{value}\" is no address for this: {why}")]
+    NotAddressOf {
+        /// What was written.
+        value: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Everybody is believed about who he is.
+    #[error("{0} is everybody: only web servers of the house may say who a client is")]
+    EverybodyIsBelieved(String),
+    /// A handshake without somebody to answer it.
+    #[error("a handshake needs [http] listen and [http] address: the peer fetches the message from there")]
+    NobodyCanFetch,
+    /// Not a tag of datagrams.
+    #[error("\"{0}\" is no tag: letters, digits and most signs may stand in it, but no blank, # or ?")]
+    NotTag(String),
+    /// Our address has another tag than our listener.
+    #[error("it has the tag \"{tag}\", but service is \"{service}\": datagrams to it are dropped here")]
+    OtherTag {
+        /// That of the address.
+        tag: String,
+        /// That of the listener.
+        service: String,
+    },
+    /// Not what ssh connects to.
+    #[error("\"{0}\" is nothing that ssh connects to: write HOST or USER@HOST")]
+    NotSshDestination(String),
+    /// Not a path of a URL.
+    #[error("\"{0}\" is no path: it begins with / and has no blank, # or ?")]
+    NotPath(String),
     /// Not one plain mail address.
     #[error("\"{0}\" is no mail address: one plain NAME@DOMAIN is wanted")]
     NotMailAddress(String),

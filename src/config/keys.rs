@@ -24,6 +24,16 @@ pub static SECTIONS: &[Section] = &[
     Section { name: "authentication", help: "How it is found out who wrote a mail." },
     Section { name: "imap", help: "A mailbox that is read by IMAP; any number of these sections." },
     Section { name: "send", help: "How mail goes out." },
+    Section {
+        name: "http",
+        help: "CMR over HTTP and HTTPS: a listener, and what goes out. Messages go to http peers without any key here, too.",
+    },
+    Section { name: "udp", help: "CMR over UDP: a listener. What goes out needs no key here." },
+    Section { name: "ssh", help: "CMR over SSH, by the system's ssh." },
+    Section {
+        name: "ssh_peer",
+        help: "A gateway that is reached by SSH; any number of these sections. Where it is and what runs there is never taken from a message.",
+    },
     Section { name: "policy", help: "Who may post, and how much anybody gets." },
     Section { name: "people", help: "What people who write by ordinary mail can expect." },
     Section { name: "routing", help: "Where messages go." },
@@ -32,13 +42,8 @@ pub static SECTIONS: &[Section] = &[
     Section { name: "log", help: "What the daemon writes to standard error." },
 ];
 
-/// Sections that later versions will read: to ask for one of them is an error, because a
-/// gateway that silently leaves out its content filter does harm.
-pub static LATER: &[Section] =
-    &[Section { name: "http", help: "CMR over HTTP" }, Section { name: "udp", help: "CMR over UDP" }];
-
 /// Sections that stand in double brackets, each as often as is wanted.
-pub static REPEATED: &[&str] = &["imap"];
+pub static REPEATED: &[&str] = &["imap", "ssh_peer"];
 
 /// A section in its brackets.
 pub fn brackets(section: &str) -> String {
@@ -275,6 +280,55 @@ keys! {
     SEND_GIVE_UP: "send" "give_up" Duration { min: 10, max: 30 * DAY }, Default(r#""5d""#), "", false,
         "When to give a mail up; the operator then gets one notice.";
 
+    HTTP_LISTEN: "http" "listen" Text("IP:PORT"), Off, r#""127.0.0.1:8025""#, false,
+        "Where CMR messages are received by HTTP: uploads (multipart/form-data), bare messages by POST, and the handshake. Port 0 takes a free one and `serve` prints it. Without it there is no listener.";
+    HTTP_PATH: "http" "path" Text("path"), Default(r#""/cmr""#), "", false,
+        "The path that messages are sent to; all others are 404.";
+    HTTP_ADDRESS: "http" "address" Text("CMR address"), Off, r#""https://cmr.example.org/cmr""#, false,
+        "Our public address on this transport: it stands in the header lines of what goes to http and https peers, and they answer to it. Without it our mail address stands there.";
+    HTTP_TLS: "http" "tls" Tls, Off, r#"{ certificate = "cert.pem", key = "key.pem" }"#, false,
+        "The listener speaks HTTPS with this certificate (the whole chain, PEM) and key (PEM, PKCS #8, without a passphrase).";
+    HTTP_PROXIES: "http" "proxies" List("network"), Default("[]"), r#"["127.0.0.1"]"#, false,
+        "Web servers in front of the listener. What they add to X-Forwarded-For (the last address) and X-Forwarded-Proto is believed about the client; of others it is not read.";
+    HTTP_CA_FILE: "http" "ca_file" Text("file"), Off, r#""ca.pem""#, false,
+        "Certificates (PEM) of authorities to trust about https peers, beside those of the system.";
+    HTTP_PROXY: "http" "proxy" Choice(&[
+            ("none", "connections are made from here"),
+            ("environment", "by http_proxy, https_proxy, all_proxy and no_proxy of the environment"),
+        ]), Default(r#""none""#), "", false,
+        "Whether what goes out goes through a proxy.";
+    HTTP_HANDSHAKE: "http" "handshake" Truth, Default("false"), "", false,
+        "Whether unsigned messages are offered to http peers, who then fetch them from our address (A4.5) and so know that they are ours. Needs listen and address.";
+    HTTP_TIMEOUT: "http" "timeout" Duration { min: SECOND, max: HOUR }, Default(r#""60s""#), "", false,
+        "How long a peer may take for its answer: some forward a message before they answer. For large messages it gets a second more for each 16 KiB.";
+
+    UDP_LISTEN: "udp" "listen" Text("IP:PORT"), Off, r#""127.0.0.1:8026""#, false,
+        "Where CMR messages are received as datagrams. Nothing is ever answered to a datagram. Without it there is no listener.";
+    UDP_SERVICE: "udp" "service" Text("name"), Default(r#""cmr""#), "", false,
+        "The tag in front of datagrams that are for us: what stands behind the port in our address. Others are dropped.";
+    UDP_ADDRESS: "udp" "address" Text("CMR address"), Off, r#""udp://cmr.example.org:8026/cmr""#, false,
+        "Our public address on this transport, for the header lines of what goes to udp peers. Without it our mail address stands there.";
+
+    SSH_ADDRESS: "ssh" "address" Text("CMR address"), Off, r#""ssh://cmr@cmr.example.org/""#, false,
+        "Our address on this transport, for the header lines of what goes to ssh peers. Without it our mail address stands there.";
+    SSH_PROGRAM: "ssh" "program" Text("program"), Default(r#""ssh""#), "", false,
+        "The ssh that is run, in BatchMode, with hosts whose keys are known.";
+    SSH_IDENTITY_FILE: "ssh" "identity_file" Text("file"), Off, r#""id_ed25519""#, false,
+        "The private key to log in with, without a passphrase. Without it ssh looks for one as usual.";
+    SSH_KNOWN_HOSTS: "ssh" "known_hosts" Text("file"), Off, r#""known_hosts""#, false,
+        "The host keys that are believed. Without it those of the user and of the system.";
+    SSH_TIMEOUT: "ssh" "timeout" Duration { min: SECOND, max: HOUR }, Default(r#""60s""#), "", false,
+        "How long one message may take in all.";
+
+    SSH_PEER_ADDRESS: "ssh_peer" "address" Text("CMR address"), Required, r#""ssh://cmr@peer.example/""#, true,
+        "The address of the other gateway, exactly as it stands in the header lines of its messages.";
+    SSH_PEER_DESTINATION: "ssh_peer" "destination" Text("[USER@]HOST"), Required, r#""cmr@peer.example""#, true,
+        "Where ssh connects to; names of ssh's own configuration may stand here.";
+    SSH_PEER_PORT: "ssh_peer" "port" Integer { min: 1, max: 65_535 }, Derived("ssh's own"), "22", false,
+        "The port.";
+    SSH_PEER_COMMAND: "ssh_peer" "command" Text("command"), Default(r#""cmr-mail receive --transport ssh""#), "", false,
+        "What runs at the far end, with the message on its standard input. Exit code 0 means taken, 65 refused for good, all others later.";
+
     POLICY_WHO_MAY_POST: "policy" "who_may_post" Choice(&[
             ("anyone", "every From is taken, forged or not"),
             ("authenticated", "only authors whose mail proves who wrote it: by SPF, DKIM, DMARC or ARC, by a relay that is believed, or by coming from trusted_networks"),
@@ -313,7 +367,7 @@ keys! {
         "The time between two mails with closely related messages in one thread at least: what arrives meanwhile is gathered into one mail.";
 
     ROUTING_PINNED: "routing" "pinned" List("CMR address"), Default("[]"), r#"["mailto:cmr@peer.example"]"#, true,
-        "The gateways that the operator has chosen as contacts. They may be sent to before they have written, and are never replaced by learned ones.";
+        "The gateways that the operator has chosen as contacts: mailto:, http://, https:// or udp:// addresses. They may be sent to before they have written, and are never replaced by learned ones.";
     ROUTING_METRIC: "routing" "metric" Choice(&[
             ("gain", "bits saved when one text is coded knowing the other"),
             ("one-sided", "bits that one text costs knowing the other"),

@@ -17,6 +17,7 @@ mod names;
 mod reader;
 mod secret;
 mod sections;
+mod transports;
 mod web;
 
 pub use example::Example;
@@ -29,6 +30,7 @@ pub use sections::{
     Authentication, Filter, Gateway, Log, LogFormat, LogLevel, Login, Operator, People, Policy, Pool,
     Routing, Security, Send, Smarthost, Smtp, TlsFiles,
 };
+pub use transports::{Http, Ssh, SshPeer, Udp};
 
 pub use web::Web;
 
@@ -54,6 +56,12 @@ pub struct Config {
     pub imap: Vec<Imap>,
     /// The smarthost and its queue.
     pub send: Send,
+    /// CMR over HTTP.
+    pub http: Http,
+    /// CMR over UDP.
+    pub udp: Udp,
+    /// CMR over SSH.
+    pub ssh: Ssh,
     /// Who may post, and how much.
     pub policy: Policy,
     /// What people can expect.
@@ -130,6 +138,9 @@ impl Config {
                 authentication: s.authentication?,
                 imap: s.imap?,
                 send: s.send?,
+                http: s.http?,
+                udp: s.udp?,
+                ssh: s.ssh?,
                 policy: s.policy?,
                 people: s.people?,
                 routing: s.routing?,
@@ -156,6 +167,19 @@ impl Config {
         find_among(named, variable("XDG_CONFIG_HOME"), variable("HOME"), Path::new("/etc"))
     }
 
+    /// Whom this file names as a peer: `[routing] pinned`, and who is reached by ssh.
+    #[must_use]
+    pub fn listed(&self) -> Vec<crate::message::Address> {
+        transports::listed(&self.routing.pinned, &self.ssh)
+    }
+
+    /// Our own addresses, one for each transport that has one; the gateway's own comes first.
+    #[must_use]
+    pub fn own_addresses(&self) -> Vec<crate::message::Address> {
+        let others = [&self.http.address, &self.udp.address, &self.ssh.address];
+        std::iter::once(&self.gateway.address).chain(others.into_iter().flatten()).cloned().collect()
+    }
+
     /// A commented configuration, for `init`.
     #[must_use]
     pub fn example(of: &Example<'_>) -> String {
@@ -179,6 +203,11 @@ impl Config {
             (&keys::SEND_RETRY_FIRST, self.send.retry_first != new.send.retry_first),
             (&keys::SEND_RETRY_MAX, self.send.retry_max != new.send.retry_max),
             (&keys::SEND_GIVE_UP, self.send.give_up != new.send.give_up),
+            (&keys::HTTP_LISTEN, self.http.listen != new.http.listen),
+            (&keys::HTTP_ADDRESS, self.http.address != new.http.address),
+            (&keys::UDP_LISTEN, (&self.udp.listen, &self.udp.service) != (&new.udp.listen, &new.udp.service)),
+            (&keys::UDP_ADDRESS, self.udp.address != new.udp.address),
+            (&keys::SSH_ADDRESS, self.ssh.address != new.ssh.address),
             (&keys::POOL_MAX_MESSAGES, self.pool.max_messages != new.pool.max_messages),
             (&keys::POOL_MAX_BYTES, self.pool.max_bytes != new.pool.max_bytes),
             (&keys::WEB_LISTEN, self.web != new.web),
@@ -216,7 +245,7 @@ mod tests {
     fn every_key_of_the_table_is_read_and_has_a_default_that_fits() {
         let mut reader = Reader::new(Path::new("cmr-mail.toml"), "");
         build::build(&mut reader);
-        let mut one_of_each = Reader::new(Path::new("cmr-mail.toml"), "[[imap]]\n");
+        let mut one_of_each = Reader::new(Path::new("cmr-mail.toml"), "[[imap]]\n[[ssh_peer]]\n");
         build::build(&mut one_of_each);
         reader.asked.append(&mut one_of_each.asked);
         let asked: Vec<_> = reader.asked.iter().map(|key| key.title()).collect();

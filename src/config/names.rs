@@ -18,11 +18,17 @@ pub(super) fn cmr_address(text: &str) -> Result<(Address, String), Fault> {
         return Err(wrong(&format!("; did you mean \"mailto:{text}\"?")));
     }
     match address.scheme().map(str::to_ascii_lowercase).as_deref() {
-        Some(scheme @ ("http" | "https" | "udp" | "ssh")) => {
-            Err(wrong(&format!("; {scheme}: is a transport of later versions")))
-        }
+        Some(scheme @ ("http" | "https" | "udp" | "ssh")) => Err(wrong(&format!(
+            "; an address of {scheme} stands in [{}] address",
+            scheme.replace("https", "http")
+        ))),
         _ => Err(wrong("")),
     }
+}
+
+/// That something is no CMR address at all.
+pub(super) fn not_cmr_address(text: &str) -> Fault {
+    Fault::NotCmrAddress { value: text.to_owned(), hint: String::new() }
 }
 
 /// One plain mail address, its domain in lower case.

@@ -158,16 +158,7 @@ impl<'a> Reader<'a> {
         let mut errors = Vec::new();
         for (section, item) in &self.sections {
             let known = keys::SECTIONS.iter().any(|s| s.name == section);
-            if let Some(later) = keys::LATER.iter().find(|s| s.name == section) {
-                let name = if matches!(item.value, Value::List(_)) {
-                    format!("[{section}]")
-                } else {
-                    section.clone()
-                };
-                let fault =
-                    Fault::LaterSection { name, what: later.help, version: env!("CARGO_PKG_VERSION") };
-                errors.push(self.problem(None, Some(item.line), fault));
-            } else if keys::REPEATED.contains(&section.as_str()) {
+            if keys::REPEATED.contains(&section.as_str()) {
                 let all = match &item.value {
                     Value::List(all) => all.as_slice(),
                     _ => &[],
@@ -467,7 +458,11 @@ impl<'a> Reader<'a> {
             };
             if let Some((name, _)) = entries.iter().find(|(name, _)| name != "certificate" && name != "key") {
                 let hint = nearest(name, &["certificate", "key"]);
-                return Err(Fault::UnknownKey { section: "smtp.tls".to_owned(), name: name.clone(), hint });
+                return Err(Fault::UnknownKey {
+                    section: format!("{}.tls", key.section),
+                    name: name.clone(),
+                    hint,
+                });
             }
             Ok((text("certificate")?, text("key")?))
         })

@@ -50,7 +50,7 @@ pub(super) fn web(r: &mut Reader<'_>, gateway: Option<&Gateway>) -> Option<Web> 
             Err(error) => r.error(&keys::WEB_USERS, found.line, error.into()),
         }
     }
-    let tls = tls(r, &keys::WEB_TLS);
+    let tls = r.tls(&keys::WEB_TLS).map(|found| tls(r, &keys::WEB_TLS, &found));
     let web = Web {
         listen: listen.as_ref().map(|found| found.value),
         hosts: hosts?.iter().map(|host| host.to_ascii_lowercase()).collect(),

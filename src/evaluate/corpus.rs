@@ -179,6 +179,24 @@ pub fn read_mails(
     Ok(docs)
 }
 
+/// Mails in the order of their dates, each once, and the thread of each, a number.
+///
+/// # Errors
+/// One of the paths does not exist.
+pub fn conversations(
+    paths: &[impl AsRef<Path>],
+    view: View,
+    skipped: &mut Vec<Skipped>,
+    saw: &mut dyn FnMut(),
+) -> Result<(Vec<Doc>, Vec<u32>), ArchiveError> {
+    let mut mails = read_mails(paths, view, skipped, saw)?;
+    let mut known = HashSet::new();
+    mails.retain(|mail| mail.id.as_ref().is_none_or(|id| known.insert(id.clone())));
+    order(&mut mails);
+    let threads = thread_numbers(&mails);
+    Ok((mails, threads))
+}
+
 /// Which threads, and which questions about them.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish {

@@ -27,7 +27,7 @@ mod view;
 
 pub use chance::Chance;
 pub use clock::cpu;
-pub use corpus::{Corpus, Doc, Labels, Skipped, Threads, Wish, labelled, read_mails, threads};
+pub use corpus::{Corpus, Doc, Labels, Skipped, Threads, Wish, conversations, labelled, read_mails, threads};
 pub use method::{Finder, Method, PoolFinder, Settings, UnknownMethod, address, entry};
 pub use report::{Report, Row, Times};
 pub use run::{Options, Progress, Task, deflate_scan, evaluate};

@@ -137,6 +137,10 @@ pub enum Request {
         transport: String,
         /// The message, base64.
         message: String,
+        /// The CMR address that the caller's account is bound to: what it brings is known to come from
+        /// there. Not allowed on the intake socket, where every user of the machine could say so.
+        #[serde(default)]
+        bound: Option<String>,
     },
 }
 

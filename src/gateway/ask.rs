@@ -28,6 +28,7 @@ use crate::store::counters::{self, Counter};
 use crate::store::messages::{self, Admitted, Kind, NewMessage, Stored};
 use crate::store::queue;
 use crate::store::{Erased, StoreError, What, asides, blocks, peers, people};
+use crate::wire::Scheme;
 
 /// Most rows in one result.
 pub(super) const ROWS: usize = 10_000;
@@ -117,14 +118,18 @@ impl Gateway {
                 if let Some(bytes) = cut_from {
                     return self.too_large(raw, bytes);
                 }
-                self.take(Via::Pipe, None, sender, recipient, raw)
+                let recipients = recipient.into_iter().collect();
+                self.take(Arrival { sender, recipients, ..by_hand(Via::Pipe, raw) }, None)
             }
             Request::Filter { sender, recipients, mail } => {
                 let raw = mail.map(|text| decode(&text).map(|raw| mail::lf_to_crlf(&raw))).transpose()?;
                 json(&self.filtered(sender, recipients, raw)?)
             }
-            Request::Receive { transport, message } => {
-                self.take(Via::Bare, Some(transport), None, None, decode(&message)?)
+            Request::Receive { transport, message, bound } => {
+                let proof = bound.as_deref().map(address).transpose()?;
+                let (raw, tls) = (decode(&message)?, transport == Scheme::Ssh.name());
+                let arrival = Arrival { proof, tls, ..by_hand(Via::Bare, raw) };
+                self.take(arrival, Some(transport))
             }
         }
     }
@@ -400,27 +405,7 @@ impl Gateway {
     }
 
     /// A mail or message by another door than a socket: the same admission.
-    fn take(
-        &self,
-        via: Via,
-        transport: Option<String>,
-        sender: Option<String>,
-        recipient: Option<String>,
-        raw: Vec<u8>,
-    ) -> Response {
-        let arrival = Arrival {
-            via,
-            peer: None,
-            through_relay: false,
-            relay: None,
-            kept: None,
-            helo: None,
-            tls: false,
-            sender,
-            recipients: recipient.into_iter().collect(),
-            raw,
-            received: clock::now(),
-        };
+    fn take(&self, arrival: Arrival, transport: Option<String>) -> Response {
         let admitted = match runtime::Handle::try_current() {
             Ok(handle) => handle.block_on(self.admit_counted(arrival, transport)),
             Err(_) => runtime::Builder::new_current_thread()
@@ -463,6 +448,24 @@ impl Gateway {
         }
         let reply = Reply::too_big(&why);
         json(&Delivered { code: reply.code(), text: reply.text(), ids: Vec::new() })
+    }
+}
+
+/// What was handed over on this machine, now.
+fn by_hand(via: Via, raw: Vec<u8>) -> Arrival {
+    Arrival {
+        via,
+        peer: None,
+        through_relay: false,
+        relay: None,
+        kept: None,
+        helo: None,
+        tls: false,
+        proof: None,
+        sender: None,
+        recipients: Vec::new(),
+        raw,
+        received: clock::now(),
     }
 }
 

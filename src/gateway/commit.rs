@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
 use super::brake::{Brake, Known};
-use super::{aliases, bounce, clock, commands, exchange, notice, origin, people as names};
+use super::{aliases, bounce, clock, commands, exchange, notice, origin, people as names, ways};
 use crate::config::Config;
 use crate::keys::exchange::Body;
 use crate::keys::{self, SignatureError};
@@ -178,6 +178,9 @@ impl Plan {
                         provenance,
                         replayed,
                         addressees: &addressees,
+                        proof: arrival.proof.as_ref(),
+                        secret: arrival.tls,
+                        ours: ways::own_at(config, arrival.via, transport),
                         brake: brake.as_ref(),
                     };
                     match admit_message(tx, config, candidate, &came, &mut outcome)? {
@@ -198,6 +201,9 @@ impl Plan {
                     provenance,
                     replayed,
                     addressees: &addressees,
+                    proof: None,
+                    secret: false,
+                    ours: &config.gateway.address,
                     brake: brake.as_ref(),
                 };
                 match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
@@ -275,6 +281,12 @@ struct Came<'a> {
     replayed: bool,
     /// The persons whose aliases it came to.
     addressees: &'a [i64],
+    /// The address that the transport itself has shown it to come from.
+    proof: Option<&'a Address>,
+    /// Nobody on the way could read it.
+    secret: bool,
+    /// The address of ours that it was sent to.
+    ours: &'a Address,
     /// What holds back what too little is known of; none for our own networks and mailboxes.
     brake: Option<&'a Brake>,
 }
@@ -386,10 +398,13 @@ fn admit_message(
         && neighbour
             .mail_address()
             .is_some_and(|mailbox| came.author.is_some_and(|author| policy::same_mailbox(author, mailbox)));
-    let proven = verified || by_neighbour;
+    let by_channel = came.proof == Some(&neighbour);
+    let proven = verified || by_neighbour || by_channel;
     if let Ok(body) = Body::parse(&new.message().body) {
         let heard = exchange::Heard {
             neighbour: &neighbour,
+            ours: came.ours,
+            by_secret_channel: came.secret && by_channel,
             bytes: &new.message().body,
             keyed,
             proven,
@@ -412,10 +427,12 @@ fn admit_message(
         Authenticity::CmrKey { neighbour: neighbour.clone() }
     } else if by_neighbour {
         came.authenticity.clone()
+    } else if by_channel {
+        Authenticity::Channel { address: neighbour.clone() }
     } else {
         Authenticity::Unknown
     };
-    let sure = match (verified, by_neighbour) {
+    let sure = match (verified, by_neighbour || by_channel) {
         (true, _) => Known::Well,
         (false, true) => Known::ByMail,
         (false, false) => Known::Not,

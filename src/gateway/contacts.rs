@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::api::{BounceView, KeyAction, KeyPhrase, PeerAction, PeerView, ReputationView, Response};
 use super::ask::{BAD_DATA, ROWS, UNAVAILABLE, USAGE, address, done, fail, json};
-use super::{Gateway, clock, exchange, read, view};
+use super::{Gateway, clock, exchange, read, view, ways};
 use crate::keys::exchange::{Derivation, Method, phrase};
 use crate::keys::{Key, Scheme};
 use crate::message::{Address, UnixTime};
@@ -61,15 +61,11 @@ impl Gateway {
                         format!("{peer} is this gateway itself: nothing is sent to oneself"),
                     ));
                 }
-                let reached = peer.mail_address().is_some();
+                let reached = ways::way(&self.config(), &peer);
                 self.store().write(move |tx| peers::set_pinned(tx, &peer, true, now))?;
-                let sentence = if reached {
-                    format!("{text} is pinned: messages may be sent there")
-                } else {
-                    format!(
-                        "{text} is pinned, but nothing can be sent there: it is no plain mail address \
-                         (mailto:NAME@HOST), and this version sends by mail alone"
-                    )
+                let sentence = match reached {
+                    Ok(way) => format!("{text} is pinned: messages may be sent there by {}", way.transport),
+                    Err(why) => format!("{text} is pinned, but nothing can be sent there: {why}"),
                 };
                 done(1, sentence)
             }
@@ -165,14 +161,17 @@ impl Gateway {
                 if self.0.is_own(&self.config(), &peer) {
                     return Err(fail(USAGE, format!("{peer} is this gateway itself: it needs no key")));
                 }
-                if peer.mail_address().is_none() {
-                    return Err(fail(
-                        USAGE,
-                        format!("{peer} is no mail address, and keys are asked for by mail alone at present"),
-                    ));
-                }
                 let how = (self::method(&method)?, self::derivation(&derivation)?);
                 let config = self.config();
+                ways::way(&config, &peer).map_err(|why| fail(USAGE, why))?;
+                if how.0 == Method::Clear && !crate::wire::scheme(&peer).is_some_and(|it| it.is_secret()) {
+                    return Err(fail(
+                        USAGE,
+                        format!(
+                            "a key in clear goes to https:// and ssh:// addresses alone, and {peer} is none"
+                        ),
+                    ));
+                }
                 let asked = self.store().write(move |tx| exchange::want(tx, &config, &peer, how, now))?;
                 asked.map_err(|no| fail(UNAVAILABLE, no.to_string()))?;
                 self.0.wake_exchanger();
@@ -184,12 +183,13 @@ impl Gateway {
             KeyAction::Allow { address: text, derivation } => {
                 let peer = address(&text)?;
                 let derivation = self::derivation(&derivation)?;
-                self.store().write(move |tx| exchange::allow(tx, &peer, derivation, now))?;
+                let config = self.config();
+                self.store().write(move |tx| exchange::allow(tx, &config, &peer, derivation, now))?;
                 done(1, format!("{text} may ask for a new key once, within 7 days"))
             }
             KeyAction::Verify { address: text } => {
                 let peer = address(&text)?;
-                let ours = self.config().gateway.address.clone();
+                let config = self.config();
                 let shared = self.store().read(|conn| keys::for_verifying(conn, &peer))?;
                 if shared.is_empty() {
                     return Err(fail(UNAVAILABLE, format!("no key is shared with {text}")));
@@ -200,7 +200,11 @@ impl Gateway {
                         .map(|key| KeyPhrase {
                             address: text.clone(),
                             state: key.state.to_string(),
-                            phrase: phrase(&ours, &peer, &key.key),
+                            phrase: phrase(
+                                key.ours.as_ref().unwrap_or_else(|| ways::own_for(&config, &peer)),
+                                &peer,
+                                &key.key,
+                            ),
                         })
                         .collect::<Vec<_>>(),
                 )
@@ -231,10 +235,10 @@ impl Gateway {
 }
 
 fn method(name: &str) -> Result<Method, super::api::Failure> {
-    [Method::Rsa, Method::Dh]
+    [Method::Rsa, Method::Dh, Method::Clear]
         .into_iter()
         .find(|method| method.name() == name)
-        .ok_or_else(|| fail(USAGE, "keys are asked for by rsa or dh"))
+        .ok_or_else(|| fail(USAGE, "keys are agreed on by rsa, dh or clear"))
 }
 
 fn derivation(name: &str) -> Result<Derivation, super::api::Failure> {

@@ -11,9 +11,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tracing::{error, info, warn};
 
-use super::notice::destination;
 use super::route::local_domains;
-use super::{Inner, clock, lock, people as names};
+use super::{Inner, clock, lock, people as names, ways};
 use crate::config::Config;
 use crate::keys::exchange::{self, Body, Derivation, Method, NumberError, Pair};
 use crate::mail;
@@ -44,6 +43,10 @@ const AN_HOUR: (u32, u32) = (6, 60);
 pub(super) struct Heard<'a> {
     /// Whose it is: the sender in its header.
     pub(super) neighbour: &'a Address,
+    /// The address of ours that it was sent to.
+    pub(super) ours: &'a Address,
+    /// Nobody on the way could read it, and the channel itself shows that it comes from the sender.
+    pub(super) by_secret_channel: bool,
     /// The body as it came.
     pub(super) bytes: &'a [u8],
     /// A key other than pending ones is shared.
@@ -64,31 +67,34 @@ pub(super) fn hear(
     body: &Body,
     heard: &Heard<'_>,
 ) -> Result<Result<String, NoExchange>, StoreError> {
-    let Heard { neighbour, bytes, keyed, proven, now } = *heard;
-    if neighbour.mail_address().is_none() {
-        return Ok(Err(NoExchange::NotByMail));
-    }
-    let peer = peers::get(tx, neighbour)?;
-    let standing = peer.map_or(Standing::default(), |peer| Standing {
-        listed: peer.listed,
-        pinned: peer.pinned,
-        authenticated: peer.authenticated_at.is_some(),
-        ..Standing::default()
-    });
+    let Heard { neighbour, ours, by_secret_channel, bytes, keyed, proven, now } = *heard;
+    let standing = ways::standing(peers::get(tx, neighbour)?.as_ref());
     let allowance = exchanges::allowance(tx, neighbour, now)?;
     let asker = Asker { standing, keyed, proven, allowed: allowance.is_some() };
+    // Where nothing automatic may go, no reply goes. Who is a stranger is judged below.
+    let reached = Standing { authenticated: true, ..standing };
+    if ways::way(config, neighbour).is_err()
+        || policy::may_send_to(neighbour, reached, &local_domains(config)).is_err()
+    {
+        return Ok(Err(NoExchange::Unreachable));
+    }
     let asked = exchanges::of(tx, neighbour)?.into_iter().find(|it| it.role == Role::Asked);
     let derivation = if body.is_reply() {
         let Some(open) = asked.filter(|it| it.step == Step::Sent && it.method == body.method()) else {
             return Ok(Err(NoExchange::NobodyAsked));
         };
-        if let Err(no) = may_reply(asker) {
+        // By mail who was known before shows itself again. By the other transports a key or a handshake
+        // did, and an upload shows nothing without the one: what protects the reply is that nobody else
+        // has read the request.
+        let shows_itself = neighbour.mail_address().is_some();
+        let standing = Standing { authenticated: standing.authenticated && shows_itself, ..standing };
+        if let Err(no) = may_reply(Asker { standing, ..asker }) {
             return Ok(Err(no));
         }
         open.derivation
     } else {
         // By mail everybody on the way could read it, and nothing shows who sent it.
-        if body.method() == Method::Clear {
+        if body.method() == Method::Clear && !by_secret_channel {
             return Ok(Err(NoExchange::Clear));
         }
         if let Err(no) = may_ask(asker) {
@@ -101,13 +107,13 @@ pub(super) fn hear(
         if !(proven || asker.allowed) && pending.saturating_add(heard) >= exchanges::PENDING_PER_PEER {
             return Ok(Err(NoExchange::TooMany));
         }
-        let crossed = asked.filter(|it| matches!(it.step, Step::Wanted | Step::Sent));
-        if crossed.is_some() && exchange::ours_counts(&config.gateway.address, neighbour) {
+        let crossed = asked.filter(|it| matches!(it.step, Step::Wanted | Step::Sent) && it.ours == *ours);
+        if crossed.is_some() && exchange::ours_counts(ours, neighbour) {
             return Ok(Ok(format!("{} crossed ours, which counts", body.name())));
         }
         match (&allowance, &crossed) {
             (Some(allowed), _) => allowed.derivation,
-            (None, Some(ours)) => ours.derivation,
+            (None, Some(crossed)) => crossed.derivation,
             (None, None) => Derivation::default(),
         }
     };
@@ -117,7 +123,7 @@ pub(super) fn hear(
     let waits = (body.method(), derivation);
     if of_peer >= AN_HOUR.0
         || of_all >= AN_HOUR.1
-        || !exchanges::heard(tx, neighbour, waits, bytes, now, KEEP)?
+        || !exchanges::heard(tx, (neighbour, ours), waits, bytes, now, KEEP)?
     {
         return Ok(Err(NoExchange::TooMany));
     }
@@ -138,6 +144,8 @@ pub(super) fn hear(
 enum Worked {
     /// Our request, with the secret for its reply.
     Request { body: Body, secret: zeroize::Zeroizing<Vec<u8>> },
+    /// A key in clear, and the body that brings it.
+    Clear { body: Body, key: crate::keys::Key },
     /// The same request again.
     Repeat,
     /// Our reply to a request, and the key that it makes.
@@ -203,10 +211,11 @@ impl Inner {
         let seed = clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;
         let asked = self.store.read(|conn| exchanges::of(conn, &due.address))?;
         let asked = asked.into_iter().find(|it| it.step == Step::Sent && it.method == due.method);
-        let worked = work(&due, asked.as_ref(), &config.gateway.address, &seed);
+        let worked = work(&due, asked.as_ref(), &seed);
         let (peer, method) = (due.address.to_string(), due.method.name());
         let said = match &worked {
             Worked::Request { .. } => "a key exchange is asked for",
+            Worked::Clear { .. } => "a key is sent in clear, by a channel that nobody else reads",
             Worked::Repeat => "a key exchange is asked for again",
             Worked::Reply { .. } => "a key exchange was replied to",
             Worked::Key { .. } => "the reply to a key exchange made a key",
@@ -225,12 +234,15 @@ impl Inner {
 }
 
 /// The next step of an exchange: arithmetic, and nothing else.
-fn work(due: &Exchange, asked: Option<&Exchange>, ours: &Address, seed: &[u8; 32]) -> Worked {
-    let pair = Pair { ours, theirs: &due.address, derivation: due.derivation };
+fn work(due: &Exchange, asked: Option<&Exchange>, seed: &[u8; 32]) -> Worked {
+    let pair = Pair { ours: &due.ours, theirs: &due.address, derivation: due.derivation };
     match due.step {
         Step::Wanted => {
             let request = exchange::request(due.method, pair, seed);
-            Worked::Request { body: request.body, secret: request.secret }
+            match request.key {
+                Some(key) => Worked::Clear { body: request.body, key },
+                None => Worked::Request { body: request.body, secret: request.secret },
+            }
         }
         Step::Sent => Worked::Repeat,
         Step::Heard => {
@@ -270,13 +282,19 @@ fn write_down(
             Method::Clear => KeyOrigin::Clear,
         };
         let scheme = stored_keys::current(tx, &due.address)?.map(|key| key.scheme).unwrap_or_default();
-        let new = NewKey { key, scheme, derivation: due.derivation, origin };
+        let new = NewKey { key, scheme, derivation: due.derivation, ours: Some(&due.ours), origin };
         stored_keys::add_pending(tx, &due.address, &new, now)
     };
     match worked {
         Worked::Request { body, secret } => {
             let next = now.saturating_add(FIRST_RETRY);
             if exchanges::sent(tx, due.id, &secret, &body.write(), next)? {
+                enqueue(tx, config, due, body.name(), now)?;
+            }
+        }
+        Worked::Clear { body, key } => {
+            let (key, next) = (pending(&key)?, now.saturating_add(FIRST_RETRY));
+            if exchanges::sent_clear(tx, due.id, key, &body.write(), next)? {
                 enqueue(tx, config, due, body.name(), now)?;
             }
         }
@@ -316,7 +334,7 @@ fn enqueue(
     why: &str,
     now: UnixTime,
 ) -> Result<(), StoreError> {
-    let Some(mailbox) = due.address.mail_address() else {
+    let Ok(way) = ways::way(config, &due.address) else {
         return Ok(());
     };
     let random = clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;
@@ -327,8 +345,8 @@ fn enqueue(
         seq: None,
         thread: None,
         to: due.address.clone(),
-        transport: "mailto".to_owned(),
-        destination: destination(mailbox),
+        transport: way.transport.to_owned(),
+        destination: way.destination,
         stamp: Some(stamp),
         message_id: mail::message_id(&format!("k-{unique}"), &config.gateway.hostname),
         detail: Some(serde_json::json!({ "exchange": due.id })),
@@ -355,7 +373,8 @@ pub(super) fn want(
     if let Err(no) = policy::may_send_to(address, standing, &local_domains(config)) {
         return Ok(Err(no));
     }
-    exchanges::want(tx, address, method, derivation, now, KEEP)?;
+    let ours = ours_towards(tx, config, address)?;
+    exchanges::want(tx, (address, &ours), method, derivation, now, KEEP)?;
     Ok(Ok(()))
 }
 
@@ -384,11 +403,19 @@ pub(super) fn renew(tx: &Connection, config: &Config, now: UnixTime) -> Result<(
 /// Those of any write.
 pub(super) fn allow(
     tx: &Connection,
+    config: &Config,
     address: &Address,
     derivation: Derivation,
     now: UnixTime,
 ) -> Result<(), StoreError> {
-    exchanges::allow(tx, address, derivation, now, KEEP).map(drop)
+    let ours = ours_towards(tx, config, address)?;
+    exchanges::allow(tx, (address, &ours), derivation, now, KEEP).map(drop)
+}
+
+/// The address of ours that a peer knows us under.
+fn ours_towards(conn: &Connection, config: &Config, peer: &Address) -> Result<Address, StoreError> {
+    let known = stored_keys::current(conn, peer)?.and_then(|key| key.ours);
+    Ok(known.unwrap_or_else(|| ways::own_for(config, peer).clone()))
 }
 
 #[cfg(test)]
@@ -429,7 +456,7 @@ mod tests {
                 for hour in 0..24 * 8 {
                     let now = hours(hour);
                     while let Some(due) = exchanges::due(tx, now)? {
-                        let worked = work(&due, None, &config.gateway.address, &[7; 32]);
+                        let worked = work(&due, None, &[7; 32]);
                         write_down(tx, &config, &due, worked, now)?;
                         sent.push(hour);
                         let open = exchanges::get(tx, due.id)?.unwrap();
@@ -464,7 +491,15 @@ mod tests {
                 for number in 0..12 {
                     let body = exchange::request(Method::Dh, pair, &[number; 32]).body;
                     let (bytes, now) = (body.write(), hours(i64::from(number)));
-                    let heard = Heard { neighbour: &peer, bytes: &bytes, keyed: false, proven: false, now };
+                    let heard = Heard {
+                        neighbour: &peer,
+                        ours: &ours,
+                        by_secret_channel: false,
+                        bytes: &bytes,
+                        keyed: false,
+                        proven: false,
+                        now,
+                    };
                     match hear(tx, &config, &body, &heard)? {
                         Ok(_) => {}
                         Err(why) => {
@@ -474,7 +509,7 @@ mod tests {
                         }
                     }
                     let due = exchanges::due(tx, now)?.unwrap();
-                    let worked = work(&due, None, &ours, &[100 + number; 32]);
+                    let worked = work(&due, None, &[100 + number; 32]);
                     write_down(tx, &config, &due, worked, now)?;
                     let newest = stored_keys::for_verifying(tx, &peer)?.into_iter().next().map(|key| key.id);
                     given = given.or(newest);
@@ -497,9 +532,16 @@ mod tests {
             .write(move |tx| {
                 for body in ["RSA key exchange request=4,3.", "DH key exchange reply=5.", "rubbish"] {
                     let how = (Method::Rsa, Derivation::Hkdf);
-                    assert!(exchanges::heard(tx, &other(), how, body.as_bytes(), hours(0), KEEP)?);
+                    assert!(exchanges::heard(
+                        tx,
+                        (&other(), &config.gateway.address),
+                        how,
+                        body.as_bytes(),
+                        hours(0),
+                        KEEP
+                    )?);
                     let due = exchanges::due(tx, hours(0))?.unwrap();
-                    let worked = work(&due, None, &config.gateway.address, &[7; 32]);
+                    let worked = work(&due, None, &[7; 32]);
                     assert!(matches!(worked, Worked::Nothing(_)), "{body}");
                     write_down(tx, &config, &due, worked, hours(0))?;
                     assert!(exchanges::due(tx, hours(0))?.is_none(), "{body}");

@@ -190,6 +190,7 @@ impl Gateway {
         let (whole, raw) = (raw.is_some(), raw.unwrap_or_default());
         let passing = Passing {
             arrival: Arrival {
+                proof: None,
                 via: Via::Filter,
                 peer: None,
                 through_relay: true,
@@ -259,6 +260,7 @@ mod tests {
         assert!(gateway.takes("cmr@home.test", None));
         let passing = || Passing {
             arrival: Arrival {
+                proof: None,
                 via: crate::receive::Via::Filter,
                 peer: None,
                 through_relay: true,

@@ -40,6 +40,7 @@ mod tags;
 mod texts;
 mod trace;
 mod view;
+mod ways;
 mod wording;
 mod words;
 pub mod worth;
@@ -55,7 +56,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tracing::{error, info, warn};
 
 use commit::Outcome;
-pub use outgoing::{Composed, Outgoing};
+pub use outgoing::{Composed, Outgoing, Parcel};
 
 use crate::authenticate::Authenticator;
 use crate::config::Config;
@@ -66,7 +67,8 @@ use crate::pool::{Limits, Pool};
 use crate::receive::imap::Fate;
 use crate::receive::{Arrival, Handler, Verdict};
 use crate::smtp::Reply;
-use crate::store::{self, Store, StoreError, blocks, messages, peers, queue};
+use crate::store::queue::{self, Lane};
+use crate::store::{self, Store, StoreError, blocks, messages, peers};
 
 /// A mail above this is read on a thread for long work, so that the others of the runtime go on
 /// answering.
@@ -130,7 +132,7 @@ struct Inner {
     signal: Mutex<Signal>,
     signalled: Condvar,
     /// Tells the sender that something was queued.
-    queued: Arc<Notify>,
+    queued: sender::Bells,
     worker: Mutex<Option<JoinHandle<()>>>,
     /// Whether the thread of the key exchanges is to look for work, or to end.
     exchange_signal: Mutex<Signal>,
@@ -188,14 +190,14 @@ impl Gateway {
 
     fn build(config: &Config, options: store::Options, daemon: bool) -> Result<Gateway, GatewayError> {
         let store = Store::open_with(&config.gateway.data_dir, options)?;
-        let own = vec![config.gateway.address.clone()];
+        let own = config.own_addresses();
         let limits = Limits {
             max_messages: config.pool.max_messages,
             max_bytes: config.pool.max_bytes,
             ..Limits::default()
         };
         let now = clock::now();
-        let listed = config.routing.pinned.clone();
+        let listed = config.listed();
         let settled = store.settled();
         if settled.restored {
             warn!(
@@ -214,7 +216,7 @@ impl Gateway {
         })?;
         let snapshot = snapshot::Snapshot::new(&config.gateway.data_dir);
         let mut pool = filling::load(&store, config, limits, &snapshot)?;
-        pool.pin(config.routing.pinned.iter().cloned());
+        pool.pin(config.listed());
         let blocks = read_blocks(&store)?;
         Ok(Gateway(Arc::new(Inner {
             config: RwLock::new(Arc::new(config.clone())),
@@ -230,7 +232,7 @@ impl Gateway {
             accepted: AtomicU64::new(0),
             signal: Mutex::new(Signal { work: true, stop: false }),
             signalled: Condvar::new(),
-            queued: Arc::new(Notify::new()),
+            queued: sender::Bells::default(),
             worker: Mutex::new(None),
             exchange_signal: Mutex::new(Signal { work: true, stop: false }),
             exchange_signalled: Condvar::new(),
@@ -246,11 +248,15 @@ impl Gateway {
     /// # Errors
     /// The list of pinned peers can't be stored; the old configuration stays.
     pub fn reload(&self, config: &Config) -> Result<(), StoreError> {
-        let (listed, now) = (config.routing.pinned.clone(), clock::now());
+        let (listed, now) = (config.listed(), clock::now());
         self.0.store.write(move |tx| peers::set_all_listed(tx, &listed, now))?;
-        self.0.pool_mut().pin(config.routing.pinned.iter().cloned());
+        self.0.pool_mut().pin(config.listed());
         let mut new = config.clone();
-        new.gateway = self.0.config().gateway.clone();
+        let old = self.0.config();
+        new.gateway = old.gateway.clone();
+        new.http.address.clone_from(&old.http.address);
+        new.udp.address.clone_from(&old.udp.address);
+        new.ssh.address.clone_from(&old.ssh.address);
         *write(&self.0.config) = Arc::new(new);
         Ok(())
     }
@@ -265,9 +271,9 @@ impl Gateway {
         &self.0.store
     }
 
-    /// Notified when something was put into the queue.
-    pub fn queued(&self) -> Arc<Notify> {
-        Arc::clone(&self.0.queued)
+    /// Notified when something was put into the queue, for the worker of this lane.
+    pub fn queued_in(&self, lane: Lane) -> Arc<Notify> {
+        self.0.queued.of(lane)
     }
 
     /// Ends the routing thread after the messages it is at, and closes the database.

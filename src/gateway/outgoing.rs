@@ -1,4 +1,4 @@
-//! Makes the mail of a delivery at the moment it is sent: text is read by its number, so that
+//! Makes the mail, or the message, of a delivery at the moment it is sent: text is read by its number, so that
 //! what was removed meanwhile is not sent; the signature is made now, under the present key; T,
 //! recipient and Message-ID are those that were queued.
 //!
@@ -6,17 +6,17 @@
 
 use rusqlite::Connection;
 
-use super::{Gateway, bounce, people as names, read, reply};
+use super::{Gateway, bounce, people as names, read, reply, ways};
 use crate::config::Config;
 use crate::keys;
 use crate::mail::compose::{self, ComposeError, ForwardMail, NoticeMail, Robot};
-use crate::message::{Hop, Message};
-use crate::policy::Block;
+use crate::message::{Address, Hop, Message};
+use crate::policy::{Block, Standing};
 use crate::store::bounces::{self, Bounced};
 use crate::store::keys as stored_keys;
 use crate::store::messages;
 use crate::store::queue::{Delivery, DeliveryKind};
-use crate::store::{StoreError, asides, exchanges};
+use crate::store::{StoreError, asides, exchanges, peers};
 
 /// A mail, ready to be handed to the smarthost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +29,26 @@ pub struct Outgoing {
     pub mail: Vec<u8>,
 }
 
+/// A message for a peer, ready to be sent by another transport than mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parcel {
+    /// Where to.
+    pub to: Address,
+    /// The operator named the address, so that it may be in any network.
+    pub configured: bool,
+    /// The message is signed.
+    pub signed: bool,
+    /// The message.
+    pub message: Vec<u8>,
+}
+
 /// What composing comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Composed {
     /// Send this.
     Mail(Outgoing),
+    /// Send this.
+    Parcel(Parcel),
     /// There is nothing to send any more, for this reason: the delivery is given up.
     Gone(String),
 }
@@ -47,7 +62,7 @@ impl Gateway {
         let config = self.config();
         self.store().read(|conn| {
             let Some(recipient) = delivery.to.mail_address() else {
-                return Ok(Composed::Gone("it is no mail address".to_owned()));
+                return self.parcel(conn, &config, delivery);
             };
             // Who was blocked after it was queued gets it no more than who was blocked before.
             if let Err(no) = Block::check(&read(&self.0.blocks), &delivery.to) {
@@ -57,8 +72,12 @@ impl Gateway {
                 return Ok(Composed::Gone(no));
             }
             let mail = match delivery.kind {
-                DeliveryKind::Forward => forward(conn, &config, delivery, recipient)?,
-                DeliveryKind::KeyExchange => key_exchange(conn, &config, delivery, recipient)?,
+                DeliveryKind::Forward | DeliveryKind::KeyExchange => {
+                    match message(conn, &config, delivery)? {
+                        Ok(message) => Made::Mail(carrying(&message, &config, delivery, recipient)),
+                        Err(gone) => Made::Gone(gone),
+                    }
+                }
                 DeliveryKind::Answer | DeliveryKind::LaterMatch => reply::mail(conn, &config, delivery)?,
                 DeliveryKind::Notice => notice(conn, &config, delivery)?,
             };
@@ -72,6 +91,60 @@ impl Gateway {
                 Made::Gone(why) => Composed::Gone(why.to_owned()),
             })
         })
+    }
+
+    /// What goes to a peer by another transport: the bare message. Whether it may is asked once more:
+    /// what was allowed when it was queued may not be now.
+    fn parcel(
+        &self,
+        conn: &Connection,
+        config: &Config,
+        delivery: &Delivery,
+    ) -> Result<Composed, StoreError> {
+        let peer = peers::get(conn, &delivery.to)?;
+        let standing = match ways::may_send(conn, config, &read(&self.0.blocks), &delivery.to, peer.as_ref())?
+        {
+            Ok(standing) => standing,
+            // The operator names an address by asking it for a key.
+            Err(_) if delivery.kind == DeliveryKind::KeyExchange && asked_for(conn, delivery)? => {
+                Standing { listed: true, ..Standing::default() }
+            }
+            Err(no) => return Ok(Composed::Gone(no)),
+        };
+        Ok(match message(conn, config, delivery)? {
+            Ok(message) => Composed::Parcel(Parcel {
+                to: delivery.to.clone(),
+                configured: standing.configured(),
+                signed: message.signature.is_signed(),
+                message: message.write(),
+            }),
+            Err(gone) => Composed::Gone(gone.to_owned()),
+        })
+    }
+}
+
+/// Whether this is a request for a key that the operator asked for.
+fn asked_for(conn: &Connection, delivery: &Delivery) -> Result<bool, StoreError> {
+    let exchange = exchange_of(delivery).map(|number| exchanges::get(conn, number)).transpose()?.flatten();
+    Ok(exchange.is_some_and(|it| it.role == exchanges::Role::Asked))
+}
+
+fn exchange_of(delivery: &Delivery) -> Option<i64> {
+    delivery.detail.as_ref()?.get("exchange")?.as_i64()
+}
+
+/// The message of a delivery to a peer; inside, why there is none.
+fn message(
+    conn: &Connection,
+    config: &Config,
+    delivery: &Delivery,
+) -> Result<Result<Message, &'static str>, StoreError> {
+    match delivery.kind {
+        DeliveryKind::Forward => forward(conn, config, delivery),
+        DeliveryKind::KeyExchange => key_exchange(conn, delivery),
+        DeliveryKind::Answer | DeliveryKind::LaterMatch | DeliveryKind::Notice => {
+            Ok(Err("a mail for a person goes by mail alone"))
+        }
     }
 }
 
@@ -114,42 +187,42 @@ pub(super) fn robot(config: &Config) -> Robot<'_> {
 
 /// Section A3, steps 1 to 4: the neighbour's signature goes, our line comes on top, signed if we
 /// share a key with the recipient.
-fn forward(conn: &Connection, config: &Config, delivery: &Delivery, to: &str) -> Result<Made, StoreError> {
-    let (Some(seq), Some(stamp)) = (delivery.seq, &delivery.stamp) else {
-        return Ok(Made::Gone("a forward without a message or a time"));
-    };
-    let Some(text) = messages::text(conn, seq)? else {
-        return Ok(Made::Gone("the message is no longer here"));
-    };
-    let hop = Hop::new(stamp.clone(), config.gateway.address.clone());
-    let mut message = text.message()?.stamped(hop);
-    if let Some(key) = stored_keys::for_signing(conn, &delivery.to)? {
-        message = keys::sign_message(key.scheme, &key.key, message);
-    }
-    Ok(Made::Mail(carrying(&message, config, delivery, to)))
-}
-
-/// A message of our own with a key exchange (A5): unsigned, or signed with the old key.
-fn key_exchange(
+fn forward(
     conn: &Connection,
     config: &Config,
     delivery: &Delivery,
-    to: &str,
-) -> Result<Made, StoreError> {
-    let number =
-        delivery.detail.as_ref().and_then(|it| it.get("exchange")).and_then(serde_json::Value::as_i64);
-    let (Some(number), Some(stamp)) = (number, &delivery.stamp) else {
-        return Ok(Made::Gone("a key exchange without a number or a time"));
+) -> Result<Result<Message, &'static str>, StoreError> {
+    let (Some(seq), Some(stamp)) = (delivery.seq, &delivery.stamp) else {
+        return Ok(Err("a forward without a message or a time"));
     };
-    let Some(body) = exchanges::get(conn, number)?.and_then(|it| it.body) else {
-        return Ok(Made::Gone("the key exchange is over, or was taken back"));
+    let Some(text) = messages::text(conn, seq)? else {
+        return Ok(Err("the message is no longer here"));
     };
-    let hop = Hop::new(stamp.clone(), config.gateway.address.clone());
-    let mut message = Message::new(hop, body.to_vec());
-    if let Some(key) = stored_keys::current(conn, &delivery.to)? {
-        message = keys::sign_message(key.scheme, &key.key, message);
-    }
-    Ok(Made::Mail(carrying(&message, config, delivery, to)))
+    let key = stored_keys::for_signing(conn, &delivery.to)?;
+    // A key belongs to the address of ours that it was agreed on under.
+    let ours = key.as_ref().and_then(|key| key.ours.clone());
+    let ours = ours.unwrap_or_else(|| ways::own_for(config, &delivery.to).clone());
+    let message = text.message()?.stamped(Hop::new(stamp.clone(), ours));
+    Ok(Ok(match key {
+        Some(key) => keys::sign_message(key.scheme, &key.key, message),
+        None => message,
+    }))
+}
+
+/// A message of our own with a key exchange (A5): unsigned, or signed with the old key.
+fn key_exchange(conn: &Connection, delivery: &Delivery) -> Result<Result<Message, &'static str>, StoreError> {
+    let (Some(number), Some(stamp)) = (exchange_of(delivery), &delivery.stamp) else {
+        return Ok(Err("a key exchange without a number or a time"));
+    };
+    let open = exchanges::get(conn, number)?.and_then(|it| Some((it.ours, it.body?)));
+    let Some((ours, body)) = open else {
+        return Ok(Err("the key exchange is over, or was taken back"));
+    };
+    let message = Message::new(Hop::new(stamp.clone(), ours), body.to_vec());
+    Ok(Ok(match stored_keys::current(conn, &delivery.to)? {
+        Some(key) => keys::sign_message(key.scheme, &key.key, message),
+        None => message,
+    }))
 }
 
 /// The mail around a message to a peer.

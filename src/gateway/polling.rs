@@ -118,6 +118,7 @@ impl Office for Gateway {
         // A post without a Date is dated by its receipt, which was when its mailbox got it.
         let received = mail::received_at(&raw).map_or(now, |received| received.min(now));
         let arrival = Arrival {
+            proof: None,
             via: Via::Imap,
             peer: None,
             through_relay: false,
@@ -168,7 +169,7 @@ impl Office for Gateway {
                     copies.push(SentCopy { number, message_id, mail: outgoing.mail });
                 }
                 // What it was about was removed since.
-                Composed::Gone(_) => self.copied(account, number)?,
+                Composed::Gone(_) | Composed::Parcel(_) => self.copied(account, number)?,
             }
         }
         Ok(copies)

@@ -13,15 +13,12 @@ use rusqlite::Connection;
 use tracing::{error, info, warn};
 
 use super::texts::StoredTexts;
-use super::{
-    Inner, aliases, answers, clock, lock, notice::destination, outgoing::suppressed, people as names, read,
-    worth,
-};
+use super::{Inner, aliases, answers, clock, lock, people as names, read, ways, worth};
 use crate::config::Config;
 use crate::mail;
 use crate::message::{Address, MessageId, UnixTime};
+use crate::policy::Scope;
 use crate::policy::reputation::BAD;
-use crate::policy::{self, Block, Scope, Standing};
 use crate::pool::{Entry, Texts};
 use crate::router::{self, Contact, Decision, Forward, Subject, Surroundings, What};
 use crate::store::counters::{self, Counter};
@@ -311,21 +308,42 @@ impl Around<'_> {
             rank(b).cmp(&rank(a)).then_with(|| a.address.cmp(&b.address))
         });
         let in_header = message.hops.addresses().filter_map(|address| self.peers.get(address));
+        let mut offered: Vec<&Address> = Vec::new();
         in_header
             .chain(known)
             .filter(|peer| !self.is_own(&peer.address))
             .take(self.config.routing.policy.contacts.saturating_add(message.hops.len()))
             .map(|peer| {
-                let may = self.may_send(&peer.address);
+                let same = self.same_neighbour(&peer.address);
+                let may = self.may_send(&peer.address).and_then(|()| {
+                    match offered.iter().find(|other| same.contains(other)) {
+                        Some(other) => Err(format!("it is the same neighbour as {other}: their key is one")),
+                        None => Ok(()),
+                    }
+                });
+                if may.is_ok() {
+                    offered.push(&peer.address);
+                }
+                let another_has = |it: &Address| message.hops.contains(it) || self.has(it, id);
                 Contact {
                     address: peer.address.clone(),
                     pinned: peer.pinned || peer.listed,
                     may_send: may.is_ok(),
                     reason: may.err(),
-                    has: self.has(&peer.address, id),
+                    has: self.has(&peer.address, id) || same.iter().any(another_has),
                 }
             })
             .collect()
+    }
+}
+
+impl Around<'_> {
+    /// The other addresses of the neighbour behind this one.
+    fn same_neighbour(&self, address: &Address) -> Vec<Address> {
+        keys::same_neighbour(self.conn, address).unwrap_or_else(|error| {
+            self.failure.borrow_mut().get_or_insert(error);
+            Vec::new()
+        })
     }
 }
 
@@ -356,24 +374,9 @@ impl Surroundings for Around<'_> {
                 asked.as_ref()
             }
         };
-        // The whole list: a block of a host, or of an address by `block`, covers peers as well.
-        Block::check(&read(&self.inner.blocks), address).map_err(|no| no.to_string())?;
-        let bounced = bounces::get(self.conn, address).map_err(|error| error.to_string())?;
-        if let Some(no) = bounced.as_ref().and_then(suppressed) {
-            return Err(no);
-        }
-        let standing = Standing {
-            listed: peer.is_some_and(|peer| peer.listed),
-            pinned: peer.is_some_and(|peer| peer.pinned),
-            authenticated: peer.is_some_and(|peer| peer.authenticated_at.is_some()),
-            vouched: false,
-            returned: false,
-        };
-        policy::may_send_to(address, standing, &local_domains(self.config)).map_err(|no| no.to_string())?;
-        match address.mail_address() {
-            Some(_) => Ok(()),
-            None => Err("this version sends by mail only".to_owned()),
-        }
+        let blocks = read(&self.inner.blocks);
+        let may = ways::may_send(self.conn, self.config, &blocks, address, peer);
+        may.map_err(|error| error.to_string())?.map(drop)
     }
 }
 
@@ -460,7 +463,7 @@ fn enqueue_forward(
     forward: &Forward,
     now: UnixTime,
 ) -> Result<bool, StoreError> {
-    let Some(mailbox) = forward.to.mail_address() else { return Ok(false) };
+    let Ok(way) = ways::way(config, &forward.to) else { return Ok(false) };
     let seq = match forward.what {
         What::This => stored.seq,
         What::Match(seq) => seq,
@@ -479,8 +482,8 @@ fn enqueue_forward(
         seq: Some(seq),
         thread: None,
         to: forward.to.clone(),
-        transport: "mailto".to_owned(),
-        destination: destination(mailbox),
+        transport: way.transport.to_owned(),
+        destination: way.destination,
         stamp: Some(stamp),
         message_id: mail::message_id(&unique, &config.gateway.hostname),
         detail: None,

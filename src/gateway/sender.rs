@@ -1,24 +1,30 @@
-//! The gateway as the house that the queue's worker works for: it composes, hands over to the
-//! smarthost, and tells the operator what was given up.
+//! The gateway as the house that the queue's workers work for: it composes, hands over to the
+//! smarthost or to a transport of its own, and tells the operator what was given up.
 //!
-//! It knows the composer and the configuration of sending. It must never know how a mail travels.
+//! It knows the composer and the configuration of sending. It must never know how a message travels.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::{Composed, Gateway, bounce, clock, notice};
+use super::{Composed, Gateway, Parcel, bounce, clock, notice};
 use crate::config::{self, Config, SecretError};
-use crate::message::UnixTime;
+use crate::message::{Address, UnixTime};
 use crate::policy::bounce::meaning;
+use crate::receive::http::Handshakes;
 use crate::send::backoff::Schedule;
+use crate::send::http::{self, Client, ClientError, Offers, Proxies, ProxyError};
 use crate::send::mailto::{Login, Mailto, Secret, Smarthost, SmarthostError, Submission, Tokens};
 use crate::send::outcome::{Outcome, Trouble};
 use crate::send::queue::{ComposeFault, End, Event, House, MailCarrier, Next, Settings};
+use crate::send::resolve::System;
+use crate::send::{ssh, udp};
 use crate::store::StoreError;
-use crate::store::queue::{Delivery, DeliveryKind};
+use crate::store::queue::{Delivery, DeliveryKind, Lane};
+use crate::wire::{Scheme, scheme};
 
 /// Why mail can't be sent as configured.
 #[derive(Debug, thiserror::Error)]
@@ -32,14 +38,54 @@ pub enum SendingError {
     /// The certificate file can't be read.
     #[error("[send] ca_file: {0}")]
     Authorities(std::io::Error),
+    /// The certificate file of `[http]` can't be read.
+    #[error("[http] ca_file: {0}")]
+    HttpAuthorities(std::io::Error),
+    /// TLS can't be set up as `[http]` says.
+    #[error("[http] {0}")]
+    Http(#[from] ClientError),
+    /// The environment names something that is no proxy.
+    #[error("[http] proxy = \"environment\": {0}")]
+    Proxy(#[from] ProxyError),
 }
 
 type Carrier = MailCarrier<Box<dyn Fn(&Delivery) -> Result<Submission, ComposeFault> + Send + Sync>>;
 
+/// What carries, as the present configuration says.
+struct Carriers {
+    mail: Carrier,
+    http: Client,
+    resolver: System,
+}
+
+/// Tells the workers that something was queued. Each lane has a bell of its own: one that both wait for
+/// would wake only one of them.
+#[derive(Debug, Default)]
+pub(super) struct Bells {
+    mail: Arc<Notify>,
+    direct: Arc<Notify>,
+}
+
+impl Bells {
+    /// Something was queued.
+    pub(super) fn notify_one(&self) {
+        self.mail.notify_one();
+        self.direct.notify_one();
+    }
+
+    pub(super) fn of(&self, lane: Lane) -> Arc<Notify> {
+        match lane {
+            Lane::Mail => Arc::clone(&self.mail),
+            Lane::Direct => Arc::clone(&self.direct),
+        }
+    }
+}
+
 /// The gateway's sending side, for [`crate::send::queue::run`].
 pub struct Sender {
     gateway: Gateway,
-    carrier: RwLock<Arc<Carrier>>,
+    offers: Offers,
+    carriers: RwLock<Arc<Carriers>>,
 }
 
 impl std::fmt::Debug for Sender {
@@ -54,8 +100,9 @@ impl Sender {
     /// # Errors
     /// What is wrong with `[send]`.
     pub fn new(gateway: Gateway) -> Result<Self, SendingError> {
-        let carrier = Arc::new(carrier(&gateway, &gateway.config())?);
-        Ok(Sender { gateway, carrier: RwLock::new(carrier) })
+        let offers = Offers::default();
+        let carriers = Arc::new(carriers(&gateway, &gateway.config(), &offers)?);
+        Ok(Sender { gateway, offers, carriers: RwLock::new(carriers) })
     }
 
     /// Takes up the present configuration of the gateway for the next mails.
@@ -63,27 +110,108 @@ impl Sender {
     /// # Errors
     /// What is wrong with `[send]`; the old one stays.
     pub fn reload(&self) -> Result<(), SendingError> {
-        let carrier = Arc::new(carrier(&self.gateway, &self.gateway.config())?);
-        *self.carrier.write().unwrap_or_else(PoisonError::into_inner) = carrier;
+        let carriers = Arc::new(carriers(&self.gateway, &self.gateway.config(), &self.offers)?);
+        *self.carriers.write().unwrap_or_else(PoisonError::into_inner) = carriers;
         Ok(())
     }
 
-    /// What the worker is told about schedules.
-    pub fn settings(&self) -> Settings {
-        let send = &self.gateway.config().send;
+    /// What the worker of a lane is told about schedules and limits. What goes directly is soon done
+    /// or not: its leases are as long as the longest attempt of HTTP or SSH, and more is under way at a
+    /// time, since each has a peer of its own to wait for.
+    pub fn settings(&self, lane: Lane) -> Settings {
+        let config = self.gateway.config();
+        let send = &config.send;
         let schedule = Schedule { first: send.retry_first, max: send.retry_max, give_up: send.give_up };
-        Settings { schedule, ..Settings::default() }
+        let settings = Settings { lane, schedule, ..Settings::default() };
+        match lane {
+            Lane::Mail => settings,
+            Lane::Direct => {
+                let http = self.carriers().http.deadlines().attempt(config.smtp.max_message);
+                let lease = http.max(config.ssh.timeout).saturating_add(Duration::from_secs(120));
+                Settings { total: 32, lease, ..settings }
+            }
+        }
+    }
+
+    /// What the HTTP listener needs for the handshake.
+    pub fn handshakes(&self) -> Handshakes {
+        Handshakes { client: self.carriers().http.clone(), offers: self.offers.clone() }
     }
 
     /// Says goodbye to the smarthost.
     pub async fn close(&self) {
-        let carrier = self.carrier();
-        carrier.mailto().close().await;
+        let carriers = self.carriers();
+        carriers.mail.mailto().close().await;
     }
 
-    fn carrier(&self) -> Arc<Carrier> {
-        Arc::clone(&self.carrier.read().unwrap_or_else(PoisonError::into_inner))
+    fn carriers(&self) -> Arc<Carriers> {
+        Arc::clone(&self.carriers.read().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// One attempt by another transport than mail. The message is made for each anew, because only
+    /// then the signature is.
+    async fn carry_parcel(&self, delivery: &Delivery) -> Outcome {
+        let (gateway, subject) = (self.gateway.clone(), delivery.clone());
+        let composed = tokio::task::spawn_blocking(move || gateway.compose(&subject)).await;
+        let later = |reason: String| Outcome::Retry { trouble: Trouble::Later, reason };
+        let parcel = match composed {
+            Ok(Ok(Composed::Parcel(parcel))) => parcel,
+            Ok(Ok(Composed::Gone(reason))) => return Outcome::Fail { reason, reply: None },
+            Ok(Ok(Composed::Mail(_))) => return later("a mail among what goes directly".to_owned()),
+            Ok(Err(error)) => return later(error.to_string()),
+            Err(error) => return later(format!("an error in the program while composing: {error}")),
+        };
+        let (carriers, config) = (self.carriers(), self.gateway.config());
+        let Parcel { to, configured, signed, message } = &parcel;
+        match scheme(to) {
+            Some(Scheme::Http | Scheme::Https) => {
+                let offered = config.http.address.as_ref().filter(|_| config.http.handshake && !signed);
+                let parcel = http::Parcel { to, configured: *configured, message };
+                match offered {
+                    Some(ours) => carriers.http.offer(&parcel, ours).await,
+                    None => carriers.http.upload(&parcel).await,
+                }
+            }
+            Some(Scheme::Udp) => udp::send(&carriers.resolver, to, *configured, message).await,
+            Some(Scheme::Ssh) => match ssh_way(&config, to) {
+                Some(way) => ssh::send(&way, message).await,
+                None => Outcome::Fail { reason: format!("{to} is no [[ssh_peer]] any more"), reply: None },
+            },
+            _ => {
+                Outcome::Fail { reason: format!("{to} is for no transport that is known here"), reply: None }
+            }
+        }
+    }
+}
+
+/// How ssh reaches a peer: by the configuration alone.
+fn ssh_way(config: &Config, to: &Address) -> Option<ssh::Way> {
+    let peer = config.ssh.peers.iter().find(|peer| peer.address == *to)?;
+    Some(ssh::Way {
+        program: config.ssh.program.clone(),
+        destination: peer.destination.clone(),
+        port: peer.port,
+        command: peer.command.clone(),
+        identity: config.ssh.identity_file.clone(),
+        known_hosts: config.ssh.known_hosts.clone(),
+        limit: config.ssh.timeout,
+    })
+}
+
+fn carriers(gateway: &Gateway, config: &Config, offers: &Offers) -> Result<Carriers, SendingError> {
+    Ok(Carriers { mail: carrier(gateway, config)?, http: http_client(config, offers)?, resolver: System })
+}
+
+fn http_client(config: &Config, offers: &Offers) -> Result<Client, SendingError> {
+    let settings = &config.http;
+    let authorities =
+        settings.ca_file.as_ref().map(std::fs::read).transpose().map_err(SendingError::HttpAuthorities)?;
+    let proxies = match settings.proxy_of_environment {
+        true => Proxies::read(|name| std::env::var(name).ok())?,
+        false => Proxies::default(),
+    };
+    let deadlines = http::Deadlines { answer: settings.timeout, ..http::Deadlines::default() };
+    Ok(Client::new(http::Options { authorities, proxies, deadlines }, offers.clone())?)
 }
 
 fn carrier(gateway: &Gateway, config: &Config) -> Result<Carrier, SendingError> {
@@ -94,6 +222,7 @@ fn carrier(gateway: &Gateway, config: &Config) -> Result<Carrier, SendingError> 
             Ok(Submission { envelope_sender: Some(mail.sender), recipient: mail.recipient, mail: mail.mail })
         }
         Ok(Composed::Gone(why)) => Err(ComposeFault::Never(why)),
+        Ok(Composed::Parcel(_)) => Err(ComposeFault::Never("it does not go by mail".to_owned())),
         Err(error) => Err(ComposeFault::Later(error.to_string())),
     };
     Ok(MailCarrier::new(mailto, Box::new(compose)))
@@ -130,11 +259,15 @@ impl House for Sender {
     }
 
     async fn carry(&self, delivery: &Delivery) -> Outcome {
-        self.carrier().carry(delivery).await
+        if delivery.to.mail_address().is_some() {
+            self.carriers().mail.carry(delivery).await
+        } else {
+            self.carry_parcel(delivery).await
+        }
     }
 
     fn transcript(&self, delivery: &Delivery) -> Option<String> {
-        self.carrier().transcript(delivery)
+        self.carriers().mail.transcript(delivery)
     }
 
     /// One notice to the operator for what was given up after days, in the transaction that ends

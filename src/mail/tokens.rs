@@ -10,6 +10,9 @@ const LONGEST: usize = 80;
 /// Letters that a secret has at least. What is shorter is a word (`cmr+help`).
 const SECRET: usize = 16;
 
+/// What stands in a tag beside letters and digits.
+const MARKS: &str = "+-._=";
+
 /// `text` with tags cut off our posting addresses (`cmr+TOKEN@example.org` becomes `cmr@example.org`),
 /// and with what looks like a token behind the name alone. Rather too much is cut than too little: inside
 /// URLs, percent-encoded, in front of other words, and where a mail program broke the line.
@@ -31,11 +34,14 @@ pub(crate) fn cut_tokens(text: &str, posting: &[String]) -> String {
 /// `domain` are in lower case.
 fn cut_broken(text: &str, local: &str, domain: &str) -> String {
     let lower = text.to_ascii_lowercase();
+    if !lower.contains('+') && !lower.contains("%2b") {
+        return text.to_owned();
+    }
     let mut result = String::with_capacity(text.len());
     let (mut copied, mut inside) = (0, false);
     for (at, letter) in lower.char_indices() {
         let was_inside = std::mem::replace(&mut inside, letter.is_alphanumeric());
-        if at < copied {
+        if at < copied || !local.starts_with(letter) {
             continue;
         }
         let Some(name) = eat(&lower, at, local) else { continue };
@@ -50,7 +56,9 @@ fn cut_broken(text: &str, local: &str, domain: &str) -> String {
         };
         if is_ours || is_secret() {
             result.push_str(text.get(copied..name).unwrap_or_default());
-            copied = end;
+            // What ends a sentence is no part of a token.
+            let sentence = |text: &str| text.trim_end_matches(|c| MARKS.contains(c)).len();
+            copied = if is_ours { end } else { lower.get(..end).map_or(end, sentence) };
         }
     }
     result.push_str(text.get(copied..).unwrap_or_default());
@@ -76,7 +84,7 @@ fn tag(text: &str, at: usize) -> (String, usize) {
         let Some(rest) = text.get(end..) else { break };
         let gap = gap(rest);
         match rest.get(gap..).and_then(|rest| rest.chars().next()) {
-            Some(letter) if letter.is_ascii_alphanumeric() || "+-._=".contains(letter) => {
+            Some(letter) if letter.is_ascii_alphanumeric() || MARKS.contains(letter) => {
                 tag.push(letter);
                 end += gap + 1;
             }
@@ -184,6 +192,7 @@ mod tests {
             ("to cmr+yes-3fa9\u{200b}bcdf\u{ad}ghjkmnpq@example\u{200b}.org", "to cmr@example\u{200b}.org"),
             // Without the rest of the address.
             ("my word is cmr+yes-3fa9bcdfghjkmnpq, thanks", "my word is cmr, thanks"),
+            ("my word is cmr+yes-3fa9bcdfghjkmnpq. Thanks", "my word is cmr. Thanks"),
             ("cmr+good-0123456789abcdef-\n17.3fa9bcdfghjkmnpq", "cmr"),
             // Nothing of ours.
             ("cmr+help\nis a word", "cmr+help\nis a word"),

@@ -42,8 +42,8 @@ pub enum NoExchange {
     #[error("no key exchange is open with this peer, so there is nothing to reply to")]
     NobodyAsked,
     /// An address to which the reply can't go.
-    #[error("keys are agreed on by mail alone here, and the sender is no plain mail address")]
-    NotByMail,
+    #[error("the reply to this key exchange can't go to its sender from here")]
+    Unreachable,
     /// More than anybody needs.
     #[error("there were too many key exchanges lately; try again in an hour")]
     TooMany,

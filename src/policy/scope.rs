@@ -92,6 +92,12 @@ pub enum Authenticity {
         /// What the sealer checked: `dkim`, `spf`.
         method: String,
     },
+    /// The transport that brought it: it was fetched from this address (A4.5), or came by an account
+    /// that is bound to it.
+    Channel {
+        /// The address.
+        address: Address,
+    },
     /// A CMR signature under the key that we share with this neighbour.
     CmrKey {
         /// The neighbour.
@@ -139,6 +145,9 @@ impl fmt::Display for Authenticity {
             Authenticity::Arc { sealer, method } => {
                 let (sealer, method) = (sealer.escape_debug(), method.escape_debug());
                 write!(f, "{sealer} saw it by {method} and sealed that (ARC)")
+            }
+            Authenticity::Channel { address } => {
+                write!(f, "the way it came by shows that it is from {address}")
             }
             Authenticity::CmrKey { neighbour } => {
                 write!(f, "it is signed with the key that we share with {neighbour}")

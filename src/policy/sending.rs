@@ -22,9 +22,23 @@ pub struct Standing {
 
 impl Standing {
     /// The operator meant it.
-    fn configured(self) -> bool {
+    #[must_use]
+    pub fn configured(self) -> bool {
         self.listed || self.pinned
     }
+}
+
+/// Whether a connection may be made to what the host of an address was found to be. A name may lead
+/// anywhere, so this is asked about each IP address that is connected to, however the name looked.
+/// `configured`: the operator named the address.
+///
+/// # Errors
+/// [`Refusal::NotRoutable`].
+pub fn may_connect(address: &Address, ip: IpAddr, configured: bool) -> Result<(), Refusal> {
+    if configured || is_globally_routable(ip) {
+        return Ok(());
+    }
+    Err(Refusal::NotRoutable { address: address.to_string(), ip })
 }
 
 /// Whether anything automatic (a forward, a probe, a key exchange, an offer) may go to an address.

@@ -8,8 +8,10 @@
 mod descriptors;
 mod error;
 pub mod filter;
+pub mod http;
 pub mod imap;
 pub mod smtp;
+pub mod udp;
 
 use std::fmt;
 use std::future::Future;
@@ -18,7 +20,7 @@ use std::net::IpAddr;
 pub use descriptors::raise_descriptor_limit;
 pub use error::ListenError;
 
-use crate::message::UnixTime;
+use crate::message::{Address, UnixTime};
 use crate::smtp::Reply;
 
 /// By which way a mail came.
@@ -83,8 +85,11 @@ pub struct Arrival {
     pub relay: Option<IpAddr>,
     /// The name the original client gave in its hello.
     pub helo: Option<String>,
-    /// Whether it came under TLS.
+    /// Whether it came under TLS, or by another way that nobody else reads (SSH).
     pub tls: bool,
+    /// The CMR address that the transport itself has shown it to come from (a handshake, an account
+    /// that is bound to an address), and not only what stands in it.
+    pub proof: Option<Address>,
     /// The envelope's sender without brackets; `None` is the null sender, by [`Via::Pipe`] perhaps
     /// an unknown one.
     pub sender: Option<String>,

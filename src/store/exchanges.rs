@@ -59,6 +59,8 @@ pub struct Exchange {
     pub id: i64,
     /// With whom.
     pub address: Address,
+    /// The address of ours that it is about.
+    pub ours: Address,
     /// How.
     pub method: Method,
     /// Who began.
@@ -84,7 +86,7 @@ pub struct Exchange {
 }
 
 const SELECT: &str = "SELECT e.id, p.address, e.kind, e.role, e.state, e.derivation, e.secret, e.sent, e.key, \
-     e.attempts, e.next_try, e.created, e.expires FROM exchange e JOIN peer p ON p.id = e.peer";
+     e.attempts, e.next_try, e.created, e.expires, e.ours FROM exchange e JOIN peer p ON p.id = e.peer";
 
 fn exchange(row: &Row<'_>) -> rusqlite::Result<Exchange> {
     let wiped = |bytes: Option<Vec<u8>>| bytes.map(Zeroizing::new);
@@ -102,6 +104,7 @@ fn exchange(row: &Row<'_>) -> rusqlite::Result<Exchange> {
         next_try: row.get(10)?,
         created: row.get(11)?,
         expires: row.get(12)?,
+        ours: row.get(13)?,
     })
 }
 
@@ -116,15 +119,15 @@ struct New<'a> {
 
 fn insert(
     tx: &Connection,
-    address: &Address,
+    (address, ours): (&Address, &Address),
     new: &New<'_>,
     now: UnixTime,
     keep: Duration,
 ) -> Result<i64, StoreError> {
     let peer = peers::ensure(tx, address, now)?;
     tx.prepare_cached(
-        "INSERT INTO exchange (peer, kind, role, state, derivation, sent, next_try, created, expires)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8)",
+        "INSERT INTO exchange (peer, kind, role, state, derivation, sent, next_try, created, expires, ours)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9)",
     )?
     .execute((
         peer,
@@ -135,6 +138,7 @@ fn insert(
         new.body,
         now,
         now.saturating_add(keep),
+        ours,
     ))?;
     Ok(tx.last_insert_rowid())
 }
@@ -145,7 +149,7 @@ fn insert(
 /// Those of any write.
 pub fn want(
     tx: &Connection,
-    address: &Address,
+    (address, ours): (&Address, &Address),
     method: Method,
     derivation: Derivation,
     now: UnixTime,
@@ -153,7 +157,7 @@ pub fn want(
 ) -> Result<i64, StoreError> {
     withdraw(tx, address)?;
     let new = New { method, role: Role::Asked, step: Step::Wanted, derivation, body: None };
-    insert(tx, address, &new, now, keep)
+    insert(tx, (address, ours), &new, now, keep)
 }
 
 /// The operator lets a peer ask for a new key, once, for as long as `keep`.
@@ -162,7 +166,7 @@ pub fn want(
 /// Those of any write.
 pub fn allow(
     tx: &Connection,
-    address: &Address,
+    (address, ours): (&Address, &Address),
     derivation: Derivation,
     now: UnixTime,
     keep: Duration,
@@ -171,7 +175,7 @@ pub fn allow(
     // The peer chooses the method; the column wants one.
     let (method, role) = (Method::Rsa, Role::Answered);
     let new = New { method, role, step: Step::Allowed, derivation, body: None };
-    insert(tx, address, &new, now, keep)
+    insert(tx, (address, ours), &new, now, keep)
 }
 
 /// The operator's allowance for this peer to ask for a new key, if there is one.
@@ -200,7 +204,7 @@ pub fn take_allowance(tx: &Connection, address: &Address) -> Result<bool, StoreE
 /// Those of any write.
 pub fn heard(
     tx: &Connection,
-    address: &Address,
+    (address, ours): (&Address, &Address),
     (method, derivation): (Method, Derivation),
     body: &[u8],
     now: UnixTime,
@@ -217,7 +221,7 @@ pub fn heard(
         return Ok(false);
     }
     let new = New { method, role: Role::Answered, step: Step::Heard, derivation, body: Some(body) };
-    insert(tx, address, &new, now, keep)?;
+    insert(tx, (address, ours), &new, now, keep)?;
     Ok(true)
 }
 
@@ -289,6 +293,42 @@ pub fn sent(
               WHERE id = ?1 AND state = 'wanted'",
         )?
         .execute((id, secret, body, next_try))?;
+    Ok(changed > 0)
+}
+
+/// A key in clear goes out (A5.3): it is pending until the peer signs with it, and we sign with it as
+/// soon as the peer has it ([`delivered`]). `false` if the exchange is gone.
+///
+/// # Errors
+/// Those of any write.
+pub fn sent_clear(
+    tx: &Connection,
+    id: i64,
+    key: i64,
+    body: &[u8],
+    next_try: UnixTime,
+) -> Result<bool, StoreError> {
+    let changed = tx
+        .prepare_cached(
+            "UPDATE exchange SET state = 'sent', key = ?2, sent = ?3, attempts = 1, next_try = ?4
+              WHERE id = ?1 AND state = 'wanted'",
+        )?
+        .execute((id, key, body, next_try))?;
+    Ok(changed > 0)
+}
+
+/// The message of exchange `id` has arrived. A key in clear is the peer's from then on, and wants no
+/// reply; of the others nothing follows. `false` if nothing changed.
+///
+/// # Errors
+/// Those of any write.
+pub fn delivered(tx: &Connection, id: i64) -> Result<bool, StoreError> {
+    let changed = tx
+        .prepare_cached(
+            "UPDATE exchange SET state = 'learnt', sent = NULL, next_try = NULL
+              WHERE id = ?1 AND kind = 'clear' AND state = 'sent' AND key IS NOT NULL",
+        )?
+        .execute([id])?;
     Ok(changed > 0)
 }
 

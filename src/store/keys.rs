@@ -55,6 +55,8 @@ pub struct StoredKey {
     pub derivation: Derivation,
     /// The secret.
     pub key: Key,
+    /// The address of ours that it belongs to: exchanged keys come out of both addresses.
+    pub ours: Option<Address>,
     /// Where it is from.
     pub origin: KeyOrigin,
     /// Since when we have it.
@@ -64,7 +66,7 @@ pub struct StoredKey {
 }
 
 const SELECT: &str = "SELECT k.id, p.address, k.state, k.scheme, k.scheme_pinned, k.derivation, k.secret, k.origin, \
-     k.created, k.verified FROM key k JOIN peer p ON p.id = k.peer";
+     k.created, k.verified, k.ours FROM key k JOIN peer p ON p.id = k.peer";
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<StoredKey> {
     let secret: Vec<u8> = row.get(6)?;
@@ -82,6 +84,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredKey> {
         origin: row.get(7)?,
         created: row.get(8)?,
         verified: row.get(9)?,
+        ours: row.get(10)?,
     })
 }
 
@@ -136,6 +139,20 @@ pub fn current(conn: &Connection, address: &Address) -> Result<Option<StoredKey>
     Ok(select.query_row([address], stored).optional()?)
 }
 
+/// The other addresses that share the very key of this one: nobody but the same neighbour has it, since
+/// each pair has a key of its own (A5).
+///
+/// # Errors
+/// Those of any read.
+pub fn same_neighbour(conn: &Connection, address: &Address) -> Result<Vec<Address>, StoreError> {
+    let mut select = conn.prepare_cached(
+        "SELECT q.address FROM peer p JOIN key k ON k.peer = p.id AND k.state = 'current'
+           JOIN key o ON o.secret = k.secret AND o.state = 'current' AND o.peer <> k.peer
+           JOIN peer q ON q.id = o.peer WHERE p.address = ?1 ORDER BY q.address",
+    )?;
+    Ok(select.query_map([address], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
 /// All keys, by address.
 ///
 /// # Errors
@@ -164,6 +181,7 @@ pub fn set(
         key,
         scheme: scheme.unwrap_or_default(),
         derivation: Derivation::Raw,
+        ours: None,
         origin: KeyOrigin::Manual,
     };
     insert(tx, peer, KeyState::Current, &new, scheme.is_some(), now)
@@ -178,6 +196,8 @@ pub struct NewKey<'a> {
     pub scheme: Scheme,
     /// How it came out of the secret.
     pub derivation: Derivation,
+    /// The address of ours that it belongs to.
+    pub ours: Option<&'a Address>,
     /// Which exchange.
     pub origin: KeyOrigin,
 }
@@ -211,10 +231,20 @@ fn insert(
     now: UnixTime,
 ) -> Result<i64, StoreError> {
     tx.prepare_cached(
-        "INSERT INTO key (peer, state, scheme, scheme_pinned, derivation, secret, origin, created)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO key (peer, state, scheme, scheme_pinned, derivation, secret, origin, created, ours)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?
-    .execute((peer, state, new.scheme, pinned, new.derivation, new.key.as_bytes(), new.origin, now))?;
+    .execute((
+        peer,
+        state,
+        new.scheme,
+        pinned,
+        new.derivation,
+        new.key.as_bytes(),
+        new.origin,
+        now,
+        new.ours,
+    ))?;
     Ok(tx.last_insert_rowid())
 }
 
@@ -248,6 +278,10 @@ pub fn verified(tx: &Connection, id: i64, scheme: Scheme, now: UnixTime) -> Resu
 
 /// Forgets every key shared with a peer, and exchanges under way. `false` if there was none.
 ///
+/// What the key has shown goes with it: from a peer that is known to prove itself an exchange takes
+/// no reply without a proof, and one whose only proof was the key could never agree on another. Who
+/// has more to show does so with the next message.
+///
 /// # Errors
 /// Those of any write.
 pub fn forget(tx: &Connection, address: &Address) -> Result<bool, StoreError> {
@@ -256,6 +290,10 @@ pub fn forget(tx: &Connection, address: &Address) -> Result<bool, StoreError> {
     let gone = tx
         .prepare_cached("DELETE FROM key WHERE peer = (SELECT id FROM peer WHERE address = ?1)")?
         .execute([address])?;
+    if gone > 0 {
+        tx.prepare_cached("UPDATE peer SET authenticated_at = NULL WHERE address = ?1")?
+            .execute([address])?;
+    }
     Ok(gone > 0)
 }
 

@@ -66,6 +66,7 @@ impl Carrying for Post {
                 self.outside.lock().unwrap().mails.push(mail);
                 Outcome::Done(Reply { code: 250, text: "2.0.0 taken".to_owned() })
             }
+            Ok(Composed::Parcel(_)) => panic!("no mail"),
             Ok(Composed::Gone(reason)) => Outcome::Fail { reason, reply: None },
             Err(error) => panic!("{error}"),
         }
@@ -94,6 +95,7 @@ fn go_on(story: &Story, gateway: &Gateway, outside: &Arc<Mutex<Outside>>) {
     for step in &story.steps[done..] {
         let admit = |from: &str, to: &str, raw: &[u8]| {
             let arrival = Arrival {
+                proof: None,
                 via: Via::Smtp,
                 peer: Some([127, 0, 0, 1].into()),
                 through_relay: false,
@@ -148,8 +150,14 @@ async fn send(gateway: &Gateway, outside: &Arc<Mutex<Outside>>) {
             }
         }
     };
-    run(store, Arc::new(post), Settings { schedule, ..Settings::default() }, gateway.queued(), until_empty)
-        .await;
+    run(
+        store,
+        Arc::new(post),
+        Settings { schedule, ..Settings::default() },
+        gateway.queued_in(cmr_mail::store::queue::Lane::Mail),
+        until_empty,
+    )
+    .await;
 }
 
 fn files(data: &Path) -> Vec<(&'static str, Vec<u8>)> {

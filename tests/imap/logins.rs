@@ -196,6 +196,15 @@ fn access_tokens_by_either_mechanism() {
         let output = house.run(&["poll", "--once"], b"");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(said, "box: 1 taken, 0 left alone\n", "{mechanism}\n{}", dovecot.log());
+        // The first one ran out; the command has another one.
+        std::fs::write(house.dir().join("old"), token("cmr", b"another key")).unwrap();
+        std::fs::write(house.dir().join("get"), "test -e asked && cat token || { touch asked; cat old; }")
+            .unwrap();
+        house.configure(&account(&lines("sh get")));
+        let output = house.run(&["poll", "--once"], b"");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(said, "box: 0 taken, 0 left alone\n", "{mechanism}\n{}", dovecot.log());
+        house.configure(&account(&lines("cat token")));
         std::fs::write(house.dir().join("token"), token("cmr", b"another key")).unwrap();
         let output = house.run(&["poll", "--once"], b"");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -65,6 +65,7 @@ async fn what_was_learned_is_known_to_an_import() {
     let gateway = Gateway::open(&config).unwrap();
     for raw in &mails {
         let arrival = Arrival {
+            proof: None,
             via: Via::Filter,
             peer: None,
             through_relay: true,

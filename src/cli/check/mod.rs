@@ -8,6 +8,7 @@ mod expiry;
 mod files;
 mod net;
 mod postfix;
+mod transports;
 
 use serde::Serialize;
 
@@ -132,6 +133,8 @@ fn report(context: &Context) -> Report {
             lines.extend(files::intake(&config));
             lines.extend(net::tls(&config));
             lines.extend(net::listen(&config, running));
+            lines.extend(transports::ours(&config, running));
+            lines.extend(transports::peers(&config));
             lines.push(net::smarthost(&config));
             lines.extend(net::mailboxes(&config));
             lines.push(net::own_name(&config));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::layout::count;
 use super::{Line, expiry};
-use crate::config::{COMMAND_TIMEOUT, Config, Imap, Login, Secret, Security};
+use crate::config::{COMMAND_TIMEOUT, Config, Imap, Login, Secret, Security, TlsFiles};
 use crate::gateway::sender::{self, SendingError};
 use crate::policy::human::show_duration;
 use crate::receive::imap;
@@ -23,9 +23,13 @@ const MAILBOX: Duration = Duration::from_secs(45);
 const SOON: i64 = 14 * 86_400;
 
 /// Whether sessions can be encrypted, and for how long.
-pub(super) fn tls(config: &Config) -> Option<Line> {
+pub(super) fn tls(config: &Config) -> Vec<Line> {
+    let both = [&config.smtp.tls, &config.http.tls];
+    both.into_iter().flatten().filter_map(certificate).collect()
+}
+
+fn certificate(files: &TlsFiles) -> Option<Line> {
     const NAME: &str = "tls";
-    let files = config.smtp.tls.as_ref()?;
     if let Err(error) = files.acceptor() {
         return Some(Line::wrong(NAME, error.to_string(), ""));
     }
@@ -49,6 +53,7 @@ pub(super) fn tls(config: &Config) -> Option<Line> {
 /// Whether each address is free, or ours already.
 pub(super) fn listen(config: &Config, running: bool) -> Vec<Line> {
     let all = config.smtp.listen.iter().chain(&config.smtp.lmtp).chain(&config.filter.listen);
+    let all = all.chain(&config.http.listen);
     let lines: Vec<Line> = all.map(|address| bind(*address, running)).collect();
     if lines.is_empty() {
         return vec![match config.imap.len() {

@@ -44,7 +44,10 @@ impl Door {
         match self {
             Door::Control => true,
             Door::Intake => {
-                matches!(request, Request::Deliver { .. } | Request::Receive { .. } | Request::Filter { .. })
+                matches!(
+                    request,
+                    Request::Deliver { .. } | Request::Receive { bound: None, .. } | Request::Filter { .. }
+                )
             }
         }
     }

@@ -308,6 +308,7 @@ impl<J: Judge> Connection<J> {
         };
         let passing = Passing {
             arrival: Arrival {
+                proof: None,
                 via: Via::Filter,
                 peer: client,
                 through_relay: true,

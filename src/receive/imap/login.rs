@@ -49,33 +49,53 @@ pub(super) fn log_in(
     reins.expect(Bounds::SHORT, account.timeout);
     let offered = client.capabilities().map_err(|error| Trouble::of(error, "CAPABILITY"))?;
     let way = choose(&account.secret, &|name| has(&offered, name)).map_err(Trouble::NoWayToLogIn)?;
-    let secret = match &account.secret {
-        Secret::Password(secret) | Secret::Token(secret) => secret.read()?,
-    };
+    let (Secret::Password(command) | Secret::Token(command)) = &account.secret;
+    let mut secret = command.read()?;
+    let mut once_more = matches!(way, Way::Token(_));
+    loop {
+        reins.expect(Bounds::SHORT, account.timeout);
+        let (refusal, back) = match show(client, way, account, &secret)? {
+            Ok(session) => return Ok(session),
+            Err(refused) => refused,
+        };
+        if std::mem::take(&mut once_more) && matches!(refusal, imap::Error::No(_)) {
+            // A token may have run out on the way, and the next one be good.
+            let other = command.read()?;
+            if other != secret {
+                (client, secret) = (back, other);
+                continue;
+            }
+        }
+        return Err(match refusal {
+            imap::Error::No(no) => Trouble::Login(shown(&no.information)),
+            imap::Error::Bad(bad) => Trouble::Login(shown(&bad.information)),
+            // Some servers say goodbye to a wrong password; that is no trouble of the network.
+            imap::Error::Bye(bye) if bye.information != "no explanation given" => {
+                Trouble::Login(shown(&bye.information))
+            }
+            other => Trouble::of(other, "the login"),
+        });
+    }
+}
+
+/// What the library makes of a login: a session, or what was said and the connection.
+type Done = Result<Session<Wire>, (imap::Error, Client<Wire>)>;
+
+/// Shows the server a secret.
+fn show(client: Client<Wire>, way: Way, account: &Imap, secret: &str) -> Result<Done, Trouble> {
     let user = &account.user;
     let unspeakable = || Trouble::Login("a character in the name or the secret can't be sent".to_owned());
     if user.contains('\0') || secret.contains('\0') {
         return Err(unspeakable());
     }
-    reins.expect(Bounds::SHORT, account.timeout);
     let answer = |first: &str, then| Answer { first: first.as_bytes().to_vec(), then, asked: 0.into() };
-    let secret = secret.as_str();
-    let done = match way {
+    Ok(match way {
         Way::Command => client.login(user, secret),
         Way::Plain => client.authenticate("PLAIN", &answer(&format!("\0{user}\0{secret}"), "")),
         Way::Token(bearer) => {
             let first = bearer.first(user, (&account.host, account.port), secret).ok_or_else(unspeakable)?;
             client.authenticate(bearer.name(), &answer(&first, bearer.resigned()))
         }
-    };
-    done.map_err(|(error, _)| match error {
-        imap::Error::No(no) => Trouble::Login(shown(&no.information)),
-        imap::Error::Bad(bad) => Trouble::Login(shown(&bad.information)),
-        // Some servers say goodbye to a wrong password; that is no trouble of the network.
-        imap::Error::Bye(bye) if bye.information != "no explanation given" => {
-            Trouble::Login(shown(&bye.information))
-        }
-        other => Trouble::of(other, "the login"),
     })
 }
 

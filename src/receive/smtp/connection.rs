@@ -163,6 +163,7 @@ impl<H: Handler> Connection<H> {
             Mode::Lmtp => Via::Lmtp,
         };
         let arrival = Arrival {
+            proof: None,
             via,
             peer: transaction.origin,
             through_relay: transaction.through_relay,

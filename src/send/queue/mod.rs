@@ -22,13 +22,15 @@ use crate::message::UnixTime;
 use crate::send::backoff::Schedule;
 use crate::send::outcome::{Outcome, Reply, Trouble};
 use crate::store::StoreError;
-use crate::store::queue::{Attempt, Delivery, Ended};
+use crate::store::queue::{Attempt, Delivery, Ended, Lane};
 use std::future::Future;
 use std::time::Duration;
 
 /// How much the worker does at a time, and for how long it tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Which deliveries are worked off.
+    pub lane: Lane,
     /// Deliveries under way in all.
     pub total: usize,
     /// Deliveries under way for one destination (a domain, a host).
@@ -43,9 +45,10 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// 8 at a time, 2 for one destination, leases of 2 hours, 25 seconds to drain.
+    /// Mail; 8 at a time, 2 for one destination, leases of 2 hours, 25 seconds to drain.
     fn default() -> Self {
         Self {
+            lane: Lane::Mail,
             total: 8,
             per_destination: 2,
             schedule: Schedule::default(),

@@ -31,7 +31,7 @@ pub struct Drained {
 /// Works until `shutdown` is ready, then lets what is under way finish for `settings.drain`.
 ///
 /// `wake` is to be notified by whoever puts something into the queue that is due at once.
-/// One worker at a time for a store: at the start all leases are taken for those of a process
+/// One worker at a time for a lane of a store: at the start all leases are taken for those of a process
 /// that died.
 pub async fn run<H: House>(
     store: Store,
@@ -45,7 +45,7 @@ pub async fn run<H: House>(
     tokio::select! {
         biased;
         () = &mut shutdown => return Drained::default(),
-        _ = worker.insist(queue::recover) => {}
+        _ = worker.insist(move |tx| queue::recover_lane(tx, settings.lane)) => {}
     }
     let mut under_way = JoinSet::new();
     loop {
@@ -81,11 +81,13 @@ impl<H: House> Worker<H> {
         let woken = wake.notified();
         let now = self.house.now();
         let free = self.settings.total.saturating_sub(under_way.len());
-        let due = self.insist_read(queue::next_due).await;
+        let lane = self.settings.lane;
+        let due = self.insist_read(move |conn| queue::next_due(conn, lane)).await;
         let mut look_after = LOOK_AFTER;
         if free > 0 && due.is_some_and(|at| at <= now) {
             let Settings { per_destination, lease, .. } = self.settings;
-            let leased = self.insist(move |tx| queue::lease(tx, now, free, per_destination, lease)).await;
+            let leased =
+                self.insist(move |tx| queue::lease(tx, lane, now, free, per_destination, lease)).await;
             let found = !leased.is_empty();
             for delivery in leased {
                 under_way.spawn(self.clone().attempt(delivery));
@@ -178,7 +180,7 @@ impl<H: House> Worker<H> {
 
     async fn insist_read<R: Send + 'static>(
         &self,
-        work: fn(&rusqlite::Connection) -> Result<R, StoreError>,
+        work: impl Fn(&rusqlite::Connection) -> Result<R, StoreError> + Copy + Send + 'static,
     ) -> R {
         let mut wait = STORE_WAIT.0;
         loop {

@@ -144,7 +144,8 @@ CREATE INDEX peer_standing ON peer (ifnull(credited_at, last_seen) DESC)
     WHERE pinned = 1 OR listed = 1 OR authenticated_at IS NOT NULL;
 CREATE INDEX peer_heard ON peer (last_seen DESC);
 
--- Shared keys. One current and one previous at most; several may be pending, when exchanges
+-- Shared keys. ours: the address of ours that an exchanged key belongs to, since it comes out of both
+-- addresses; none for a key that was set by hand. One current and one previous at most; several may be pending, when exchanges
 -- cross. What was valid stays valid until a message verifies under the new one.
 CREATE TABLE key (
     id            INTEGER PRIMARY KEY,
@@ -154,6 +155,7 @@ CREATE TABLE key (
     scheme_pinned INTEGER NOT NULL CHECK (scheme_pinned IN (0, 1)),
     derivation    TEXT NOT NULL CHECK (derivation IN ('hkdf', 'raw')),
     secret        BLOB NOT NULL,
+    ours          BLOB,
     origin        TEXT NOT NULL CHECK (origin IN ('manual', 'rsa', 'dh', 'clear')),
     created       INTEGER NOT NULL,
     verified      INTEGER
@@ -162,13 +164,15 @@ CREATE INDEX key_peer ON key (peer);
 CREATE UNIQUE INDEX key_current ON key (peer) WHERE state = 'current';
 CREATE UNIQUE INDEX key_previous ON key (peer) WHERE state = 'previous';
 
--- Key exchanges under way (A5). What a restart must not lose: our secret, and what we sent.
+-- Key exchanges under way (A5). What a restart must not lose: our secret, what we sent, and the
+-- address of ours that it is about.
 CREATE TABLE exchange (
     id       INTEGER PRIMARY KEY,
     peer     INTEGER NOT NULL REFERENCES peer (id) ON DELETE CASCADE,
     kind     TEXT NOT NULL CHECK (kind IN ('rsa', 'dh', 'clear')),
     role     TEXT NOT NULL CHECK (role IN ('asked', 'answered')),
     state    TEXT NOT NULL,
+    ours     BLOB NOT NULL,
     derivation TEXT NOT NULL CHECK (derivation IN ('hkdf', 'raw')),
     secret   BLOB,
     sent     BLOB,
@@ -227,8 +231,9 @@ CREATE TABLE delivery (
     CHECK ((state IN ('sent', 'failed')) = (finished IS NOT NULL))
 ) STRICT;
 CREATE UNIQUE INDEX delivery_once ON delivery (seq, to_address, kind) WHERE seq IS NOT NULL;
-CREATE INDEX delivery_ready ON delivery (destination, next_try, id) WHERE state = 'ready';
-CREATE INDEX delivery_due ON delivery (next_try) WHERE state = 'ready';
+-- What goes by mail, and what goes directly, are worked off side by side.
+CREATE INDEX delivery_ready ON delivery (transport = 'mailto', destination, next_try, id) WHERE state = 'ready';
+CREATE INDEX delivery_due ON delivery (transport = 'mailto', next_try) WHERE state = 'ready';
 CREATE INDEX delivery_leased ON delivery (destination, lease_until) WHERE state = 'leased';
 CREATE INDEX delivery_finished ON delivery (finished) WHERE finished IS NOT NULL;
 CREATE INDEX delivery_thread ON delivery (thread) WHERE thread IS NOT NULL;

@@ -9,20 +9,31 @@ use crate::message::UnixTime;
 use crate::store::StoreError;
 use crate::store::sql::whole;
 
-/// Every destination with something due at `now`, the longest waiting first. Jumps from one
+/// What is worked off by itself, so that one never waits for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// By mail, which all goes through one smarthost.
+    Mail,
+    /// By the other transports, each to its own peer.
+    Direct,
+}
+
+/// Every destination of a lane with something due at `now`, the longest waiting first. Jumps from one
 /// destination to the next in the index: a backlog of one of them costs the others nothing.
-fn due(conn: &Connection, now: UnixTime) -> Result<Vec<String>, StoreError> {
+fn due(conn: &Connection, lane: Lane, now: UnixTime) -> Result<Vec<String>, StoreError> {
     let mut select = conn.prepare_cached(
         "WITH RECURSIVE d (name) AS (
-             SELECT min(destination) FROM delivery WHERE state = 'ready'
+             SELECT min(destination) FROM delivery WHERE state = 'ready' AND (transport = 'mailto') = ?2
              UNION ALL
-             SELECT (SELECT min(destination) FROM delivery WHERE state = 'ready' AND destination > d.name)
+             SELECT (SELECT min(destination) FROM delivery
+                      WHERE state = 'ready' AND (transport = 'mailto') = ?2 AND destination > d.name)
                FROM d WHERE d.name IS NOT NULL
          )
-         SELECT name, (SELECT min(next_try) FROM delivery WHERE state = 'ready' AND destination = name) AS oldest
+         SELECT name, (SELECT min(next_try) FROM delivery
+                        WHERE state = 'ready' AND (transport = 'mailto') = ?2 AND destination = name) AS oldest
            FROM d WHERE name IS NOT NULL AND oldest <= ?1 ORDER BY oldest, name",
     )?;
-    let rows = select.query_map([now], |row| row.get(0))?;
+    let rows = select.query_map((now, lane == Lane::Mail), |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -37,6 +48,7 @@ fn due(conn: &Connection, now: UnixTime) -> Result<Vec<String>, StoreError> {
 /// Those of any write.
 pub fn lease(
     tx: &Connection,
+    lane: Lane,
     now: UnixTime,
     most: usize,
     per_destination: usize,
@@ -44,11 +56,12 @@ pub fn lease(
 ) -> Result<Vec<Delivery>, StoreError> {
     expire(tx, now)?;
     let mut leased = Vec::new();
-    let mut places = due(tx, now)?;
+    let mut places = due(tx, lane, now)?;
     let mut under_way =
         tx.prepare_cached("SELECT count(*) FROM delivery WHERE state = 'leased' AND destination = ?1")?;
     let mut first = tx.prepare_cached(
-        "SELECT id FROM delivery WHERE state = 'ready' AND destination = ?1 AND next_try <= ?2
+        "SELECT id FROM delivery
+          WHERE state = 'ready' AND (transport = 'mailto') = ?3 AND destination = ?1 AND next_try <= ?2
           ORDER BY next_try, id LIMIT 1",
     )?;
     let mut take = tx.prepare_cached(&format!(
@@ -66,7 +79,8 @@ pub fn lease(
             if busy >= whole(per_destination) {
                 continue;
             }
-            let next: Option<i64> = first.query_row((&place, now), |row| row.get(0)).optional()?;
+            let next: Option<i64> =
+                first.query_row((&place, now, lane == Lane::Mail), |row| row.get(0)).optional()?;
             let Some(id) = next else { continue };
             leased.push(take.query_row((id, until), delivery)?);
             open.push(place);
@@ -90,15 +104,27 @@ pub fn recover(tx: &Connection) -> Result<usize, StoreError> {
     Ok(tx.execute("UPDATE delivery SET state = 'ready', lease_until = NULL WHERE state = 'leased'", [])?)
 }
 
-/// When something is due next: the earliest `next_try` of what is ready, or end of a lease.
+/// The same for one lane: at the start of its worker.
+///
+/// # Errors
+/// Those of any write.
+pub fn recover_lane(tx: &Connection, lane: Lane) -> Result<usize, StoreError> {
+    Ok(tx.execute(
+        "UPDATE delivery SET state = 'ready', lease_until = NULL
+          WHERE state = 'leased' AND (transport = 'mailto') = ?1",
+        [lane == Lane::Mail],
+    )?)
+}
+
+/// When something of a lane is due next: the earliest `next_try` of what is ready, or end of a lease.
 ///
 /// # Errors
 /// Those of any read.
-pub fn next_due(conn: &Connection) -> Result<Option<UnixTime>, StoreError> {
+pub fn next_due(conn: &Connection, lane: Lane) -> Result<Option<UnixTime>, StoreError> {
     let mut select = conn.prepare_cached(
         "SELECT min(at) FROM (
-             SELECT min(next_try) AS at FROM delivery WHERE state = 'ready'
+             SELECT min(next_try) AS at FROM delivery WHERE state = 'ready' AND (transport = 'mailto') = ?1
              UNION ALL SELECT min(lease_until) FROM delivery WHERE state = 'leased')",
     )?;
-    Ok(select.query_row([], |row| row.get(0))?)
+    Ok(select.query_row([lane == Lane::Mail], |row| row.get(0))?)
 }

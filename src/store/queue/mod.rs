@@ -15,12 +15,12 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::Value;
 
 use super::sql::{Json, count, whole, words};
-use super::{StoreError, messages, meta};
+use super::{StoreError, exchanges, messages, meta};
 use crate::message::{Address, MessageId, Timestamp, UnixTime};
 
 pub use attempts::{Attempt, Ended, note as note_attempt, of as attempts};
 pub use later::{hasten, join_later, last_later, waiting_later};
-pub use lease::{lease, next_due, recover};
+pub use lease::{Lane, lease, next_due, recover, recover_lane};
 
 words! {
     /// What is sent.
@@ -208,7 +208,8 @@ pub fn enqueue(tx: &Connection, new: &NewDelivery, now: UnixTime) -> Result<Enqu
     Ok(Enqueued::New(tx.last_insert_rowid()))
 }
 
-/// The next hop took it. For a forward, the recipient is remembered as a holder of the message.
+/// The next hop took it. For a forward, the recipient is remembered as a holder of the message; for a
+/// key in clear, that the peer has it.
 /// Of an answer that is about no message the detail is dropped: a person's search is not kept.
 /// `false` if the row is gone or was sent before. A delivery that was held or given up while it
 /// was under way is sent all the same: that is the truth.
@@ -226,10 +227,16 @@ pub fn succeed(tx: &Connection, id: i64, now: UnixTime) -> Result<bool, StoreErr
     if changed == 0 {
         return Ok(false);
     }
-    if let Some(sent) = get(tx, id)?
-        && let (DeliveryKind::Forward, Some(seq)) = (sent.kind, sent.seq)
-    {
-        messages::add_holder(tx, seq, &sent.to, now)?;
+    let Some(sent) = get(tx, id)? else { return Ok(true) };
+    match (sent.kind, sent.seq) {
+        (DeliveryKind::Forward, Some(seq)) => messages::add_holder(tx, seq, &sent.to, now)?,
+        (DeliveryKind::KeyExchange, _) => {
+            let number = sent.detail.as_ref().and_then(|it| it.get("exchange")).and_then(Value::as_i64);
+            if let Some(number) = number {
+                exchanges::delivered(tx, number)?;
+            }
+        }
+        _ => {}
     }
     Ok(true)
 }

@@ -31,7 +31,8 @@ fn add(temp: &Temp, seq: Option<i64>, to: &str, due: UnixTime) -> i64 {
 }
 
 fn lease_ids(temp: &Temp, now: UnixTime, most: usize, per_destination: usize) -> Vec<i64> {
-    let leased = temp.store.write(move |tx| lease(tx, now, most, per_destination, LEASE)).unwrap();
+    let leased =
+        temp.store.write(move |tx| lease(tx, Lane::Mail, now, most, per_destination, LEASE)).unwrap();
     leased.iter().map(|delivery| delivery.id).collect()
 }
 
@@ -116,7 +117,7 @@ fn leases_are_fair_bounded_and_end_by_themselves() {
     // `most` counts, too.
     assert_eq!(lease_ids(&temp, at(203), 2, 50), [busy[4], busy[5]]);
     // Nobody reports: at the end of the lease they are due again, those waiting longest first.
-    assert_eq!(temp.store.read(next_due).unwrap(), Some(at(6)));
+    assert_eq!(temp.store.read(|conn| next_due(conn, Lane::Mail)).unwrap(), Some(at(6)));
     assert_eq!(lease_ids(&temp, at(260), 2, 50), [busy[1], calm]);
     assert_eq!(one(&temp, calm).attempts, 2);
     // At a start nobody is at it.
@@ -127,7 +128,7 @@ fn leases_are_fair_bounded_and_end_by_themselves() {
     let everything = lease_ids(&temp, at(5000), 1000, 1000);
     assert_eq!(everything.len(), 51);
     assert!(everything.contains(&later));
-    assert_eq!(temp.store.read(next_due).unwrap(), Some(at(5060)));
+    assert_eq!(temp.store.read(|conn| next_due(conn, Lane::Mail)).unwrap(), Some(at(5060)));
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn many_destinations_each_get_one_before_any_gets_two() {
             add(&temp, None, &format!("mailto:u{n}@d{d}.example"), at(n));
         }
     }
-    let leased = temp.store.write(|tx| lease(tx, at(50), 25, 4, LEASE)).unwrap();
+    let leased = temp.store.write(|tx| lease(tx, Lane::Mail, at(50), 25, 4, LEASE)).unwrap();
     for d in 0..10 {
         let name = format!("d{d}.example");
         let number = leased.iter().filter(|delivery| delivery.destination == name).count();
@@ -234,10 +235,11 @@ fn leasing_from_a_long_queue_uses_its_indexes() {
     let temp = temp();
     add(&temp, None, "mailto:u@example.net", NOON);
     for sql in [
-        "SELECT id FROM delivery WHERE state = 'ready' AND destination = ?1 AND next_try <= ?2 ORDER BY next_try, id LIMIT 1",
-        "SELECT min(destination) FROM delivery WHERE state = 'ready' AND destination > 'x'",
-        "SELECT min(next_try) FROM delivery WHERE state = 'ready'",
-        "SELECT min(next_try) FROM delivery WHERE state = 'ready' AND destination = 'x'",
+        "SELECT id FROM delivery WHERE state = 'ready' AND (transport = 'mailto') = ?3 AND destination = ?1 AND next_try <= ?2
+          ORDER BY next_try, id LIMIT 1",
+        "SELECT min(destination) FROM delivery WHERE state = 'ready' AND (transport = 'mailto') = ?1 AND destination > 'x'",
+        "SELECT min(next_try) FROM delivery WHERE state = 'ready' AND (transport = 'mailto') = ?1",
+        "SELECT min(next_try) FROM delivery WHERE state = 'ready' AND (transport = 'mailto') = ?1 AND destination = 'x'",
         "SELECT count(*) FROM delivery WHERE state = 'leased' AND destination = ?1",
         "SELECT seq FROM message WHERE state = 'unrouted' ORDER BY attempts, seq LIMIT 5",
         "SELECT seq FROM message WHERE state = 'held' AND held_until <= 5 ORDER BY held_until LIMIT 5",
@@ -263,4 +265,31 @@ fn leasing_from_a_long_queue_uses_its_indexes() {
             "{sql}: {plan:?}"
         );
     }
+}
+
+/// A long queue at the smarthost is nobody else's, and the other way round.
+#[test]
+fn lanes_are_worked_off_side_by_side() {
+    let temp = temp();
+    let mail = add(&temp, None, "mailto:a@example.net", at(5));
+    let http = NewDelivery {
+        transport: "http".into(),
+        message_id: "<http>".into(),
+        ..delivery_to(None, "http://example.net/cmr", at(3))
+    };
+    let Enqueued::New(http) = temp.store.write(move |tx| enqueue(tx, &http, NOON)).unwrap() else { panic!() };
+    let due = |lane| temp.store.read(move |conn| next_due(conn, lane)).unwrap();
+    assert_eq!((due(Lane::Mail), due(Lane::Direct)), (Some(at(5)), Some(at(3))));
+    let leased = |lane| {
+        let leased = temp.store.write(move |tx| lease(tx, lane, at(9), 9, 9, LEASE)).unwrap();
+        leased.iter().map(|delivery| delivery.id).collect::<Vec<_>>()
+    };
+    assert_eq!(leased(Lane::Direct), [http]);
+    assert_eq!(leased(Lane::Mail), [mail]);
+    // The worker of one lane that starts anew does not take the leases of the other for its own.
+    assert_eq!(temp.store.write(|tx| recover_lane(tx, Lane::Mail)).unwrap(), 1);
+    assert_eq!(
+        (one(&temp, mail).state, one(&temp, http).state),
+        (DeliveryState::Ready, DeliveryState::Leased)
+    );
 }

@@ -150,7 +150,7 @@ const STEPS: &[Step] = &[
         // Only this one is due: each is due a second after the one before, and number 5 is held.
         act: |tx| {
             queue::hold(tx, queued(tx, 5).unwrap().id)?;
-            let leased = queue::lease(tx, at(6), 9, 9, Duration::from_secs(60))?;
+            let leased = queue::lease(tx, queue::Lane::Mail, at(6), 9, 9, Duration::from_secs(60))?;
             assert_eq!(leased.len(), 1);
             Ok(())
         },
@@ -231,6 +231,7 @@ const STEPS: &[Step] = &[
                 key: &key,
                 scheme: Scheme::Hmac,
                 derivation: Derivation::Hkdf,
+                ours: None,
                 origin: KeyOrigin::Dh,
             };
             keys::add_pending(tx, &peer(), &new, NOON).map(|_| ())
@@ -413,7 +414,9 @@ fn at_every_boundary_the_acknowledged_is_kept_and_the_rest_is_all_or_nothing() {
         assert_eq!(store.read(queue::counts).unwrap().leased, 0, "{what}");
         if copy.acknowledged > 6 {
             // Number 6 had a lease when the power went; it is sent now.
-            let due = store.write(|tx| queue::lease(tx, at(6), 9, 9, Duration::from_secs(1))).unwrap();
+            let due = store
+                .write(|tx| queue::lease(tx, queue::Lane::Mail, at(6), 9, 9, Duration::from_secs(1)))
+                .unwrap();
             assert_eq!(due.len(), 1, "{what}");
         }
         put(&store, nth(999));

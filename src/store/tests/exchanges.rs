@@ -16,9 +16,18 @@ fn pending(
     now: UnixTime,
 ) -> Result<i64, StoreError> {
     let key = Key::from_text(secret).unwrap();
-    let new =
-        NewKey { key: &key, scheme: Scheme::Hmac, derivation: Derivation::Hkdf, origin: KeyOrigin::Rsa };
+    let new = NewKey {
+        key: &key,
+        scheme: Scheme::Hmac,
+        derivation: Derivation::Hkdf,
+        ours: None,
+        origin: KeyOrigin::Rsa,
+    };
     keys::add_pending(tx, peer, &new, now)
+}
+
+fn house() -> Address {
+    address("mailto:cmr@home.test")
 }
 
 #[test]
@@ -28,14 +37,21 @@ fn what_waits_to_be_worked_on_is_bounded_for_each_and_for_all() {
         .write(|tx| {
             let one = address("mailto:one@example.net");
             for _ in 0..HEARD_PER_PEER {
-                assert!(exchanges::heard(tx, &one, HOW, b"body", NOON, DAY)?);
+                assert!(exchanges::heard(tx, (&one, &house()), HOW, b"body", NOON, DAY)?);
             }
-            assert!(!exchanges::heard(tx, &one, HOW, b"body", NOON, DAY)?);
+            assert!(!exchanges::heard(tx, (&one, &house()), HOW, b"body", NOON, DAY)?);
             for n in HEARD_PER_PEER..HEARD {
                 let peer = address(&format!("mailto:peer{n}@example.net"));
-                assert!(exchanges::heard(tx, &peer, HOW, b"body", NOON, DAY)?);
+                assert!(exchanges::heard(tx, (&peer, &house()), HOW, b"body", NOON, DAY)?);
             }
-            assert!(!exchanges::heard(tx, &address("mailto:last@example.net"), HOW, b"body", NOON, DAY)?);
+            assert!(!exchanges::heard(
+                tx,
+                (&address("mailto:last@example.net"), &house()),
+                HOW,
+                b"body",
+                NOON,
+                DAY
+            )?);
             Ok(())
         })
         .unwrap();
@@ -48,7 +64,7 @@ fn pending_keys_are_bounded_and_the_one_that_we_sign_with_stays() {
         .write(|tx| {
             let peer = address("mailto:peer@example.net");
             for n in 0..6 {
-                assert!(exchanges::heard(tx, &peer, HOW, b"request", NOON, DAY)?);
+                assert!(exchanges::heard(tx, (&peer, &house()), HOW, b"request", NOON, DAY)?);
                 let heard = exchanges::due(tx, NOON)?.unwrap();
                 let key = pending(tx, &peer, &format!("key {n}"), NOON)?;
                 assert!(exchanges::replied(tx, heard.id, Some(b"reply"), key)?);
@@ -58,7 +74,7 @@ fn pending_keys_are_bounded_and_the_one_that_we_sign_with_stays() {
             assert_eq!(texts, [b"key 5", b"key 4", b"key 3", b"key 2"]);
             // Who replied does not sign with a new key until it was used; who asked does.
             assert!(keys::for_signing(tx, &peer)?.is_none());
-            exchanges::want(tx, &peer, Method::Rsa, Derivation::Hkdf, NOON, DAY)?;
+            exchanges::want(tx, (&peer, &house()), Method::Rsa, Derivation::Hkdf, NOON, DAY)?;
             let wanted = exchanges::due(tx, NOON)?.unwrap();
             assert!(exchanges::sent(tx, wanted.id, b"secret", b"request", at(60))?);
             let ours = pending(tx, &peer, "ours", NOON)?;
@@ -68,7 +84,7 @@ fn pending_keys_are_bounded_and_the_one_that_we_sign_with_stays() {
             assert!(keys::current(tx, &peer)?.is_none());
             for n in 0..6 {
                 let key = pending(tx, &peer, &format!("later {n}"), NOON)?;
-                assert!(exchanges::heard(tx, &peer, HOW, b"request", NOON, DAY)?);
+                assert!(exchanges::heard(tx, (&peer, &house()), HOW, b"request", NOON, DAY)?);
                 let heard = exchanges::due(tx, NOON)?.unwrap();
                 assert!(exchanges::replied(tx, heard.id, None, key)?);
             }
@@ -95,8 +111,8 @@ fn an_allowance_counts_once_and_not_for_ever() {
         .write(|tx| {
             let peer = address("mailto:peer@example.net");
             assert!(exchanges::allowance(tx, &peer, NOON)?.is_none());
-            exchanges::allow(tx, &peer, Derivation::Raw, NOON, DAY)?;
-            exchanges::allow(tx, &peer, Derivation::Raw, NOON, DAY)?;
+            exchanges::allow(tx, (&peer, &house()), Derivation::Raw, NOON, DAY)?;
+            exchanges::allow(tx, (&peer, &house()), Derivation::Raw, NOON, DAY)?;
             assert_eq!(exchanges::allowance(tx, &peer, NOON)?.unwrap().derivation, Derivation::Raw);
             assert!(exchanges::allowance(tx, &peer, NOON.saturating_add(DAY))?.is_none());
             assert!(exchanges::take_allowance(tx, &peer)?);

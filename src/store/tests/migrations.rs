@@ -106,9 +106,10 @@ fn fill(store: &Store) {
                  INSERT INTO holder VALUES ({seq}, x'61', 3);
                  INSERT INTO removed VALUES (zeroblob(32), 1);
                  INSERT INTO peer (id, address, first_seen, reputation) VALUES (1, x'62', 1, -0.25);
-                 INSERT INTO key (id, peer, state, scheme, scheme_pinned, derivation, secret, origin, created)
-                      VALUES (1, 1, 'current', 'hmac', 0, 'hkdf', x'6b', 'dh', 1);
-                 INSERT INTO exchange (peer, kind, role, state, derivation, key, created, expires) VALUES (1, 'dh', 'asked', 'sent', 'hkdf', 1, 1, 2);
+                 INSERT INTO key (id, peer, ours, state, scheme, scheme_pinned, derivation, secret, origin, created)
+                      VALUES (1, 1, x'67', 'current', 'hmac', 0, 'hkdf', x'6b', 'dh', 1);
+                 INSERT INTO exchange (peer, ours, kind, role, state, derivation, key, created, expires)
+                      VALUES (1, x'68', 'dh', 'asked', 'sent', 'hkdf', 1, 1, 2);
                  INSERT INTO thread (id, person, seq, subject, authenticated, opened, until) VALUES (1, 1, {seq}, 'Re: it''s', 1, 1, 2);
                  INSERT INTO delivery (kind, seq, thread, to_address, transport, destination, stamp, message_id, why, state, next_try, created)
                       VALUES ('answer', {seq}, 1, x'63', 'mailto', 'b', '2023/11/14 00:00:00.5', '<1@b>', 'why', 'ready', 1, 1);

@@ -93,8 +93,13 @@ fn a_key_is_current_once_a_message_verified_under_it() {
         assert_eq!(peers::get(tx, &peer)?.unwrap().key, "sha256");
         // Two exchanges cross; the old key is signed with until one of the new ones is used.
         let [two, three, four, six] = ["two", "three", "four", "six"].map(secret);
-        let new =
-            |key| NewKey { key, scheme: Scheme::Hmac, derivation: Derivation::Hkdf, origin: KeyOrigin::Rsa };
+        let new = |key| NewKey {
+            key,
+            scheme: Scheme::Hmac,
+            derivation: Derivation::Hkdf,
+            ours: None,
+            origin: KeyOrigin::Rsa,
+        };
         keys::add_pending(tx, &peer, &new(&two), at(2))?;
         let third = keys::add_pending(tx, &peer, &new(&three), at(3))?;
         let of = |state, text: &str| (state, text.to_owned());

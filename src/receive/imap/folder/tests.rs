@@ -210,3 +210,13 @@ fn uids_that_nobody_asked_for_do_not_count() {
     look.sized(vec![]);
     assert_eq!(look.step(), Step::Settle(20));
 }
+
+#[test]
+fn what_a_search_leaves_out_is_not_behind() {
+    let facts = Facts { validity: 1, next: Some(100_001), exists: 100_000, read_only: false };
+    let mut look = Look::new(&Known { folder: 1, next: 1, ..Known::default() }, &facts, true, 1000);
+    assert_eq!((look.step(), look.counts.behind), (Step::Search(1, SPAN), 100_000));
+    // Older than `since`, but for one.
+    look.found(vec![SPAN - 1], SPAN);
+    assert_eq!(look.counts.behind, 100_001 - u64::from(SPAN));
+}

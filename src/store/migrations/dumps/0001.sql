@@ -103,6 +103,7 @@ CREATE TABLE key (
     scheme_pinned INTEGER NOT NULL CHECK (scheme_pinned IN (0, 1)),
     derivation    TEXT NOT NULL CHECK (derivation IN ('hkdf', 'raw')),
     secret        BLOB NOT NULL,
+    ours          BLOB,
     origin        TEXT NOT NULL CHECK (origin IN ('manual', 'rsa', 'dh', 'clear')),
     created       INTEGER NOT NULL,
     verified      INTEGER
@@ -113,6 +114,7 @@ CREATE TABLE exchange (
     kind     TEXT NOT NULL CHECK (kind IN ('rsa', 'dh', 'clear')),
     role     TEXT NOT NULL CHECK (role IN ('asked', 'answered')),
     state    TEXT NOT NULL,
+    ours     BLOB NOT NULL,
     derivation TEXT NOT NULL CHECK (derivation IN ('hkdf', 'raw')),
     secret   BLOB,
     sent     BLOB,
@@ -296,7 +298,7 @@ CREATE TABLE imap_account (
     copied      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'7100b252fe29edbb8a288f222012fec74f915279a3a2908022b8ab4ac54c4f44');
+INSERT INTO "meta" VALUES ('salt', x'051a175ab3942b7f7b5af8b76b00f1bc2093c4f45bd089e7ef8a12577f21b7a4');
 INSERT INTO "total" VALUES ('aside', 1, 259);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
@@ -317,8 +319,8 @@ INSERT INTO "hop" VALUES (3, 1, x'48f0cdaa6566eddf6fb348847d4c2584e48b4cb9b02efa
 INSERT INTO "holder" VALUES (1, x'61', 3);
 INSERT INTO "removed" VALUES (x'0000000000000000000000000000000000000000000000000000000000000000', 1);
 INSERT INTO "peer" VALUES (1, x'62', 1, NULL, 0, 0, -0.25, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL);
-INSERT INTO "key" VALUES (1, 1, 'current', 'hmac', 0, 'hkdf', x'6b', 'dh', 1, NULL);
-INSERT INTO "exchange" VALUES (1, 1, 'dh', 'asked', 'sent', 'hkdf', NULL, NULL, 1, 0, NULL, 1, 2);
+INSERT INTO "key" VALUES (1, 1, 'current', 'hmac', 0, 'hkdf', x'6b', x'67', 'dh', 1, NULL);
+INSERT INTO "exchange" VALUES (1, 1, 'dh', 'asked', 'sent', x'68', 'hkdf', NULL, NULL, 1, 0, NULL, 1, 2);
 INSERT INTO "thread" VALUES (1, 1, 1, NULL, '[]', 'Re: it''s', NULL, '[]', 1, 1, 2);
 INSERT INTO "delivery" VALUES (1, 'answer', 1, 1, x'63', 'mailto', 'b', '2023/11/14 00:00:00.5', '<1@b>', NULL, 'why', 'ready', 0, 1, NULL, NULL, 1, NULL, NULL);
 INSERT INTO "attempt" VALUES (1, 1, 1, 'again', '451 later', '> QUIT');
@@ -360,8 +362,8 @@ CREATE UNIQUE INDEX thread_seq ON thread (seq) WHERE seq IS NOT NULL;
 CREATE INDEX thread_person ON thread (person);
 CREATE INDEX thread_until ON thread (until);
 CREATE UNIQUE INDEX delivery_once ON delivery (seq, to_address, kind) WHERE seq IS NOT NULL;
-CREATE INDEX delivery_ready ON delivery (destination, next_try, id) WHERE state = 'ready';
-CREATE INDEX delivery_due ON delivery (next_try) WHERE state = 'ready';
+CREATE INDEX delivery_ready ON delivery (transport = 'mailto', destination, next_try, id) WHERE state = 'ready';
+CREATE INDEX delivery_due ON delivery (transport = 'mailto', next_try) WHERE state = 'ready';
 CREATE INDEX delivery_leased ON delivery (destination, lease_until) WHERE state = 'leased';
 CREATE INDEX delivery_finished ON delivery (finished) WHERE finished IS NOT NULL;
 CREATE INDEX delivery_thread ON delivery (thread) WHERE thread IS NOT NULL;

@@ -1,0 +1,188 @@
+//! The ways to other gateways: which transport an address is for, under which address of ours we
+//! speak on it, and whether we may.
+//!
+//! It knows the configuration and the policy. It must never know how a transport works.
+
+use rusqlite::Connection;
+
+use super::notice::destination;
+use super::outgoing::suppressed;
+use super::route::local_domains;
+use super::{Gateway, read};
+use crate::config::Config;
+use crate::message::Address;
+use crate::policy::{self, Block, Standing};
+use crate::receive::Via;
+use crate::store::peers::{self, Peer};
+use crate::store::{StoreError, bounces, keys};
+use crate::wire::{HttpTarget, Scheme, UdpTarget, scheme};
+
+/// How something goes to an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    /// The transport's name.
+    pub(super) transport: &'static str,
+    /// What shares a limit of parallel deliveries: a domain, a host.
+    pub(super) destination: String,
+}
+
+/// The way to an address.
+///
+/// # Errors
+/// A sentence: there is none.
+pub(super) fn way(config: &Config, to: &Address) -> Result<Way, String> {
+    let of = |scheme: Scheme, destination: String| Way { transport: scheme.name(), destination };
+    match scheme(to) {
+        Some(Scheme::Mailto) => match to.mail_address() {
+            Some(mailbox) => Ok(of(Scheme::Mailto, destination(mailbox))),
+            None => Err(format!("{to} is no plain mail address (mailto:NAME@HOST)")),
+        },
+        Some(found @ (Scheme::Http | Scheme::Https)) => {
+            HttpTarget::parse(to).map(|target| of(found, target.host)).map_err(|error| error.to_string())
+        }
+        Some(Scheme::Udp) => {
+            UdpTarget::parse(to).map(|target| of(Scheme::Udp, target.host)).map_err(|error| error.to_string())
+        }
+        Some(Scheme::Ssh) => match config.ssh.peers.iter().find(|peer| peer.address == *to) {
+            Some(peer) => Ok(of(Scheme::Ssh, peer.destination.clone())),
+            None => Err(format!("{to} is no [[ssh_peer]] of the configuration")),
+        },
+        None => Err(format!("{to} is for no transport that is known here")),
+    }
+}
+
+/// The address of ours that belongs to the transport of `to`: the one that stands above what goes
+/// there, and that the other side answers to.
+pub(super) fn own_for<'a>(config: &'a Config, to: &Address) -> &'a Address {
+    own_on(config, scheme(to))
+}
+
+/// The address of ours that something was sent to which came this way.
+pub(super) fn own_at<'a>(config: &'a Config, via: Via, transport: Option<&str>) -> &'a Address {
+    let came = match via {
+        Via::Http => Some(Scheme::Http),
+        Via::Udp => Some(Scheme::Udp),
+        Via::Bare if transport == Some(Scheme::Ssh.name()) => Some(Scheme::Ssh),
+        _ => None,
+    };
+    own_on(config, came)
+}
+
+fn own_on(config: &Config, scheme: Option<Scheme>) -> &Address {
+    let found = match scheme {
+        Some(Scheme::Http | Scheme::Https) => config.http.address.as_ref(),
+        Some(Scheme::Udp) => config.udp.address.as_ref(),
+        Some(Scheme::Ssh) => config.ssh.address.as_ref(),
+        Some(Scheme::Mailto) | None => None,
+    };
+    found.unwrap_or(&config.gateway.address)
+}
+
+/// How an address stands with us.
+pub(super) fn standing(peer: Option<&Peer>) -> Standing {
+    Standing {
+        listed: peer.is_some_and(|peer| peer.listed),
+        pinned: peer.is_some_and(|peer| peer.pinned),
+        authenticated: peer.is_some_and(|peer| peer.authenticated_at.is_some()),
+        ..Standing::default()
+    }
+}
+
+/// Whether anything automatic may go to an address now, and how it stands.
+///
+/// # Errors
+/// Those of any read; inside, a sentence: why not.
+pub(super) fn may_send(
+    conn: &Connection,
+    config: &Config,
+    blocks: &[Block],
+    address: &Address,
+    peer: Option<&Peer>,
+) -> Result<Result<Standing, String>, StoreError> {
+    // The whole list: a block of a host, or of an address by `block`, covers peers as well.
+    if let Err(no) = Block::check(blocks, address) {
+        return Ok(Err(no.to_string()));
+    }
+    if let Some(no) = bounces::get(conn, address)?.as_ref().and_then(suppressed) {
+        return Ok(Err(no));
+    }
+    let mut standing = standing(peer);
+    if scheme(address) == Some(Scheme::Udp) && !standing.authenticated {
+        // A key that was set by hand is the operator's word as well.
+        standing.authenticated = keys::current(conn, address)?.is_some();
+    }
+    if let Err(no) = policy::may_send_to(address, standing, &local_domains(config)) {
+        return Ok(Err(no.to_string()));
+    }
+    Ok(way(config, address).map(|_| standing))
+}
+
+impl crate::receive::http::Office for Gateway {
+    /// A stranger's address is fetched from only where anybody could be sent to.
+    async fn may_fetch(&self, from: &Address) -> Result<bool, String> {
+        let (config, address) = (self.config(), from.clone());
+        let blocks = std::sync::Arc::clone(&read(&self.0.blocks));
+        let look = move |conn: &Connection| {
+            let peer = peers::get(conn, &address)?;
+            may_send(conn, &config, &blocks, &address, peer.as_ref())
+        };
+        let looked = self.store().read_async(look).await;
+        looked.map_err(|failure| failure.to_string())?.map(Standing::configured)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+        [gateway]
+        address = "mailto:cmr@home.test"
+        hostname = "mx.home.test"
+        operator = "Olga <olga@home.test>"
+        [http]
+        address = "https://home.test/cmr"
+        [ssh]
+        address = "ssh://cmr@home.test/"
+        [[ssh_peer]]
+        address = "ssh://cmr@peer.example/"
+        destination = "cmr@peer.example"
+        "#;
+
+    #[test]
+    fn each_address_has_its_way_and_its_own() {
+        let config = Config::parse(CONFIG, "/tmp/cmr-mail.toml").unwrap();
+        let table = [
+            ("mailto:a@B.example", Ok(("mailto", "b.example")), "mailto:cmr@home.test"),
+            ("mailto:a@b.example?bcc=c", Err("no plain mail address"), "mailto:cmr@home.test"),
+            ("http://B.example:8080/x", Ok(("http", "b.example")), "https://home.test/cmr"),
+            ("https://b.example", Ok(("https", "b.example")), "https://home.test/cmr"),
+            ("http://u@b.example/", Err("a user"), "https://home.test/cmr"),
+            // Without an address of its own the gateway's own one stands there.
+            ("udp://b.example:9/cmr", Ok(("udp", "b.example")), "mailto:cmr@home.test"),
+            ("udp://b.example/cmr", Err("no port"), "mailto:cmr@home.test"),
+            ("ssh://cmr@peer.example/", Ok(("ssh", "cmr@peer.example")), "ssh://cmr@home.test/"),
+            ("ssh://cmr@peer.example/-oProxyCommand=x", Err("no [[ssh_peer]]"), "ssh://cmr@home.test/"),
+            ("ssh://-oProxyCommand=x/", Err("no [[ssh_peer]]"), "ssh://cmr@home.test/"),
+            ("gopher://b.example/", Err("no transport"), "mailto:cmr@home.test"),
+        ];
+        for (text, expected, ours) in table {
+            let to = Address::try_from(text).unwrap();
+            let got = way(&config, &to);
+            match (&got, expected) {
+                (Ok(way), Ok((transport, destination))) => {
+                    assert_eq!((way.transport, way.destination.as_str()), (transport, destination), "{text}");
+                }
+                (Err(why), Err(words)) => assert!(why.contains(words), "{text}: {why}"),
+                _ => panic!("{text}: {got:?}"),
+            }
+            assert_eq!(own_for(&config, &to).to_string(), ours, "{text}");
+        }
+        let at = |via, transport| own_at(&config, via, transport).to_string();
+        assert_eq!(at(Via::Http, None), "https://home.test/cmr");
+        assert_eq!(at(Via::Udp, None), "mailto:cmr@home.test");
+        assert_eq!(at(Via::Bare, Some("ssh")), "ssh://cmr@home.test/");
+        assert_eq!(at(Via::Bare, Some("receive")), "mailto:cmr@home.test");
+        assert_eq!(at(Via::Smtp, None), "mailto:cmr@home.test");
+    }
+}

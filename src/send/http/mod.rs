@@ -1,0 +1,417 @@
+//! CMR over HTTP and HTTPS, outwards: the upload of RFC 1867 (A4.2), and both questions of the
+//! handshake (A4.5).
+//!
+//! It knows HTTP, TLS, proxies and when a connection serves once more. It must never know what a
+//! message says. Redirects are never followed: what an address of a header leads to is judged once,
+//! before anything is connected to.
+
+mod connection;
+mod proxy;
+
+pub use proxy::{Proxies, ProxyError};
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hyper::body::Bytes;
+use hyper::{Method, Request};
+use native_tls::{Certificate, Protocol, TlsConnector};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use super::outcome::{Outcome, Reply, Trouble};
+use super::resolve::{Resolve, ResolveError, System, reachable};
+use crate::message::{Address, UnixTime};
+use crate::wire::handshake::{self, Waiting};
+use crate::wire::{HttpTarget, TargetError, multipart};
+use connection::{Asked, Kept};
+
+/// How long the parts of a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Looking up, connecting and the TLS handshake.
+    pub connect: Duration,
+    /// The request and its answer: a peer may forward the message before it answers. For the body a
+    /// second more for each 16 KiB.
+    pub answer: Duration,
+    /// How long a connection without a request is kept.
+    pub idle: Duration,
+}
+
+impl Default for Deadlines {
+    /// 15 s, 60 s, 5 s.
+    fn default() -> Self {
+        Deadlines {
+            connect: Duration::from_secs(15),
+            answer: Duration::from_secs(60),
+            idle: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Deadlines {
+    fn with(self, bytes: usize) -> Duration {
+        self.answer.saturating_add(Duration::from_secs(u64::try_from(bytes >> 14).unwrap_or(u64::MAX)))
+    }
+
+    /// The longest that an attempt with so many bytes lasts. A lease must be longer.
+    #[must_use]
+    pub fn attempt(self, bytes: usize) -> Duration {
+        // A kept connection that turns out to be stale costs one more; a handshake waits to be asked.
+        self.connect.saturating_add(self.with(bytes)).saturating_mul(2)
+    }
+}
+
+/// What a client is told.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Certificates of authorities (PEM) to trust beside those of the system.
+    pub authorities: Option<Vec<u8>>,
+    /// The proxies to use.
+    pub proxies: Proxies,
+    /// The times.
+    pub deadlines: Deadlines,
+}
+
+/// Why there can be no client.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The TLS library does not take it.
+    #[error("TLS can't be set up: {0}")]
+    Tls(#[from] native_tls::Error),
+    /// The file of authorities holds none.
+    #[error("ca_file holds no certificate that can be read")]
+    Authorities,
+}
+
+/// Why a request came to nothing.
+#[derive(Debug, Error)]
+pub enum HttpError {
+    /// The address is none that HTTP goes to.
+    #[error("{0}")]
+    Target(#[from] TargetError),
+    /// Nothing that may be connected to.
+    #[error("{0}")]
+    Resolve(#[from] ResolveError),
+    /// Nobody listens, or the network does not reach it.
+    #[error("connecting: {0}")]
+    Connect(io::Error),
+    /// The handshake of TLS, or the certificate.
+    #[error("TLS: {0}")]
+    Tls(native_tls::Error),
+    /// The proxy does not want it.
+    #[error("the proxy answered {0}")]
+    Proxy(u16),
+    /// No HTTP, or the connection broke.
+    #[error("HTTP: {0}")]
+    Broken(String),
+    /// It took too long.
+    #[error("{0} took longer than {1} s")]
+    Late(&'static str, u64),
+    /// The answer is longer than what is asked for can be.
+    #[error("the answer is longer than {0} bytes")]
+    Long(usize),
+}
+
+impl HttpError {
+    /// What it means for a delivery.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let reason = self.to_string();
+        match self {
+            HttpError::Target(_) | HttpError::Resolve(ResolveError::Refused(_)) => {
+                Outcome::Fail { reason, reply: None }
+            }
+            HttpError::Proxy(_) => Outcome::Retry { trouble: Trouble::Configuration, reason },
+            _ => Outcome::Retry { trouble: Trouble::Network, reason },
+        }
+    }
+}
+
+/// What a server answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// Why a message was not taken, as the answer's head says it (`X-CMR-Drop-Reason`).
+    pub dropped: Option<String>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// What it means for a delivery.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let said = self.sentence();
+        let reason = format!("HTTP {}{}{said}", self.status, if said.is_empty() { "" } else { ": " });
+        match self.status {
+            200..=299 => Outcome::Done(Reply { code: self.status, text: said }),
+            // Some refuse what they have already, and we may not have heard the first answer.
+            _ if said.to_ascii_lowercase().contains("duplicate") => {
+                Outcome::Done(Reply { code: self.status, text: said })
+            }
+            300..=399 => {
+                Outcome::Fail { reason: format!("{reason} (redirects are not followed)"), reply: None }
+            }
+            // RFC 9110: request timeout; RFC 8470: too early; RFC 6585: too many requests.
+            408 | 425 | 429 | 500..=599 => Outcome::Retry { trouble: Trouble::Later, reason },
+            407 => Outcome::Retry { trouble: Trouble::Configuration, reason },
+            400..=499 => Outcome::Fail { reason, reply: None },
+            _ => Outcome::Retry { trouble: Trouble::Network, reason },
+        }
+    }
+
+    /// Why, in one short line without anything that a terminal could take for more.
+    fn sentence(&self) -> String {
+        let text = match &self.dropped {
+            Some(dropped) => dropped.clone(),
+            None if self.body.len() <= 2000 => String::from_utf8_lossy(&self.body).into_owned(),
+            None => String::new(),
+        };
+        let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+        clean.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The messages of ours that wait to be fetched (A4.5). Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Offers(Arc<Mutex<Waiting<oneshot::Sender<()>>>>);
+
+impl Offers {
+    fn put(&self, key: String, message: Vec<u8>) -> oneshot::Receiver<()> {
+        let (fetched, wait) = oneshot::channel();
+        self.lock().put(key, message, fetched, UnixTime::from(SystemTime::now()));
+        wait
+    }
+
+    /// The message that waits under this key, once; and who is to be told that it was handed out.
+    #[must_use]
+    pub fn take(&self, key: &str) -> Option<(Vec<u8>, oneshot::Sender<()>)> {
+        self.lock().take(key, UnixTime::from(SystemTime::now()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting<oneshot::Sender<()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A message for a peer, and what is known about the peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Parcel<'a> {
+    /// Where to.
+    pub to: &'a Address,
+    /// The operator named the address, so that it may be in any network.
+    pub configured: bool,
+    /// The message.
+    pub message: &'a [u8],
+}
+
+/// The client. Clones share its connections.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    tls: TlsConnector,
+    resolver: Arc<dyn Resolve>,
+    proxies: Proxies,
+    deadlines: Deadlines,
+    kept: Mutex<Vec<Kept>>,
+    offers: Offers,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client with the system's resolver. `offers`: where our listener looks for what is fetched.
+    ///
+    /// # Errors
+    /// TLS can't be set up as told.
+    pub fn new(options: Options, offers: Offers) -> Result<Self, ClientError> {
+        Self::with(options, offers, Arc::new(System))
+    }
+
+    /// The same with another resolver.
+    ///
+    /// # Errors
+    /// TLS can't be set up as told.
+    pub fn with(options: Options, offers: Offers, resolver: Arc<dyn Resolve>) -> Result<Self, ClientError> {
+        let mut builder = TlsConnector::builder();
+        builder.min_protocol_version(Some(Protocol::Tlsv12));
+        if let Some(pem) = &options.authorities {
+            let read = Certificate::stack_from_pem(pem).map_err(|_| ClientError::Authorities)?;
+            if read.is_empty() {
+                return Err(ClientError::Authorities);
+            }
+            for authority in read {
+                builder.add_root_certificate(authority);
+            }
+        }
+        let (proxies, deadlines, kept) = (options.proxies, options.deadlines, Mutex::default());
+        Ok(Client(Arc::new(Inner { tls: builder.build()?, resolver, proxies, deadlines, kept, offers })))
+    }
+
+    /// The times in force.
+    #[must_use]
+    pub fn deadlines(&self) -> Deadlines {
+        self.0.deadlines
+    }
+
+    /// Sends a message by upload.
+    pub async fn upload(&self, parcel: &Parcel<'_>) -> Outcome {
+        let token = match token() {
+            Ok(token) => token,
+            Err(error) => return no_luck(&error),
+        };
+        let (content_type, body) = multipart::write(&token, parcel.message);
+        let asked = |path: String, body: Bytes| {
+            Request::builder()
+                .method(Method::POST)
+                .uri(path)
+                .header("Content-Type", content_type.as_str())
+                .body(body)
+        };
+        match self.ask(parcel.to, parcel.configured, None, Bytes::from(body), asked, 64 << 10).await {
+            Ok(answer) => answer.outcome(),
+            Err(error) => error.outcome(),
+        }
+    }
+
+    /// Sends an unsigned message by handshake: the peer is told to fetch it, and the delivery is done
+    /// when it did. `ours`: the address that our listener answers at.
+    pub async fn offer(&self, parcel: &Parcel<'_>, ours: &Address) -> Outcome {
+        let key = match token() {
+            Ok(key) => key,
+            Err(error) => return no_luck(&error),
+        };
+        let fetched = self.0.offers.put(key.clone(), parcel.message.to_vec());
+        let question = handshake::ask_to_fetch(ours, &key);
+        let asked = |path: String, body: Bytes| Request::builder().method(Method::GET).uri(path).body(body);
+        let answer =
+            self.ask(parcel.to, parcel.configured, Some(&question), Bytes::new(), asked, 64 << 10).await;
+        let wait = self.0.deadlines.with(parcel.message.len());
+        match answer {
+            Ok(answer) if (200..=299).contains(&answer.status) => {}
+            Ok(answer) => return answer.outcome(),
+            Err(error) => return error.outcome(),
+        }
+        match tokio::time::timeout(wait, fetched).await {
+            Ok(Ok(())) => Outcome::Done(Reply { code: 200, text: "fetched".to_owned() }),
+            _ => {
+                // Nobody fetches it any more.
+                drop(self.0.offers.take(&key));
+                let reason = format!("the peer did not fetch the message within {} s", wait.as_secs());
+                Outcome::Retry { trouble: Trouble::Later, reason }
+            }
+        }
+    }
+
+    /// Fetches the message that `sender` offers under this key, of `most` bytes at most.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn fetch(
+        &self,
+        sender: &Address,
+        configured: bool,
+        key: &str,
+        most: usize,
+    ) -> Result<Answer, HttpError> {
+        let asked = |path: String, body: Bytes| Request::builder().method(Method::GET).uri(path).body(body);
+        self.ask(sender, configured, Some(&handshake::ask_for(key)), Bytes::new(), asked, most).await
+    }
+
+    /// Whether the host of an address is at this IP address.
+    pub async fn leads_to(&self, address: &Address, ip: std::net::IpAddr) -> bool {
+        let Ok(target) = HttpTarget::parse(address) else { return false };
+        // Whether it may be connected to is asked when that is done.
+        let found = reachable(self.0.resolver.as_ref(), address, (&target.host, target.port), true).await;
+        found.is_ok_and(|all| all.iter().any(|place| place.ip().to_canonical() == ip))
+    }
+
+    /// One request, by a kept connection if there is one.
+    async fn ask(
+        &self,
+        to: &Address,
+        configured: bool,
+        question: Option<&str>,
+        body: Bytes,
+        make: impl Fn(String, Bytes) -> hyper::http::Result<Request<Bytes>>,
+        most: usize,
+    ) -> Result<Answer, HttpError> {
+        let target = HttpTarget::parse(to)?;
+        let path = question.map_or_else(|| target.path.clone(), |question| target.asking(question));
+        let limit = self.0.deadlines.with(body.len());
+        let asked = Asked { to, target: &target, configured, most, limit };
+        let broken = |error: hyper::http::Error| HttpError::Broken(error.to_string());
+        if let Some(kept) = self.0.keep(&asked) {
+            let request = make(kept.uri(&path, &target), body.clone()).map_err(broken)?;
+            match self.0.send(kept, request, &asked).await {
+                Ok(answer) => return Ok(answer),
+                // The server may have closed it at any time; once more, on a fresh one.
+                Err(HttpError::Broken(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let fresh = self.0.connect(&asked).await?;
+        let request = make(fresh.uri(&path, &target), body).map_err(broken)?;
+        self.0.send(fresh, request, &asked).await
+    }
+}
+
+fn no_luck(error: &getrandom::Error) -> Outcome {
+    Outcome::Retry { trouble: Trouble::Later, reason: format!("no random numbers: {error}") }
+}
+
+/// 24 characters that nobody can guess.
+fn token() -> Result<String, getrandom::Error> {
+    let mut bytes = [0_u8; 18];
+    getrandom::fill(&mut bytes)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_answer_means() {
+        let answer = |status, dropped: Option<&str>, body: &str| Answer {
+            status,
+            dropped: dropped.map(str::to_owned),
+            body: body.as_bytes().to_vec(),
+        };
+        let table = [
+            (answer(200, None, ""), "done "),
+            (answer(204, None, ""), "done "),
+            (answer(202, None, "taken\r\n"), "done taken"),
+            (answer(400, Some("duplicate message id in cache"), ""), "done duplicate message id in cache"),
+            (answer(400, Some("bad \u{1b}[31m signature"), "x"), "never HTTP 400: bad [31m signature"),
+            (answer(404, None, ""), "never HTTP 404"),
+            (answer(413, None, "too long"), "never HTTP 413: too long"),
+            (answer(301, None, ""), "never HTTP 301 (redirects are not followed)"),
+            (answer(307, None, ""), "never HTTP 307 (redirects are not followed)"),
+            (answer(408, None, ""), "later HTTP 408"),
+            (answer(429, None, "slow down"), "later HTTP 429: slow down"),
+            (answer(500, None, ""), "later HTTP 500"),
+            (answer(503, None, "full"), "later HTTP 503: full"),
+            (answer(407, None, ""), "configuration HTTP 407"),
+            (answer(600, None, ""), "network HTTP 600"),
+        ];
+        for (answer, expected) in table {
+            let got = match answer.outcome() {
+                Outcome::Done(reply) => format!("done {}", reply.text),
+                Outcome::Fail { reason, .. } => format!("never {reason}"),
+                Outcome::Retry { trouble, reason } => format!("{trouble} {reason}"),
+            };
+            assert_eq!(got, expected);
+        }
+    }
+}

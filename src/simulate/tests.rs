@@ -1,0 +1,150 @@
+use super::*;
+use crate::evaluate::{Chance, Doc};
+use crate::message::UnixTime;
+use std::sync::Arc;
+
+/// Conversations about different things: each thread has words of its own, and some that are
+/// everybody's.
+fn conversations(threads: u32, posts: u32) -> Traffic {
+    let mut chance = Chance::new(11);
+    let (mut mails, mut numbers) = (Vec::new(), Vec::new());
+    for at in 0..posts {
+        // A thread lives for a while: one of the five that are open.
+        let newest = at * threads / posts;
+        let thread = newest.saturating_sub(u32::try_from(chance.below(5)).unwrap());
+        let mut text = String::new();
+        for _ in 0..24 {
+            let word = match chance.below(3) {
+                0 => format!("topic{thread}word{} ", chance.below(12)),
+                _ => format!("common{} ", chance.below(300)),
+            };
+            text.push_str(&word);
+        }
+        text.push('\n');
+        mails.push(Doc {
+            text: Arc::from(text.as_bytes()),
+            author: format!("a{}", (thread * 7 + u32::try_from(chance.below(4)).unwrap()) % 60),
+            date: Some(UnixTime::from_secs(1_700_000_000 + i64::from(at) * 600)),
+            ..Doc::default()
+        });
+        numbers.push(thread);
+    }
+    Traffic::new(&mails, &numbers)
+}
+
+fn run(traffic: &Traffic, scenario: &Scenario, rules: &[Rule]) -> Vec<Row> {
+    let mut rows = simulate(traffic, scenario, &RoutingPolicy::default(), rules, 2, &|_, _, _| {}).rows;
+    for row in &mut rows {
+        row.seconds = 0.0;
+    }
+    rows
+}
+
+/// Walks that leave most of a small network unvisited.
+fn short() -> Routing {
+    Routing { first_walks: Some(2), max_hops: Some(3), ..Routing::default() }
+}
+
+fn json(rows: &[Row]) -> String {
+    serde_json::to_string(rows).unwrap()
+}
+
+#[test]
+fn the_walk_finds_threads_and_a_run_can_be_repeated() {
+    let traffic = conversations(10, 80);
+    let scenario = Scenario { gateways: 24, routing: short(), ..Scenario::default() };
+    let rules = [Rule::Configured, Rule::Central, Rule::Flooding(2), Rule::RandomWalk(6), Rule::Literal];
+    let rows = run(&traffic, &scenario, &rules);
+    let again = |scenario| json(&run(&traffic, scenario, &[Rule::Configured]));
+    assert_eq!(json(rows.get(..1).unwrap()), again(&scenario), "the same seed, the same figures");
+    assert_ne!(json(rows.get(..1).unwrap()), again(&Scenario { seed: 2, ..scenario.clone() }));
+    let [walk, central, flooding, random, literal] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!(central.bodies_per_post, 0.0);
+    assert_eq!(central.load_max_share, 1.0);
+    assert!(central.recall > 0.5, "{central:?}");
+    assert!(walk.recall > 0.5 * central.recall, "{walk:?} {central:?}");
+    assert!(literal.hops_mean > 0.0, "{literal:?}");
+    assert!(flooding.bodies_per_post > walk.bodies_per_post, "{flooding:?} {walk:?}");
+    assert!(random.hops_mean > 2.0, "{random:?}");
+    for row in &rows {
+        assert_eq!(row.refused_per_post, 0.0, "no message comes twice to the same gateway: {row:?}");
+        assert!(row.load.iter().all(|posts| *posts <= traffic.posts.len()), "{row:?}");
+    }
+    assert!(!walk.way.is_empty(), "the picture has a way to show");
+}
+
+#[test]
+fn what_happens_to_the_network_shows_in_the_figures() {
+    let traffic = conversations(8, 60);
+    let calm = Scenario { gateways: 24, routing: short(), ..Scenario::default() };
+    let walk = |scenario: &Scenario| run(&traffic, scenario, &[Rule::Configured]).remove(0);
+    let before = walk(&calm);
+
+    let lossy = walk(&Scenario { loss: 0.3, ..calm.clone() });
+    assert!(lossy.recall > 0.9 * before.recall, "the queue tries again: {lossy:?} {before:?}");
+
+    let silent = walk(&Scenario { offers: false, ..calm.clone() });
+    assert_eq!(silent.offers_per_post, 0.0);
+    assert!(silent.bodies_per_post > before.bodies_per_post);
+
+    let capped = walk(&Scenario { cap_per_hour: 2, ..calm.clone() });
+    assert!(capped.busy_per_post > 0.0 && capped.load_max_share <= before.load_max_share, "{capped:?}");
+
+    let deaths = Deaths { share: 0.5, at: 0.5, until: 1.0, busiest: false };
+    let dead = walk(&Scenario { deaths, ..calm.clone() });
+    let late = |row: &Row| row.recall_by_tenth.iter().skip(5).sum::<f64>();
+    assert!(dead.recall > 0.0 && late(&dead) < late(&before), "{dead:?} {before:?}");
+    // Which is not the same as half of the network taken out from the start.
+    assert_eq!(dead.recall_by_tenth.first(), before.recall_by_tenth.first());
+
+    let poison = Poison { share: 0.2, names: Named::Victim };
+    let poisoned = walk(&Scenario { poison, ..calm.clone() });
+    assert!(poisoned.named_bodies_share > 0.0 && poisoned.named_contacts_share > 0.0, "{poisoned:?}");
+
+    let off = walk(&Scenario { skew_s: 25, ..calm.clone() });
+    assert_eq!(off.refused_per_post, 0.0, "within the skew a message waits: {off:?}");
+    let wrong = walk(&Scenario { skew_s: 7200, ..calm });
+    assert!(wrong.refused_per_post > 0.0, "beyond it it is refused: {wrong:?}");
+}
+
+#[test]
+fn spam_is_told_apart_from_posts() {
+    let traffic = conversations(10, 100).with_spam(0.2, true, 5);
+    let row = run(&traffic, &Scenario { gateways: 10, ..Scenario::default() }, &[Rule::Configured]).remove(0);
+    assert!(row.spam_share > 0.0 && row.spam_share < 0.5, "{row:?}");
+}
+
+#[test]
+fn the_page_has_every_rule_and_nothing_from_elsewhere() {
+    let traffic = conversations(6, 60);
+    let outcome = |gateways| {
+        let scenario = Scenario { gateways, ..Scenario::default() };
+        let rules = [Rule::Configured, Rule::Central];
+        simulate(&traffic, &scenario, &RoutingPolicy::default(), &rules, 1, &|_, _, _| {})
+    };
+    let html = page("<b>", &[outcome(5), outcome(10)]).unwrap();
+    for part in [
+        "&lt;b&gt;",
+        "configured",
+        "central",
+        "5 gateways",
+        "10 gateways",
+        "<svg",
+        "Growth",
+        "the way of one post",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!html.contains("http"), "the page loads nothing");
+    assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
+}
+
+#[test]
+fn rules_have_names() {
+    for name in ["configured", "central", "literal", "flooding-3", "random-40"] {
+        assert_eq!(name.parse::<Rule>().unwrap().to_string(), name);
+    }
+    for name in ["", "flooding", "flooding-0", "random-1001", "walk"] {
+        assert!(name.parse::<Rule>().is_err(), "{name}");
+    }
+}
