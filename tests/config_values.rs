@@ -242,6 +242,10 @@ fn the_shipped_examples_load() {
     let mut names = Vec::new();
     for entry in fs::read_dir(root().join("config")).unwrap() {
         let path = entry.unwrap().path();
+        // Folders hold what other verbs read: the scenarios of simulate.
+        if path.is_dir() {
+            continue;
+        }
         let config = Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(config.warnings, [], "{}", path.display());
         names.push(path.file_name().unwrap().to_owned());
