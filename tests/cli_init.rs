@@ -265,6 +265,36 @@ fn check_names_what_is_wrong_and_how_to_mend_it() {
         (tls("cert.pem", "key.pem").as_str(), GREETS, "", nothing, 0, "tls", "ok: "),
         (tls("cert.pem", "other-key.pem").as_str(), GREETS, "", nothing, 78, "configuration", "fail: "),
         (tls("none.pem", "key.pem").as_str(), GREETS, "", nothing, 78, "configuration", "fail: "),
+        (
+            "listen = [\"127.0.0.1:0\"]\n[web]\nlisten = \"TAKEN\"",
+            GREETS,
+            "",
+            nothing,
+            69,
+            "listen",
+            "fail: TAKEN is taken by another program -> find it: ss -ltnp",
+        ),
+        (
+            "listen = [\"127.0.0.1:0\"]\n[web]\nlisten = \"127.0.0.1:0\"",
+            GREETS,
+            "",
+            nothing,
+            0,
+            "pages",
+            "ok: anybody on this machine reads them",
+        ),
+        (
+            "listen = [\"127.0.0.1:0\"]\n[web]\nlisten = \"127.0.0.1:0\"\nusers = \"who\"",
+            GREETS,
+            "",
+            |h| {
+                std::fs::write(h.path().join("who"), "anna:secret\n").unwrap();
+                std::fs::set_permissions(h.path().join("who"), PermissionsExt::from_mode(0o600)).unwrap();
+            },
+            78,
+            "pages",
+            "fail: ",
+        ),
         ("lisen = 1", GREETS, "", nothing, 78, "configuration", "fail: cmr-mail.toml:"),
     ] {
         let port = smarthost(send);

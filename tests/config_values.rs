@@ -242,7 +242,7 @@ fn the_shipped_examples_load() {
     let mut names = Vec::new();
     for entry in fs::read_dir(root().join("config")).unwrap() {
         let path = entry.unwrap().path();
-        // Folders hold files of another kind.
+        // Folders hold what other verbs read: the scenarios of simulate.
         if path.is_dir() {
             continue;
         }

@@ -26,6 +26,7 @@ mod init;
 mod keys;
 mod layout;
 mod logging;
+mod manual;
 mod matches;
 mod out;
 mod pages;
@@ -119,6 +120,8 @@ enum Verb {
     Filter(filter::Args),
     Receive(receive::Args),
     WebUser(web_user::Args),
+    #[command(hide = true)]
+    Manual(manual::Args),
 }
 
 /// How a result is printed.
@@ -200,6 +203,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Verb::Filter(args) => filter::run(&context, args),
         Verb::Receive(args) => receive::run(&context, args),
         Verb::WebUser(args) => web_user::run(&args),
+        Verb::Manual(args) => manual::run(&args),
     }
 }
 

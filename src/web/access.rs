@@ -91,6 +91,12 @@ impl Users {
         Ok(Users(users))
     }
 
+    /// Whether nobody may log in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether this is that user's password. Takes as long for a name that there is not.
     fn verify(&self, name: &str, password: &str) -> bool {
         const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$\
@@ -181,7 +187,7 @@ impl Access {
 
     /// Whether somebody could log in at all.
     pub(super) fn has_users(&self) -> bool {
-        !self.users.0.is_empty()
+        !self.users.is_empty()
     }
 
     /// Lets a request in, or says why not: its host and the way it came.

@@ -15,6 +15,7 @@ mod support;
 
 mod browser;
 mod copies;
+mod manual;
 mod metrics;
 mod pages;
 mod trace;

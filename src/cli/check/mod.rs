@@ -7,6 +7,7 @@ mod believed;
 mod expiry;
 mod files;
 mod net;
+mod pages;
 mod postfix;
 mod transports;
 
@@ -133,6 +134,7 @@ fn report(context: &Context) -> Report {
             lines.extend(files::intake(&config));
             lines.extend(net::tls(&config));
             lines.extend(net::listen(&config, running));
+            lines.extend(pages::pages(&config, running));
             lines.extend(transports::ours(&config, running));
             lines.extend(transports::peers(&config));
             lines.push(net::smarthost(&config));

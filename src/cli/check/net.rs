@@ -24,8 +24,8 @@ const SOON: i64 = 14 * 86_400;
 
 /// Whether sessions can be encrypted, and for how long.
 pub(super) fn tls(config: &Config) -> Vec<Line> {
-    let both = [&config.smtp.tls, &config.http.tls];
-    both.into_iter().flatten().filter_map(certificate).collect()
+    let all = [&config.smtp.tls, &config.http.tls, &config.web.tls];
+    all.into_iter().flatten().filter_map(certificate).collect()
 }
 
 fn certificate(files: &TlsFiles) -> Option<Line> {
@@ -70,7 +70,7 @@ pub(super) fn listen(config: &Config, running: bool) -> Vec<Line> {
     lines
 }
 
-fn bind(address: SocketAddr, running: bool) -> Line {
+pub(super) fn bind(address: SocketAddr, running: bool) -> Line {
     const NAME: &str = "listen";
     let error = match TcpListener::bind(address) {
         Ok(_) if running && address.port() != 0 => {
