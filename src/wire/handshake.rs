@@ -115,7 +115,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The messages of ours that wait to be fetched. What waits beyond `MOST`, the oldest, is dropped.
+/// The messages of ours that wait to be fetched: 1,024 and 64 MiB at most, beyond that the oldest go.
 #[derive(Debug)]
 pub struct Waiting<T> {
     by_key: HashMap<String, (UnixTime, Vec<u8>, T)>,

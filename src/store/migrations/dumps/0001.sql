@@ -298,7 +298,7 @@ CREATE TABLE imap_account (
     copied      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'b7d462cb10ab8fff968f2c8e90889b2baec0ca15dcfa3972272bbbcb6a1d271b');
+INSERT INTO "meta" VALUES ('salt', x'5474263ad230dd5b9de1245eaf689c1b047b31439b1f997289b3997d7c2ccc4a');
 INSERT INTO "total" VALUES ('aside', 1, 259);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
