@@ -145,7 +145,7 @@ fn every_verb_asks_for_what_was_typed() {
         ),
         (
             "receive --transport ssh",
-            json!({"verb": "receive", "transport": "ssh", "message": STANDARD.encode("from\r\nstdin\n")}),
+            json!({"verb": "receive", "transport": "ssh", "bound": null, "message": STANDARD.encode("from\r\nstdin\n")}),
         ),
     ] {
         let (question, _) = asked(args, b"from\r\nstdin\n", anything());

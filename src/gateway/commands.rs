@@ -134,6 +134,7 @@ impl Asking<'_> {
         let own = author.is_some_and(|author| policy::same_mailbox(author, &person.address));
         let again = person.stopped_at.is_some() && !own;
         let open = people::stop(tx, person.id, self.now)?;
+        outcome.promises = true;
         outcome.note = Some("stopped: you get no more mail about what you wrote".to_owned());
         // Who sends the address of somebody's footer again and again must not reach that somebody.
         if again {

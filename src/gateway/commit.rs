@@ -67,6 +67,8 @@ pub(super) struct Outcome {
     pub(super) wakes_sender: bool,
     /// A key exchange is to be worked on.
     pub(super) wakes_exchange: bool,
+    /// Something was promised that a restore must not undo.
+    pub(super) promises: bool,
 }
 
 impl Plan {
@@ -122,8 +124,25 @@ impl Plan {
         let brake = if brings == 0 || own_network || mailbox.is_some() {
             None
         } else {
-            let network = arrival.peer.map(|_| source.clone());
+            // Anybody can write a sender into a datagram: it uses up nothing of those who connect.
+            let spoofable = if via == "udp" { "udp " } else { "" };
+            let network = arrival.peer.map(|_| format!("{spoofable}{source}"));
             Some(Brake::new(tx, network, config.policy.unproven_at_most, brings, now)?)
+        };
+        let came = Came {
+            config,
+            received: arrival.received,
+            now,
+            via,
+            authenticity: &authenticity,
+            author: header.from.as_ref().map(|from| from.address.as_str()),
+            provenance,
+            replayed,
+            addressees: &addressees,
+            proof: arrival.proof.as_ref(),
+            secret: arrival.tls,
+            ours: ways::own_at(config, arrival.via, transport),
+            brake: brake.as_ref(),
         };
         match content {
             Content::NotOurs => outcome.left = true,
@@ -167,22 +186,6 @@ impl Plan {
             Content::Messages(candidates, rest) => {
                 not_taken = rest;
                 for candidate in candidates {
-                    let author = header.from.as_ref().map(|from| from.address.as_str());
-                    let came = Came {
-                        config,
-                        received: arrival.received,
-                        now,
-                        via,
-                        authenticity: &authenticity,
-                        author,
-                        provenance,
-                        replayed,
-                        addressees: &addressees,
-                        proof: arrival.proof.as_ref(),
-                        secret: arrival.tls,
-                        ours: ways::own_at(config, arrival.via, transport),
-                        brake: brake.as_ref(),
-                    };
                     match admit_message(tx, config, candidate, &came, &mut outcome)? {
                         Ok(Some(seq)) => seqs.push(seq),
                         Ok(None) => {}
@@ -190,30 +193,13 @@ impl Plan {
                     }
                 }
             }
-            Content::Post(post) => {
-                let came = Came {
-                    config,
-                    received: arrival.received,
-                    now,
-                    via,
-                    authenticity: &authenticity,
-                    author: None,
-                    provenance,
-                    replayed,
-                    addressees: &addressees,
-                    proof: None,
-                    secret: false,
-                    ours: &config.gateway.address,
-                    brake: brake.as_ref(),
-                };
-                match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
-                    Ok(Some(seq)) => seqs.push(seq),
-                    Ok(None) => {}
-                    Err(why) => {
-                        not_taken.push(NotTaken { place: "the mail".to_owned(), why, bytes: None, id: None })
-                    }
+            Content::Post(post) => match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
+                Ok(Some(seq)) => seqs.push(seq),
+                Ok(None) => {}
+                Err(why) => {
+                    not_taken.push(NotTaken { place: "the mail".to_owned(), why, bytes: None, id: None })
                 }
-            }
+            },
         }
         if let Some(signed) = signed.as_ref().filter(|_| authorised || !outcome.taken.is_empty()) {
             signed.note(tx, now)?;
@@ -551,6 +537,7 @@ fn admit_post(
             came.counts(tx, sure)?;
             if let Some(person) = person.as_ref().filter(|person| person.stopped_at.is_some()) {
                 people::resume(tx, person.id)?;
+                outcome.promises = true;
             }
             limits::note(tx, Counted::Post, counted.as_bytes(), came.now)?;
             if let Some(person) = person {

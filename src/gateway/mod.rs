@@ -377,6 +377,14 @@ impl Gateway {
         };
         match self.0.store.write_async(job).await {
             Ok((outcome, fate)) => {
+                if outcome.promises {
+                    // Before anybody is told. What can't be noted now is noted at the next start.
+                    let store = self.0.store.clone();
+                    let noted = tokio::task::spawn_blocking(move || store.note_promises()).await;
+                    if let Ok(Err(failure)) = noted {
+                        warn!(%failure, "a stop could not be noted beside the database");
+                    }
+                }
                 if outcome.wakes_router {
                     self.0.wake_router();
                 }

@@ -1,4 +1,4 @@
-//! What was promised beside the database: a file with every removal and every block, so that
+//! What was promised beside the database: a file with every removal, every block and every stop, so that
 //! a restore of an older copy of the database does not undo them.
 //!
 //! It knows one small file in data_dir and when the database is older than it. It must never
@@ -22,7 +22,7 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{self, BlockKind, Blocked};
-use super::{Store, StoreError, files, meta, queue, removal};
+use super::{Store, StoreError, files, meta, people, queue, removal};
 use crate::message::UnixTime;
 
 /// Its name in data_dir.
@@ -51,6 +51,7 @@ struct Journal {
     number: i64,
     removed: Vec<([u8; 32], UnixTime)>,
     blocks: Vec<Blocked>,
+    stopped: Vec<([u8; 32], UnixTime)>,
 }
 
 /// One line of the file.
@@ -60,6 +61,7 @@ enum Line {
     Journal { salt: String, number: i64 },
     Removed { hash: String, at: UnixTime },
     Block { kind: BlockKind, value: String, reason: String, at: UnixTime },
+    Stopped { hash: String, at: UnixTime },
 }
 
 impl Journal {
@@ -69,6 +71,7 @@ impl Journal {
             number: meta::promises(conn)?,
             removed: removal::hashes(conn)?,
             blocks: blocks::list(conn)?,
+            stopped: people::stopped(conn)?,
         })
     }
 
@@ -84,15 +87,21 @@ impl Journal {
             return Err(unreadable(&path, "it does not begin as it should"));
         };
         let bytes = |text: &str| STANDARD.decode(text).map_err(|e| unreadable(&path, &e.to_string()));
-        let mut journal = Journal { salt: bytes(&salt)?, number, removed: Vec::new(), blocks: Vec::new() };
+        let hash = |text: &str| {
+            bytes(text)?.try_into().map_err(|_| unreadable(&path, "a hash is not as long as it should be"))
+        };
+        let mut journal = Journal {
+            salt: bytes(&salt)?,
+            number,
+            removed: Vec::new(),
+            blocks: Vec::new(),
+            stopped: Vec::new(),
+        };
         for line in lines {
             match line.map_err(|error| unreadable(&path, &error.to_string()))? {
                 Line::Journal { .. } => return Err(unreadable(&path, "it begins twice")),
-                Line::Removed { hash, at } => {
-                    let hash =
-                        bytes(&hash)?.try_into().map_err(|_| unreadable(&path, "a hash is too short"))?;
-                    journal.removed.push((hash, at));
-                }
+                Line::Removed { hash: of, at } => journal.removed.push((hash(&of)?, at)),
+                Line::Stopped { hash: of, at } => journal.stopped.push((hash(&of)?, at)),
                 Line::Block { kind, value, reason, at } => {
                     journal.blocks.push(Blocked { kind, value: bytes(&value)?, reason, created: at });
                 }
@@ -114,7 +123,9 @@ impl Journal {
             reason: block.reason.clone(),
             at: block.created,
         });
-        for line in [head].into_iter().chain(removed).chain(blocks) {
+        let stopped =
+            self.stopped.iter().map(|(hash, at)| Line::Stopped { hash: STANDARD.encode(hash), at: *at });
+        for line in [head].into_iter().chain(removed).chain(blocks).chain(stopped) {
             text.push_str(&serde_json::to_string(&line).map_err(|error| failed(error.into()))?);
             text.push('\n');
         }
@@ -127,7 +138,7 @@ impl Journal {
 
 fn unreadable(path: &Path, why: &str) -> StoreError {
     StoreError::Place(format!(
-        "{}: {why}; it holds what was removed and blocked, and a restored database needs it: mend it, or move it \
+        "{}: {why}; it holds what was removed, blocked and stopped, and a restored database needs it: mend it, or move it \
          away and do again what was removed since the copy was made",
         path.display()
     ))
@@ -188,6 +199,7 @@ pub(super) fn settle(conn: &mut Connection, dir: &Path) -> Result<Settled, Store
             settled.removed = removal.seqs.len();
             erased = !removal.seqs.is_empty() || removal.asides + removal.authors > 0;
             blocks::replace(&tx, &journal.blocks)?;
+            people::replace_stopped(&tx, &journal.stopped)?;
             meta::set_promises(&tx, journal.number.max(meta::promises(&tx)?).saturating_add(1))?;
         }
         settled.held = queue::hold_all(&tx)?;
@@ -236,8 +248,12 @@ impl Store {
         Ok(result)
     }
 
-    /// Writes the file anew.
-    pub(super) fn note_promises(&self) -> Result<(), StoreError> {
+    /// Writes the file anew, after a transaction that promised something ([`people::stop`],
+    /// [`people::resume`]). Blocks the thread.
+    ///
+    /// # Errors
+    /// As [`Store::promise`].
+    pub fn note_promises(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.journal().lock().unwrap_or_else(PoisonError::into_inner);
         let journal = self.read(Journal::of)?;
         journal.write(&self.dir())

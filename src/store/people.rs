@@ -2,8 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::StoreError;
+use std::collections::HashMap;
+
 use super::sql::Json;
+use super::{StoreError, meta};
 use crate::message::UnixTime;
 
 /// A person.
@@ -135,6 +137,11 @@ pub fn confirm(tx: &Connection, confirm_token: &str, now: UnixTime) -> Result<Op
 /// # Errors
 /// Those of any write.
 pub fn stop(tx: &Connection, id: i64, now: UnixTime) -> Result<usize, StoreError> {
+    meta::note_promise(tx)?;
+    close(tx, id, now)
+}
+
+fn close(tx: &Connection, id: i64, now: UnixTime) -> Result<usize, StoreError> {
     tx.prepare_cached("UPDATE person SET stopped_at = ?2 WHERE id = ?1")?.execute((id, now))?;
     let closed = tx
         .prepare_cached("UPDATE thread SET until = ?2 WHERE person = ?1 AND until > ?2")?
@@ -153,6 +160,45 @@ pub fn stop(tx: &Connection, id: i64, now: UnixTime) -> Result<usize, StoreError
 /// # Errors
 /// Those of any write.
 pub fn resume(tx: &Connection, id: i64) -> Result<(), StoreError> {
+    meta::note_promise(tx)?;
+    open_again(tx, id)
+}
+
+/// Who said stop, as salted hashes, and when: what a restore must not undo.
+pub(super) fn stopped(conn: &Connection) -> Result<Vec<([u8; 32], UnixTime)>, StoreError> {
+    let mut select = conn
+        .prepare_cached("SELECT address, stopped_at FROM person WHERE stopped_at IS NOT NULL ORDER BY id")?;
+    let rows = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+    rows.map(|row| {
+        let (address, at) = row?;
+        Ok((stop_hash(conn, &address)?, at))
+    })
+    .collect()
+}
+
+/// Takes in what [`stopped`] said (made under the same salt): who is in it is stopped, and nobody else.
+pub(super) fn replace_stopped(tx: &Connection, all: &[([u8; 32], UnixTime)]) -> Result<(), StoreError> {
+    let since: HashMap<_, _> = all.iter().copied().collect();
+    let mut select = tx.prepare("SELECT id, address, stopped_at FROM person")?;
+    let rows = select.query_map([], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<UnixTime>>(2)?))
+    })?;
+    for row in rows.collect::<Result<Vec<_>, _>>()? {
+        let (id, address, stopped_at) = row;
+        match since.get(&stop_hash(tx, &address)?) {
+            Some(at) => drop(close(tx, id, *at)?),
+            None if stopped_at.is_some() => open_again(tx, id)?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn stop_hash(conn: &Connection, address: &str) -> Result<[u8; 32], StoreError> {
+    meta::salted(conn, &[b"stopped", address.to_ascii_lowercase().as_bytes()])
+}
+
+fn open_again(tx: &Connection, id: i64) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE person SET stopped_at = NULL WHERE id = ?1")?.execute([id])?;
     Ok(())
 }

@@ -27,8 +27,10 @@ const COOKIE: &str = "cmr_mail_session";
 const IDLE: Duration = Duration::from_secs(8 * 3600);
 /// Sessions at the same time; the oldest one ends for another.
 const SESSIONS: usize = 100;
-/// Logins that fail in a minute, of all who try; more are put off.
+/// Logins that fail in a minute, of one client; more are put off.
 const FAILURES: usize = 10;
+/// The same of all clients: each takes time and memory.
+const FAILURES_OF_ALL: usize = 100;
 const A_MINUTE: Duration = Duration::from_secs(60);
 /// How long a name and password that came with a request for JSON or metrics are remembered (as a
 /// hash) to be right: looking at them costs a tenth of a second.
@@ -157,7 +159,7 @@ pub(super) struct Access {
     users: Users,
     sessions: Mutex<HashMap<String, Session>>,
     /// When logins failed.
-    failures: Mutex<Vec<UnixTime>>,
+    failures: Mutex<Vec<(String, UnixTime)>>,
     right: Mutex<HashMap<[u8; 32], UnixTime>>,
     /// One password is looked at at a time: each takes 19 MiB.
     turn: Mutex<()>,
@@ -263,8 +265,9 @@ impl Access {
         let _turn = lock(&self.turn);
         {
             let mut failures = lock(&self.failures);
-            failures.retain(|at| now.since(*at) < A_MINUTE);
-            if failures.len() >= FAILURES {
+            failures.retain(|(_, at)| now.since(*at) < A_MINUTE);
+            let own = failures.iter().filter(|(from, _)| from == client).count();
+            if own >= FAILURES || failures.len() >= FAILURES_OF_ALL {
                 return Err(Reply::text(429, "too many logins failed; try again in a minute")
                     .with("retry-after", "60"));
             }
@@ -272,7 +275,7 @@ impl Access {
         if self.users.verify(name, password) {
             return Ok(());
         }
-        lock(&self.failures).push(now);
+        lock(&self.failures).push((client.to_owned(), now));
         tracing::warn!(client, "a login to the pages failed");
         Err(Reply::text(401, "the name or the password is wrong"))
     }

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_io_timeout::TimeoutStream;
 use tokio_native_tls::TlsAcceptor;
 
 use super::answer::{Ask, Method, Reply};
@@ -117,6 +118,10 @@ async fn connection<H: House>(
         let desk = Arc::clone(&desk);
         async move { Ok::<_, Infallible>(respond(request, peer, tls, desk).await) }
     });
+    // Who asks and never reads would else hold its connection for ever.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(read));
+    let stream = Box::pin(stream);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(read)

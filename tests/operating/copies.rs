@@ -4,7 +4,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use super::support::client::Client;
 use super::support::daemon::{Config, House};
+use super::support::messages::Mail;
 use super::support::sink::Sink;
 use super::{files, holding, post};
 
@@ -72,6 +74,45 @@ fn what_was_removed_and_blocked_after_a_copy_stays_so_when_it_is_restored() {
     let blocked = house.run(&["block", "junk.test"], b"");
     assert!(String::from_utf8_lossy(&blocked.stdout).contains("was refused already"), "{blocked:?}");
     assert!(daemon.stop().success());
+}
+
+#[test]
+fn who_said_stop_after_a_copy_stays_stopped_when_it_is_restored() {
+    let (house, _sink) = house();
+    let daemon = house.start();
+    post(&daemon, "ann@a.test", "Planets", "Jupiter is the largest planet of all.");
+    post(&daemon, "bob@b.test", "Birds", "The wren is the smallest of them here.");
+    house.until_idle();
+    house.json(&["backup", "copy"]);
+    let stop =
+        Mail::from("ann@a.test").field("Subject", "stop").field("Message-ID", "<s@a.test>").text("stop");
+    let reply = Client::connect(daemon.smtp())
+        .unwrap()
+        .send("ann@a.test", &["cmr+stop@home.test"], &stop.write())
+        .unwrap();
+    assert_eq!(reply.code, 250, "{reply:?}");
+    house.until_idle();
+    assert_eq!(house.json(&["verify"])["sound"], true);
+    assert!(daemon.stop().success());
+    house.json(&["restore", "copy"]);
+    let conn = rusqlite::Connection::open(house.dir().join("data/cmr-mail.db")).unwrap();
+    let stopped: Vec<String> = conn
+        .prepare("SELECT address FROM person WHERE stopped_at IS NOT NULL")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(stopped, ["ann@a.test"]);
+    let open: i64 = conn
+        .query_row(
+            "SELECT count(*) FROM thread t JOIN person p ON p.id = t.person
+              WHERE p.address = 'ann@a.test' AND t.until > (unixepoch() + 60) * 1000000",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(open, 0, "no later matches for who said stop");
 }
 
 /// Not by the verb: by `cp`, as one restores a file system. The database is then older than what

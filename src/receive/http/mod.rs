@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tokio_native_tls::TlsAcceptor;
 
 use self::places::Places;
@@ -34,6 +35,9 @@ const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration:
 
 /// Messages that are fetched from somewhere else at the same time, because somebody asked for it.
 const FETCHES: usize = 16;
+
+/// The longest wait for a client that does not read its answer.
+const UNREAD: Duration = Duration::from_secs(20);
 
 /// The bytes of a request's head, at most, and the lines of its header.
 const HEAD: (usize, usize) = (32 << 10, 64);
@@ -123,6 +127,7 @@ pub async fn serve<O: Office>(
     let places = Arc::new(Places::default());
     let buffered = Arc::new(Semaphore::new(options.borrow().max_buffered_kib));
     let fetching = Arc::new(Semaphore::new(FETCHES));
+    let fetching_named = Arc::new(Semaphore::new(FETCHES));
     let mut connections = JoinSet::new();
     let mut pause = ACCEPT_PAUSE.0;
     loop {
@@ -147,6 +152,7 @@ pub async fn serve<O: Office>(
                     handshakes: handshakes.borrow().clone(),
                     buffered: Arc::clone(&buffered),
                     fetching: Arc::clone(&fetching),
+                    fetching_named: Arc::clone(&fetching_named),
                     options,
                 };
                 let stop = stop.clone();
@@ -202,7 +208,7 @@ where
         .header_read_timeout(head)
         .max_buf_size(HEAD.0)
         .max_headers(HEAD.1)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(unread(stream)), service);
     let mut serving = std::pin::pin!(serving);
     let stopped = async {
         // An error means that the daemon is gone: time to stop as well.
@@ -222,6 +228,14 @@ where
     if let Err(error) = ended {
         tracing::debug!(%error, "an HTTP connection broke");
     }
+}
+
+/// The stream, on which a write fails after a while that nobody reads: the connection of a client that
+/// asks and never reads would else be held for ever.
+fn unread<S: AsyncRead + AsyncWrite>(stream: S) -> std::pin::Pin<Box<TimeoutStream<S>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(UNREAD));
+    Box::pin(stream)
 }
 
 /// Listens on `address`; port 0 takes a free one. To be called inside a tokio runtime.

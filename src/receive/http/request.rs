@@ -21,6 +21,9 @@ use crate::wire::{multipart, scheme};
 /// What an upload may be longer than its message: the header of its part, and other parts.
 const AROUND: usize = 64 << 10;
 
+/// The longest time for fetching a message: who offers one is waiting for that.
+const FETCH: Duration = Duration::from_secs(20);
+
 type Answer = Response<Full<Bytes>>;
 
 /// What answers the requests of one connection.
@@ -30,7 +33,10 @@ pub(super) struct Desk<O> {
     pub(super) office: Arc<O>,
     pub(super) handshakes: Handshakes,
     pub(super) buffered: Arc<Semaphore>,
+    /// Turns to fetch what a stranger offers.
     pub(super) fetching: Arc<Semaphore>,
+    /// Turns to fetch what somebody offers whom the operator named.
+    pub(super) fetching_named: Arc<Semaphore>,
     pub(super) options: Arc<Options>,
 }
 
@@ -192,7 +198,9 @@ impl<O: Office> Desk<O> {
             let why = format!("{sender} does not lead to {client}, from where this request came");
             return refuse(StatusCode::FORBIDDEN, &why);
         }
-        let Ok(turn) = Arc::clone(&self.fetching).try_acquire_owned() else {
+        // Strangers can't take the turns of those whom the operator named.
+        let turns = if configured { &self.fetching_named } else { &self.fetching };
+        let Ok(turn) = Arc::clone(turns).try_acquire_owned() else {
             return busy("too many messages are being fetched at present");
         };
         // Its own TLS has to be as good as the request's: the channel is that of the fetching.
@@ -201,7 +209,12 @@ impl<O: Office> Desk<O> {
         let most = self.options.max_message;
         tokio::spawn(async move {
             let _turn = turn;
-            match client_of.fetch(&sender, (client, configured), &key, most).await {
+            let fetched = client_of.fetch(&sender, (client, configured), &key, most);
+            let Ok(fetched) = timeout(FETCH, fetched).await else {
+                tracing::info!(%sender, "fetching took too long");
+                return;
+            };
+            match fetched {
                 Ok(answer) if answer.status == 200 => {
                     let shown = sender.to_string();
                     let reply =
