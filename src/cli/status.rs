@@ -60,7 +60,7 @@ fn render(status: &Status, paint: Paint) -> String {
         rows.push(("aside", format!("{}: cmr-mail show --aside", status.asides)));
     }
     if status.silenced > 0 {
-        rows.push(("silenced", format!("{}: answer_at_most", count(status.silenced, "mail"))));
+        rows.push(("silenced", format!("{} kept back by a limit of [policy] or [people]", count(status.silenced, "mail"))));
     }
     if status.came_back > 0 {
         rows.push(("came back", format!("{} of our own", count(status.came_back, "mail"))));
@@ -183,7 +183,7 @@ mod tests {
             "disk      4.0 KiB free: without room mail gets 452\n",
             "failed    1 message (the log says why)\n",
             "aside     4: cmr-mail show --aside\n",
-            "silenced  2 mails: answer_at_most\n",
+            "silenced  2 mails kept back by a limit of [policy] or [people]\n",
             "unsent    1 message: the queue was full, and their authors got no answer\n",
         ] {
             assert!(text.contains(part), "{part:?} in\n{text}");

@@ -66,7 +66,12 @@ fn why(words: &[SharedWordView], shared: &[SharedWord], messages: usize) -> Stri
         .take(NAMED)
         .map(|word| {
             let have = if word.messages == 1 { "has" } else { "have" };
-            format!("“{}” saves {:.1} bits ({} of {messages} {have} it)", word.word, word.bits, word.messages)
+            let (parts, text) = (word.messages, &word.word);
+            // A long message counts once for each of its parts, so there may be more than messages.
+            if parts > messages {
+                return format!("“{text}” saves {:.1} bits ({parts} parts of {messages} {have} it)", word.bits);
+            }
+            format!("“{text}” saves {:.1} bits ({parts} of {messages} {have} it)", word.bits)
         })
         .collect();
     let words = if count == 1 { "one word counts".to_owned() } else { format!("{count} words count") };
