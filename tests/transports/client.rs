@@ -95,8 +95,8 @@ async fn connections_are_used_again_and_redirects_are_not_followed() {
     assert_eq!(upload(&client, &to, true).await, "done ");
     assert_eq!(upload(&client, &to, true).await, "later: HTTP 503: full");
     assert_eq!(upload(&client, &to, true).await, "later: the answer took longer than 0 s");
-    // Nothing listens there any more.
-    assert!(upload(&client, &to, true).await.starts_with("later: connecting: "));
+    // Nothing listens there any more, or no longer in a moment: it is tried again later in either case.
+    assert!(upload(&client, &to, true).await.starts_with("later: "));
     let asked: Vec<(usize, String)> = asked.iter().collect();
     let numbers: Vec<usize> = asked.iter().map(|it| it.0).collect();
     assert_eq!(numbers, [0, 0, 0, 0, 1, 1, 2, 2]);
