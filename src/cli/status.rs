@@ -60,7 +60,10 @@ fn render(status: &Status, paint: Paint) -> String {
         rows.push(("aside", format!("{}: cmr-mail show --aside", status.asides)));
     }
     if status.silenced > 0 {
-        rows.push(("silenced", format!("{} kept back by a limit of [policy] or [people]", count(status.silenced, "mail"))));
+        rows.push((
+            "silenced",
+            format!("{} kept back by a limit of [policy] or [people]", count(status.silenced, "mail")),
+        ));
     }
     if status.came_back > 0 {
         rows.push(("came back", format!("{} of our own", count(status.came_back, "mail"))));

@@ -69,7 +69,10 @@ fn why(words: &[SharedWordView], shared: &[SharedWord], messages: usize) -> Stri
             let (parts, text) = (word.messages, &word.word);
             // A long message counts once for each of its parts, so there may be more than messages.
             if parts > messages {
-                return format!("“{text}” saves {:.1} bits ({parts} parts of {messages} {have} it)", word.bits);
+                return format!(
+                    "“{text}” saves {:.1} bits ({parts} parts of {messages} {have} it)",
+                    word.bits
+                );
             }
             format!("“{text}” saves {:.1} bits ({parts} of {messages} {have} it)", word.bits)
         })
