@@ -84,7 +84,7 @@ fn render(one: &PolledView) -> String {
         return format!("{account}: {}\n", escape::flat(&one.error));
     }
     let put_off = if one.put_off > 0 { format!(", {} put off", one.put_off) } else { String::new() };
-    format!("{account}: {} taken, {} left alone{put_off}\n", one.taken, one.left)
+    format!("{account}: {} taken or kept aside, {} left alone{put_off}\n", one.taken, one.left)
 }
 
 /// By the daemon, or here.
