@@ -24,6 +24,8 @@ use support::sink::Sink;
 const PEER: &str = "mailto:cmr@peer.test";
 const OLD_PEER: &str = "mailto:cmr@old.test";
 const KEY: &str = "a secret that only two of them share";
+/// Addresses that share one key with us are one neighbour, who gets one copy.
+const OTHER_KEY: &str = "a secret that only two others share";
 
 /// What there has to be after a mail was answered.
 enum Then {
@@ -589,7 +591,7 @@ fn forwards_are_signed_for_who_shares_a_key_and_the_reference_verifies_them() {
         let house = House::new(&config);
         let daemon = house.start();
         house.verb(&["keys", "set", peers[0], "--text", KEY, "--scheme", "hmac"]);
-        house.verb(&["keys", "set", peers[1], "--text", KEY, "--scheme", "sha256"]);
+        house.verb(&["keys", "set", peers[1], "--text", OTHER_KEY, "--scheme", "sha256"]);
         let by = program.name();
         let body = format!("Is there life on Europa? asks {by}");
         let question = Mail::from("Alice <alice@people.test>")
@@ -621,7 +623,8 @@ fn forwards_are_signed_for_who_shares_a_key_and_the_reference_verifies_them() {
                 "mailto:cmr@hmac.test" => assert!(read.signature.verifies(&payload, Some(KEY.as_bytes()))),
                 "mailto:cmr@sha.test" => {
                     use sha2::Digest as _;
-                    let digest = sha2::Sha256::new().chain_update(KEY).chain_update(&payload).finalize();
+                    let digest =
+                        sha2::Sha256::new().chain_update(OTHER_KEY).chain_update(&payload).finalize();
                     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
                     assert!(wire.starts_with(format!("1{hex}\r\n").as_bytes()));
                 }
