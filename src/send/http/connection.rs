@@ -44,6 +44,9 @@ pub(super) struct Asked<'a> {
     pub(super) limit: Duration,
 }
 
+/// How long a kept connection may take to be ready for the next request.
+const READY: Duration = Duration::from_millis(100);
+
 /// A connection that is ready for a request.
 pub(super) struct Kept {
     place: (bool, String, u16),
@@ -56,6 +59,11 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// Whether it takes another request; waits a moment for that.
+    pub(super) async fn is_ready(&mut self) -> bool {
+        matches!(timeout(READY, self.sender.ready()).await, Ok(Ok(())))
+    }
+
     /// What stands in the request line.
     pub(super) fn uri(&self, path: &str, target: &HttpTarget) -> String {
         if self.forwarded.is_some() {
@@ -90,9 +98,7 @@ impl Inner {
         let idle = self.deadlines.idle;
         kept.retain(|it| it.since.elapsed() < idle && !it.sender.is_closed());
         let wanted = place(asked.target);
-        let at = kept
-            .iter()
-            .position(|it| it.place == wanted && it.configured == asked.configured && it.sender.is_ready())?;
+        let at = kept.iter().position(|it| it.place == wanted && it.configured == asked.configured)?;
         Some(kept.swap_remove(at))
     }
 

@@ -369,7 +369,10 @@ impl Client {
         let To { address, configured, only } = *to;
         let asked = Asked { to: address, target: &target, configured, only, most, limit };
         let broken = |error: hyper::http::Error| HttpError::Broken(error.to_string());
-        if let Some(kept) = self.0.keep(&asked) {
+        if let Some(mut kept) = self.0.keep(&asked)
+            // Right after an answer it takes the connection a moment to be ready for the next request.
+            && kept.is_ready().await
+        {
             let request = make(kept.uri(&path, &target), body.clone()).map_err(broken)?;
             match self.0.send(kept, request, &asked).await {
                 Ok(answer) => return Ok(answer),
