@@ -24,7 +24,8 @@ Examples:
   cmr-mail verify /backup/cmr-mail.copy
 
 Keep the configuration and data_dir/removals beside it: with that file what was
-removed or blocked after the copy was made stays so when it is restored.")]
+removed or blocked after the copy was made, and who said stop, stays so when it
+is restored.")]
 pub(super) struct BackupArgs {
     /// The file to write
     #[arg(value_name = "FILE")]
@@ -55,7 +56,7 @@ pub(super) struct RestoreArgs {
 /// Check whether the database, or a copy of it, is sound
 ///
 /// Reads all of it: each page and row, each message against the ids that are remembered of it,
-/// what refers to what, the counts, that nothing removed is there, and who may read the files. A
+/// what refers to what, the counts, that nothing removed is there, and, of the database, who may read it. A
 /// running daemon is not disturbed. Exit code 65 if anything is wrong.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
