@@ -222,7 +222,17 @@ fn render(run: &simulate::Outcome) -> String {
             row.seconds,
         ));
     }
-    text.push('\n');
+    for row in run.rows.iter().filter(|row| row.bodies_per_post > 0.0) {
+        text.push_str(&format!(
+            "\n{:14} bodies: {:.2} steps of walks, {:.2} posts to where a match comes from, {:.2} matches to where the \
+             post comes from",
+            escape::line(&row.policy),
+            row.steps_per_post,
+            row.bodies_per_post - row.steps_per_post - row.matches_per_post,
+            row.matches_per_post,
+        ));
+    }
+    text.push_str("\n\n");
     text.push_str(&paragraph(
         "recall: of all pairs of an author and a message of somebody else in a thread that the author wrote in, the \
          share that reached the author. precision: of all that reached authors, the share from such threads. bodies, \

@@ -406,6 +406,7 @@ fn routing(r: &mut Reader<'_>, own: &[Option<&Address>]) -> Option<Routing> {
         ],
     );
     let matches = r.integer(&keys::ROUTING_MATCHES);
+    let answers = r.integer(&keys::ROUTING_ANSWERS);
     let age = r.number(&keys::ROUTING_AGE);
     let first_walks = r.integer(&keys::ROUTING_FIRST_WALKS);
     let max_hops = r.integer(&keys::ROUTING_MAX_HOPS);
@@ -425,6 +426,7 @@ fn routing(r: &mut Reader<'_>, own: &[Option<&Address>]) -> Option<Routing> {
         policy: RoutingPolicy {
             metric: metric?.value,
             matches: whole(matches?.value),
+            answers: whole(answers?.value),
             age: age?.value,
             first_walks: whole(first_walks?.value),
             max_hops: whole(max_hops?.value),

@@ -10,8 +10,12 @@ use std::hash::BuildHasher;
 use std::io;
 use std::sync::LazyLock;
 
-/// Tables, what is swept, or grows, at once. A power of two.
-pub(super) const PARTS: usize = 4096;
+/// Most tables; one is what is swept, or grows, at once.
+const MOST_PARTS: usize = 4096;
+/// Fewest.
+const LEAST_PARTS: usize = 16;
+/// There are as many that one has about so many bytes when the dictionary is full.
+const BYTES_OF_PART: u64 = 256 << 10;
 
 /// So many places are looked at for a word that may go.
 const NEAR: usize = 16;
@@ -49,6 +53,7 @@ struct Part {
 /// The words.
 #[derive(Debug)]
 pub(super) struct Dictionary {
+    /// As many as a power of two.
     parts: Vec<Part>,
     terms: usize,
 }
@@ -57,10 +62,9 @@ pub(super) struct Dictionary {
 /// all want the same one. What is found doesn't depend on it.
 static MULTIPLIER: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0_u8) | 1);
 
-/// The part, and the name within it. Two words of the same 44 bits are one.
-fn name(word: u64) -> (usize, u32) {
-    let part = usize::try_from(word >> 52).unwrap_or(0) & (PARTS - 1);
-    (part, u32::try_from(word & 0xffff_ffff).unwrap_or(0))
+/// The name of a word within its part. Two words of one part with the same 32 bits are one.
+fn tag(word: u64) -> u32 {
+    u32::try_from(word & 0xffff_ffff).unwrap_or(0)
 }
 
 impl Part {
@@ -130,13 +134,28 @@ impl Part {
     }
 }
 
-impl Default for Dictionary {
-    fn default() -> Self {
-        Dictionary { parts: vec![Part::default(); PARTS], terms: 0 }
-    }
-}
-
 impl Dictionary {
+    /// An empty one that is expected to grow up to so many bytes.
+    pub(super) fn new(bytes: u64) -> Self {
+        let wanted = usize::try_from(bytes / BYTES_OF_PART).unwrap_or(MOST_PARTS);
+        Dictionary::of(wanted.clamp(LEAST_PARTS, MOST_PARTS).next_power_of_two())
+    }
+
+    fn of(parts: usize) -> Self {
+        Dictionary { parts: vec![Part::default(); parts], terms: 0 }
+    }
+
+    /// How many parts it has.
+    pub(super) fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The part of a word, by its uppermost bits, and its name within it.
+    fn name(&self, word: u64) -> (usize, u32) {
+        let spread = u128::from(word) * self.parts.len() as u128;
+        (usize::try_from(spread >> 64).unwrap_or(0), tag(word))
+    }
+
     /// How many words there are.
     pub(super) fn len(&self) -> usize {
         self.terms
@@ -144,14 +163,14 @@ impl Dictionary {
 
     /// What is known about a word.
     pub(super) fn get(&self, word: u64) -> Option<&Term> {
-        let (part, tag) = name(word);
+        let (part, tag) = self.name(word);
         let part = self.parts.get(part)?;
         Some(&part.places.get(part.find(tag)?)?.term).filter(|term| term.sections > 0)
     }
 
     /// The same, to change it. Its sections must not become 0.
     pub(super) fn get_mut(&mut self, word: u64) -> Option<&mut Term> {
-        let (part, tag) = name(word);
+        let (part, tag) = self.name(word);
         let part = self.parts.get_mut(part)?;
         let at = part.find(tag)?;
         Some(&mut part.places.get_mut(at)?.term).filter(|term| term.sections > 0)
@@ -159,13 +178,13 @@ impl Dictionary {
 
     /// Reads where a word is looked for first, so that it is at hand.
     pub(super) fn touch(&self, word: u64) -> u32 {
-        let (part, tag) = name(word);
+        let (part, tag) = self.name(word);
         self.parts.get(part).and_then(|part| part.places.get(part.start(tag))).map_or(0, |place| place.tag)
     }
 
     /// Adds a word that is not there, with one section or more.
     pub(super) fn insert(&mut self, word: u64, term: Term) {
-        let (part, tag) = name(word);
+        let (part, tag) = self.name(word);
         if let Some(part) = self.parts.get_mut(part) {
             part.insert(tag, term);
             self.terms += 1;
@@ -175,7 +194,7 @@ impl Dictionary {
     /// Adds a word that is not there in the place of the oldest one of a single section near it. The
     /// answer is that one, `None` if there is none.
     pub(super) fn displace(&mut self, word: u64, term: Term) -> Option<Term> {
-        let (part, tag) = name(word);
+        let (part, tag) = self.name(word);
         let part = self.parts.get_mut(part)?;
         let start = part.start(tag);
         let around = (start..part.places.len()).chain(0..start).take(NEAR);
@@ -227,7 +246,9 @@ impl Dictionary {
 
     /// Writes all of it down.
     pub(super) fn save(&self, out: &mut Writer<'_>) -> io::Result<()> {
-        for part in 0..PARTS {
+        out.size(self.parts.len());
+        out.end()?;
+        for part in 0..self.parts.len() {
             out.all(self.part(part).iter(), 1 << 16, |out, (tag, term)| {
                 for number in [*tag, term.mass, term.sections] {
                     out.u32(number);
@@ -240,8 +261,13 @@ impl Dictionary {
 
     /// What was written down.
     pub(super) fn load(input: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let mut words = Dictionary::default();
-        for part in 0..PARTS {
+        input.next()?;
+        let parts = input.size()?;
+        if !parts.is_power_of_two() || parts > MOST_PARTS {
+            return Err(Damaged::Format);
+        }
+        let mut words = Dictionary::of(parts);
+        for part in 0..parts {
             let terms = input.all(1 << 16, |input| {
                 let (tag, mass, sections) = (input.u32()?, input.u32()?, input.u32()?);
                 Ok((tag, Term { mass, sections, list: List::read(input)? }))
@@ -254,7 +280,7 @@ impl Dictionary {
     /// Bytes in memory.
     pub(super) fn memory_bytes(&self) -> usize {
         let places: usize = self.parts.iter().map(|part| part.places.capacity()).sum();
-        places * size_of::<Place>() + PARTS * size_of::<Part>()
+        places * size_of::<Place>() + self.parts.len() * size_of::<Part>()
     }
 }
 
@@ -273,13 +299,9 @@ mod tests {
         ((n % 3) << 52) | (n.wrapping_mul(0x9e37_79b9) & 0xffff_ffff)
     }
 
-    fn part_of(word: u64) -> usize {
-        name(word).0
-    }
-
     #[test]
     fn a_word_may_take_the_place_of_an_older_one_nearby() {
-        let mut dictionary = Dictionary::default();
+        let mut dictionary = Dictionary::new(1 << 30);
         (0..300).for_each(|n| {
             dictionary.insert(word(n * 3), Term { mass: 1, ..term(u32::try_from(n).unwrap()) })
         });
@@ -295,7 +317,7 @@ mod tests {
         let found = (0..1100).filter(|n| dictionary.get(word(n * 3)).is_some()).count();
         assert_eq!(found, before, "the others are found");
         let many = Term { sections: 2, ..term(1) };
-        let mut dictionary = Dictionary::default();
+        let mut dictionary = Dictionary::new(1 << 30);
         (0..300).for_each(|n| dictionary.insert(word(n * 3), many));
         assert_eq!(dictionary.displace(word(3000), term(1)), None, "what is seen again stays");
     }
@@ -303,14 +325,15 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_a_map(steps in proptest::collection::vec((0_u64..400, 0_u8..8), 0..1500)) {
-            let (mut dictionary, mut map) = (Dictionary::default(), BTreeMap::new());
+            let (mut dictionary, mut map) = (Dictionary::new(1 << 30), BTreeMap::new());
             for (at, (n, step)) in (0..).zip(steps) {
                 let word = word(n);
                 match (step, map.contains_key(&word)) {
                     (0, _) => {
                         let gone = u32::try_from(n).unwrap();
-                        dictionary.retain(part_of(word), |term| term.mass % 5 != gone % 5);
-                        map.retain(|w, mass| part_of(*w) != part_of(word) || *mass % 5 != gone % 5);
+                        let (part, _) = dictionary.name(word);
+                        dictionary.retain(part, |term| term.mass % 5 != gone % 5);
+                        map.retain(|w, mass| dictionary.name(*w).0 != part || *mass % 5 != gone % 5);
                     }
                     (_, false) => {
                         dictionary.insert(word, term(at));
@@ -326,8 +349,8 @@ mod tests {
             for n in 0..400 {
                 prop_assert_eq!(dictionary.get(word(n)).map(|t| t.mass), map.get(&word(n)).copied());
             }
-            let mut copy = Dictionary::default();
-            for part in 0..PARTS {
+            let mut copy = Dictionary::new(1 << 30);
+            for part in 0..dictionary.parts() {
                 copy.fill(part, &dictionary.part(part));
             }
             prop_assert!((0..400).all(|n| copy.get(word(n)) == dictionary.get(word(n))));
@@ -337,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_word_takes_few_bytes() {
-        let mut dictionary = Dictionary::default();
+        let mut dictionary = Dictionary::new(1 << 30);
         let empty = dictionary.memory_bytes();
         for n in 0..200_000_u64 {
             dictionary.insert(n.wrapping_mul(0x9e37_79b9_7f4a_7c15), term(1));

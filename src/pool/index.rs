@@ -7,7 +7,7 @@
 pub(super) use super::dictionary::Term;
 
 use super::codec::{Damaged, Reader, Writer};
-use super::dictionary::{Dictionary, PARTS};
+use super::dictionary::Dictionary;
 use super::names::Name;
 use super::postings::{List, MAX_COUNT, Postings};
 use super::prior;
@@ -81,7 +81,7 @@ impl Index {
     /// An empty index, whose dictionary has at most so many bytes.
     pub(super) fn new(dictionary_bytes: u64) -> Self {
         Index {
-            words: Dictionary::default(),
+            words: Dictionary::new(dictionary_bytes),
             postings: Postings::default(),
             mass: 0,
             messages: 0,
@@ -192,8 +192,9 @@ impl Index {
     /// that are not gone.
     pub(super) fn tidy(&mut self, still: impl Fn(u32) -> Option<u8>) {
         // A round is over before as many again are gone.
-        let steps = 1 + PARTS * 16 / (self.messages + 64);
-        for _ in 0..steps.min(PARTS) {
+        let parts = self.words.parts();
+        let steps = 1 + parts * 16 / (self.messages + 64);
+        for _ in 0..steps.min(parts) {
             if !self.step(&still) {
                 break;
             }
@@ -203,7 +204,7 @@ impl Index {
     fn step(&mut self, still: impl Fn(u32) -> Option<u8>) -> bool {
         let Some(part) = self.round else { return false };
         self.rewrite(part, |ordinal| Some((ordinal, still(ordinal)?)));
-        if part + 1 < PARTS {
+        if part + 1 < self.words.parts() {
             self.round = Some(part + 1);
             return true;
         }
@@ -221,7 +222,7 @@ impl Index {
     /// Every ordinal gets the number that `to` gives it, with its weight; `None` is dropped. `to`
     /// must ascend.
     pub(super) fn renumber(&mut self, to: impl Fn(u32) -> Option<(u32, u8)>) {
-        for part in 0..PARTS {
+        for part in 0..self.words.parts() {
             self.rewrite(part, &to);
         }
         self.round = None;

@@ -139,7 +139,14 @@ fn walk(
         ));
         return;
     }
-    let first = subject.is_post || lines == 1;
+    let first = subject.is_new();
+    let arrived = || {
+        found.iter().filter(by_others).find_map(|s| pool.get(s.seq).filter(|y| plan.is_own(y.home_router())))
+    };
+    if !first && let Some(y) = arrived() {
+        plan.say(format!("it walks no further: it has come to where {}, which it matches, was posted", y.id));
+        return;
+    }
     let wanted = if first { policy.first_walks } else { 1 };
     let sent = send_to_best(plan, ranked, wanted, policy);
     let who = if first { "we are its first router" } else { "it is on its way" };

@@ -32,6 +32,8 @@ pub struct RoutingPolicy {
     pub metric: Metric,
     /// How many matches are exchanged, and shown in an answer.
     pub matches: usize,
+    /// How many of them a gateway on the way sends to where the message comes from. `literal` sends all.
+    pub answers: usize,
     /// What pointing back costs, in bits per doubling of the number of messages since.
     pub age: f64,
     /// How many peers the first router sends to; each later one sends to 1.
@@ -65,6 +67,7 @@ impl Default for RoutingPolicy {
         RoutingPolicy {
             metric: Metric::Gain,
             matches: 5,
+            answers: 3,
             age: 3.0,
             first_walks: 3,
             max_hops: 6,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::alternatives::Alternatives;
 use super::contacts::Contacts;
 use super::network::World;
-use super::rule::Rule;
+use super::rule::{Part, Rule};
 use crate::evaluate::Chance;
 use crate::message::{
     Acceptance, Address, Hop, Hops, Message, MessageId, Recipient, Signature, Timestamp, UnixTime,
@@ -56,6 +56,8 @@ pub(super) struct Transfer {
     pub(super) message: Arc<Message>,
     /// A step of a walk, and who else could be asked; else an exchange of matches.
     pub(super) walk: Option<Alternatives>,
+    /// A match that goes to where the subject comes from; else the subject itself.
+    pub(super) is_match: bool,
 }
 
 /// What a gateway made of a message.
@@ -218,9 +220,13 @@ impl Gateway {
         let walks: HashSet<&Address> =
             decision.peers.iter().filter(|peer| peer.chosen).map(|peer| &peer.address).collect();
         let mut wanted: Vec<(u32, u32, Option<Alternatives>)> = Vec::new();
+        let mut by_lot = 0;
         for forward in &decision.forwards {
             let Some(to) = world.gateway_of(&forward.to) else { continue };
             match forward.what {
+                What::Match(_) if rule.lacks(Part::Matches) => {}
+                What::This if rule.lacks(Part::Introductions) && !walks.contains(&forward.to) => {}
+                What::This if walks.contains(&forward.to) && rule.lacks(Part::Competition) => by_lot += 1,
                 What::This if walks.contains(&forward.to) => {
                     wanted.push((
                         to,
@@ -243,17 +249,23 @@ impl Gateway {
                         .map(|to| (*to, post, Some(Alternatives::default()))),
                 );
             }
-            Rule::RandomWalk(steps) if lines <= steps => {
-                lots.extend(self.contacts.present(now).map(|known| known.gateway).filter(|to| free(*to)));
-            }
+            Rule::RandomWalk(steps) if lines <= steps => by_lot = 1,
             _ => {}
         }
-        self.chance.shuffle(&mut lots);
-        if let Some((first, rest)) = lots.split_first() {
-            wanted.push((*first, post, Some(Alternatives::new(rest.iter().copied(), world.alternatives()))));
+        if by_lot > 0 {
+            lots.extend(self.contacts.present(now).map(|known| known.gateway).filter(|to| free(*to)));
+            lots.retain(|to| wanted.iter().all(|(other, what, _)| (other, *what) != (to, post)));
         }
+        self.chance.shuffle(&mut lots);
+        let rest = lots.split_off(by_lot.min(lots.len()));
+        wanted.extend(
+            lots.into_iter()
+                .map(|to| (to, post, Some(Alternatives::new(rest.iter().copied(), world.alternatives())))),
+        );
         self.keep(world, post, message, id);
-        self.learn(world, message, from, !matches.is_empty(), now);
+        if !rule.lacks(Part::Learning) {
+            self.learn(world, message, from, !matches.is_empty(), now);
+        }
         let transfers = wanted
             .into_iter()
             .filter_map(|(to, what, walk)| {
@@ -265,7 +277,8 @@ impl Gateway {
                     self.stamped(world, &Message { signature: Signature::Unsigned, hops, body }, now)
                 }?;
                 self.has_it(what, to);
-                Some(Transfer { to, post: what, message: Arc::new(sent), walk })
+                let is_match = what != post;
+                Some(Transfer { to, post: what, message: Arc::new(sent), walk, is_match })
             })
             .collect();
         Routed { matches, transfers }

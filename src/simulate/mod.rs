@@ -20,7 +20,7 @@ mod score;
 mod traffic;
 
 pub use page::page;
-pub use rule::{Rule, UnknownRule};
+pub use rule::{Part, Rule, UnknownRule};
 pub use scenario::{Deaths, Named, Poison, Routing, Scenario, ScenarioError, Spam};
 pub use score::{Row, Way};
 pub use traffic::{Post, Traffic};

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::time::{Duration, Instant};
 
 use super::gateway::{Gateway, Reception, Routed, Transfer};
-use super::rule::Rule;
+use super::rule::{Part, Rule};
 use super::scenario::{Named, Scenario};
 use super::score::{Row, Score, Way, share};
 use super::traffic::{Post, Traffic};
@@ -306,7 +306,7 @@ impl<'a> Network<'a> {
         }
         let message = std::sync::Arc::clone(&transfer.message);
         match gateway.receive(post, &message, from, self.scenario.cap_per_hour, now) {
-            Reception::Known if self.scenario.offers => {
+            Reception::Known if self.scenario.offers && !self.rule.lacks(Part::Offers) => {
                 self.score.offers += 1;
                 self.elsewhere(now, from, transfer);
             }
@@ -343,6 +343,8 @@ impl<'a> Network<'a> {
     fn body(&mut self, message: &Message, from: u32, transfer: &Transfer) {
         let hop = message.hops.len().saturating_sub(1);
         self.score.bodies += 1;
+        self.score.steps += u64::from(transfer.walk.is_some());
+        self.score.matches += u64::from(transfer.is_match);
         self.score.hops += hop as u64;
         let named = match self.scenario.poison.names {
             Named::Victim => transfer.to == 0,

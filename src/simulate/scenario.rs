@@ -117,6 +117,8 @@ pub enum Named {
 pub struct Routing {
     /// `matches`
     pub matches: Option<usize>,
+    /// `answers`
+    pub answers: Option<usize>,
     /// `first_walks`
     pub first_walks: Option<usize>,
     /// `max_hops`
@@ -139,6 +141,7 @@ impl Routing {
     pub fn over(&self, policy: &RoutingPolicy) -> RoutingPolicy {
         let mut policy = policy.clone();
         policy.matches = self.matches.unwrap_or(policy.matches);
+        policy.answers = self.answers.unwrap_or(policy.answers);
         policy.first_walks = self.first_walks.unwrap_or(policy.first_walks);
         policy.max_hops = self.max_hops.unwrap_or(policy.max_hops);
         policy.strong_match = self.strong_match.unwrap_or(policy.strong_match);

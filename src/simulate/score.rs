@@ -32,6 +32,11 @@ pub struct Row {
     pub precision: f64,
     /// Whole messages sent between gateways, for each post.
     pub bodies_per_post: f64,
+    /// Of these: steps of walks.
+    pub steps_per_post: f64,
+    /// Of these: matches that went to where the post they match comes from. The rest are posts that
+    /// went to where one of their matches comes from.
+    pub matches_per_post: f64,
     /// Transfers that ended with "known already" before the body, for each post.
     pub offers_per_post: f64,
     /// The hops that a body had made at its arrival, on average.
@@ -68,6 +73,8 @@ pub(super) struct Score {
     /// Author and post.
     delivered: HashSet<(u32, u32)>,
     pub(super) bodies: u64,
+    pub(super) steps: u64,
+    pub(super) matches: u64,
     pub(super) offers: u64,
     pub(super) busy: u64,
     pub(super) refused: u64,
@@ -132,6 +139,8 @@ impl Score {
         row.spam_share = share(spam, delivered);
         let posts = traffic.posts.len() as u64;
         row.bodies_per_post = share(self.bodies, posts);
+        row.steps_per_post = share(self.steps, posts);
+        row.matches_per_post = share(self.matches, posts);
         row.offers_per_post = share(self.offers, posts);
         row.busy_per_post = share(self.busy, posts);
         row.refused_per_post = share(self.refused, posts);

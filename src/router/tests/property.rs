@@ -133,6 +133,11 @@ proptest! {
         let d = case.decide(&pool, &case.peers, Scope::Public);
         prop_assert!(d.forwards.len() <= case.policy.max_forwards);
         prop_assert!(d.matches.len() <= case.policy.matches);
+        let back = d.forwards.iter().filter(|f| f.what != What::This).count();
+        if case.policy.policy == crate::router::Strategy::Walk {
+            let compensation = usize::from(case.policy.compensates());
+            prop_assert!(back <= case.policy.answers + compensation);
+        }
         let mut sent = BTreeSet::new();
         for f in &d.forwards {
             prop_assert!(sent.insert((f.to.clone(), f.what)), "twice: {:?}", f);

@@ -38,9 +38,29 @@ fn matches_are_exchanged_through_home_routers() {
     let d = decide_on(&asked(), &pool, &contacts(), &Around::default(), &walking());
     assert_eq!(d.matches.len(), 1, "{d:#?}");
     assert_eq!(cached_to(&d), [(HOME.to_owned(), 1)]);
-    // X to the best peer, and to the home router of the match.
+    // X goes on to the best peer. To the home router of the match it goes from where it was posted …
+    assert_eq!(goes_to(&d), [WISE]);
+    assert!(d.verdict.starts_with("1 match, goes on to 1 of 3 peers; 2 forwards"), "{}", d.verdict);
+    let posted = message(&[CLIENT], 60 * SECOND, QUESTION);
+    let one = RoutingPolicy { first_walks: 1, ..walking() };
+    let d = decide_on(&posted, &pool, &contacts(), &Around::default(), &one);
     assert_eq!(goes_to(&d), [WISE, "http://observatory.example/"]);
-    assert!(d.verdict.starts_with("1 match, goes on to 1 of 3 peers; 3 forwards"), "{}", d.verdict);
+    // … and from everywhere by the letter of A3.
+    let literal = RoutingPolicy { policy: Strategy::Literal, ..walking() };
+    let d = decide_on(&asked(), &pool, &contacts(), &Around::default(), &literal);
+    assert_eq!(goes_to(&d), [WISE, "http://observatory.example/"]);
+}
+
+#[test]
+fn the_nearest_matches_are_sent_back_and_all_by_the_letter() {
+    let pool = pool(&eight());
+    let found = |policy: &RoutingPolicy| {
+        let d = decide_on(&asked(), &pool, &contacts(), &Around::default(), policy);
+        (d.matches.len(), cached_to(&d).len())
+    };
+    assert_eq!(found(&walking()), (5, 3));
+    assert_eq!(found(&RoutingPolicy { answers: 4, ..walking() }), (5, 4));
+    assert_eq!(found(&RoutingPolicy { policy: Strategy::Literal, ..walking() }), (5, 5));
 }
 
 #[test]
@@ -66,7 +86,7 @@ fn nothing_goes_where_it_has_been() {
     let mut peers = contacts();
     peers[0].has = true;
     let d = decide_on(&x, &pool, &peers, &Around::default(), &walking());
-    assert_eq!(goes_to(&d), [NEIGHBOUR, "http://observatory.example/"]);
+    assert_eq!(goes_to(&d), [NEIGHBOUR]);
     assert_eq!(peer(&d, WISE).why, "it is in the header");
     assert_eq!(peer(&d, BAKER).why, "it is known to have it");
     assert_eq!(peer(&d, WISE).rank, 1, "it is shown where it would have been");
@@ -104,7 +124,13 @@ fn nothing_goes_to_ourselves() {
     }
     let d = decide_on(&asked(), &pool, &contacts(), &around, &walking());
     assert_eq!(cached_to(&d), []);
-    assert_eq!(goes_to(&d), [BAKER], "by lot, the neighbour being in the header");
+    assert_eq!(goes_to(&d), Vec::<String>::new());
+    let new = message(&[CLIENT], 60 * SECOND, QUESTION);
+    let posted = decide_on(&new, &pool, &contacts(), &around, &walking());
+    assert_eq!(
+        BTreeSet::from_iter(goes_to(&posted)),
+        BTreeSet::from([BAKER.to_owned(), NEIGHBOUR.to_owned()])
+    );
     assert!(!d.peers.iter().any(|p| p.address == address(WISE)), "we are no peer of ours");
     assert!(d.matches[0].ours, "the match was posted here");
 }
@@ -135,10 +161,10 @@ fn the_walk_ends() {
         assert!(d.peers.iter().all(|p| !p.chosen), "{d:#?}");
         assert_eq!(d.peers.len(), 3, "all are shown");
     };
-    // By a strong match here (it still goes to where the match was written).
+    // By a strong match here (which still goes to where the question was asked).
     let d = decide_on(&asked(), &cache, &contacts(), &Around::default(), &policy);
     says(&d, "strong_match = 30 %");
-    assert_eq!(goes_to(&d), ["http://observatory.example/"]);
+    assert_eq!(cached_to(&d), [(HOME.to_owned(), 1)]);
     // By the length of the header.
     let five: Vec<String> = (0..6).map(|i| format!("http://r{i}.example/")).collect();
     let five: Vec<&str> = five.iter().map(String::as_str).collect();
@@ -166,6 +192,24 @@ fn the_walk_ends() {
     let young = message(&[NEIGHBOUR, HOME, CLIENT], DAY, QUESTION);
     let d = decide_on(&young, &cache, &contacts(), &Around::default(), &walking());
     assert!(peer(&d, WISE).chosen);
+}
+
+#[test]
+fn who_has_come_to_where_a_match_was_posted_walks_no_further() {
+    let mut around = Around::default();
+    around.own.insert(address("http://observatory.example/"));
+    let decided = |x: &Message| decide_on(x, &pool(&library()), &contacts(), &around, &walking());
+    let d = decided(&asked());
+    assert!(d.reasons.iter().any(|r| r.contains("it has come to where")), "{d:#?}");
+    assert_eq!(goes_to(&d), Vec::<String>::new());
+    // Where it is new it goes out all the same.
+    let d = decided(&message(&[CLIENT], 60 * SECOND, QUESTION));
+    assert!(d.peers.iter().any(|p| p.chosen), "{d:#?}");
+    // A match of the same author is no place to have come to.
+    let mut own = library();
+    own[0] = message(&[WISE, "http://observatory.example/", CLIENT], DAY, ANSWER);
+    let d = decide_on(&asked(), &pool(&own), &contacts(), &around, &walking());
+    assert!(d.peers.iter().any(|p| p.chosen), "{d:#?}");
 }
 
 #[test]
@@ -219,19 +263,24 @@ fn without_a_signal_it_is_a_random_peer_or_nobody() {
     assert!(peer(&d, WISE).chosen && !peer(&d, BAKER).chosen);
 }
 
-#[test]
-fn the_budget_caps_everything() {
-    let texts: Vec<Message> = (0..8)
+/// Messages that all match, of eight home routers.
+fn eight() -> Vec<Message> {
+    (0..8)
         .map(|i| {
             let (a, b) = (format!("http://a{i}.example/"), format!("http://b{i}.example/"));
             message(&[&a, &b, "mailto:x@y.example"], DAY + i * SECOND, ANSWER)
         })
-        .collect();
+        .collect()
+}
+
+#[test]
+fn the_budget_caps_everything() {
+    let texts = eight();
     let cache = pool(&texts);
     for max_forwards in 0..12 {
-        let policy = RoutingPolicy { max_forwards, ..walking() };
+        let policy = RoutingPolicy { max_forwards, answers: 5, ..walking() };
         let d = decide_on(&asked(), &cache, &contacts(), &Around::default(), &policy);
-        assert_eq!(d.forwards.len(), max_forwards.min(11), "{d:#?}");
+        assert_eq!(d.forwards.len(), max_forwards.min(6), "{d:#?}");
         // Answers come first.
         assert_eq!(cached_to(&d).len(), max_forwards.min(5));
     }
