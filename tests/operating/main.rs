@@ -17,7 +17,9 @@ mod browser;
 mod copies;
 mod manual;
 mod metrics;
+mod package;
 mod pages;
+mod process;
 mod trace;
 
 use std::path::{Path, PathBuf};
