@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, warn};
 
 use super::{Inner, clock, lock, pace};
+use crate::message::UnixTime;
 use crate::store::messages;
 
 /// The routing thread's nice value: it gives way to the threads that receive and commit.
@@ -26,7 +27,7 @@ impl Inner {
         if let Err(error) = rustix::process::setpriority_process(None, ROUTER_NICE) {
             warn!(%error, "routing has the priority of receiving");
         }
-        let mut tidied: Option<Instant> = None;
+        let mut tidied: Option<UnixTime> = None;
         loop {
             *lock(&self.round) = Some(Instant::now());
             let (began, before) = (Instant::now(), self.accepted.load(Ordering::Relaxed));
@@ -48,8 +49,10 @@ impl Inner {
                     Duration::from_millis(100)
                 }
             };
-            if tidied.is_none_or(|then| then.elapsed() > TIDY) {
-                let first = tidied.replace(Instant::now()).is_none();
+            let now = clock::now();
+            // A clock that was set back is no reason to wait for longer.
+            if tidied.is_none_or(|then| now < then || now.since(then) > TIDY) {
+                let first = tidied.replace(now).is_none();
                 if let Err(failure) = self.tidy() {
                     warn!(%failure, "expired things could not be forgotten");
                 }

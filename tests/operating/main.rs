@@ -15,8 +15,10 @@ mod support;
 
 mod browser;
 mod copies;
+mod day;
 mod manual;
 mod metrics;
+mod names;
 mod package;
 mod pages;
 mod process;

@@ -104,6 +104,7 @@ fn package(into: &Path, version: &str) -> PathBuf {
             "--no-build",
             "--locked",
             "--quiet",
+            "--fast",
             "--profile",
             profile,
             "--deb-version",
