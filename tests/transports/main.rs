@@ -19,6 +19,7 @@ mod flood;
 mod gate;
 mod handshake;
 mod hostile;
+mod inquiry;
 mod keys;
 mod listener;
 mod reference;
