@@ -3,7 +3,7 @@
 //! Whoever understands it says so in each answer, [`Said::Ask`]. From then on it is asked with the
 //! ids of a message, and says whether the message is there, before the message itself is sent. The
 //! ids are those that tell a duplicate: for each header line its key and the hash of all bytes below
-//! it. Nobody who has not got the message, or was asked about it, can know these hashes, so that an
+//! it ([`crate::message::Message::hop_ids`]). Nobody who has not got the message, or was asked about it, can know these hashes, so that an
 //! answer tells no more than the one to the whole message.
 
 use std::fmt;

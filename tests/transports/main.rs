@@ -22,6 +22,7 @@ mod hostile;
 mod inquiry;
 mod keys;
 mod listener;
+mod network;
 mod reference;
 mod router;
 mod shell;
