@@ -86,7 +86,10 @@ fn what_is_written_is_of_this_format() {
     pool.insert(local(entry(900, "http://c.example/", "http://c.example/", &"a long text. ".repeat(900))));
     pool.remove(5);
     let digest: String = Sha256::digest(bytes_of(&pool)).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!((super::super::snapshot::FORMAT & 0xffff, digest.as_str()), (2, "9e0ba1a4cf6540f308bd0b031d468bfc40b89ec2aeee5df7e97108a31caf503e"));
+    assert_eq!(
+        (super::super::snapshot::FORMAT & 0xffff, digest.as_str()),
+        (2, "9e0ba1a4cf6540f308bd0b031d468bfc40b89ec2aeee5df7e97108a31caf503e")
+    );
 }
 
 #[test]
