@@ -206,9 +206,10 @@ impl Inner {
                 peers: index(peers),
                 now,
                 failure: RefCell::new(None),
+                others: RefCell::default(),
                 texts: StoredTexts::new(conn),
             };
-            let contacts = around.contacts(&message, stored.id);
+            let contacts = around.contacts(&message);
             let subject = Subject {
                 message: &message,
                 id: stored.id,
@@ -293,12 +294,14 @@ struct Around<'a> {
     now: UnixTime,
     /// The first question that the database did not answer: the decision is void then.
     failure: RefCell<Option<StoreError>>,
+    /// The answers of [`Surroundings::others`].
+    others: RefCell<HashMap<Address, Vec<Address>>>,
     texts: StoredTexts<'a>,
 }
 
 impl Around<'_> {
     /// The peers that a message may go to: the pinned ones, then those credited last.
-    fn contacts(&self, message: &crate::message::Message, id: MessageId) -> Vec<Contact> {
+    fn contacts(&self, message: &crate::message::Message) -> Vec<Contact> {
         let mut known: Vec<&&Peer> =
             self.peers.values().filter(|peer| !message.hops.contains(&peer.address)).collect();
         known.sort_by(|a, b| {
@@ -314,7 +317,7 @@ impl Around<'_> {
             .filter(|peer| !self.is_own(&peer.address))
             .take(self.config.routing.policy.contacts.saturating_add(message.hops.len()))
             .map(|peer| {
-                let same = self.same_neighbour(peer);
+                let same = self.others(&peer.address);
                 let may = self.may_send(&peer.address).and_then(|()| {
                     match offered.iter().find(|other| same.contains(other)) {
                         Some(other) => Err(format!("it is the same neighbour as {other}: their key is one")),
@@ -324,29 +327,15 @@ impl Around<'_> {
                 if may.is_ok() {
                     offered.push(&peer.address);
                 }
-                let another_has = |it: &Address| message.hops.contains(it) || self.has(it, id);
                 Contact {
                     address: peer.address.clone(),
                     pinned: peer.pinned || peer.listed,
                     may_send: may.is_ok(),
                     reason: may.err(),
-                    has: self.has(&peer.address, id) || same.iter().any(another_has),
+                    has: false,
                 }
             })
             .collect()
-    }
-}
-
-impl Around<'_> {
-    /// The other addresses of the neighbour behind this one.
-    fn same_neighbour(&self, peer: &Peer) -> Vec<Address> {
-        if peer.key == "none" {
-            return Vec::new();
-        }
-        keys::same_neighbour(self.conn, &peer.address).unwrap_or_else(|error| {
-            self.failure.borrow_mut().get_or_insert(error);
-            Vec::new()
-        })
     }
 }
 
@@ -366,6 +355,22 @@ impl Surroundings for Around<'_> {
             self.failure.borrow_mut().get_or_insert(error);
             true
         })
+    }
+
+    /// Addresses with which the same key is shared.
+    fn others(&self, address: &Address) -> Vec<Address> {
+        if self.peers.get(address).is_some_and(|peer| peer.key == "none") {
+            return Vec::new();
+        }
+        if let Some(known) = self.others.borrow().get(address) {
+            return known.clone();
+        }
+        let found = keys::same_neighbour(self.conn, address).unwrap_or_else(|error| {
+            self.failure.borrow_mut().get_or_insert(error);
+            Vec::new()
+        });
+        self.others.borrow_mut().insert(address.clone(), found.clone());
+        found
     }
 
     fn may_send(&self, address: &Address) -> Result<(), String> {

@@ -53,7 +53,7 @@ impl Drop for Place {
 }
 
 /// What one client can have many of counts as one: an IPv6 /64.
-fn network_of(ip: IpAddr) -> IpAddr {
+pub(super) fn network_of(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
         IpAddr::V6(ip) => {
