@@ -107,8 +107,10 @@ fn what_met_before_is_not_exchanged_again() {
         let mut around = Around::default();
         around.has.insert((address(gateway), by_others[0].id()));
         assert_eq!(sent(&asked(), &by_others, &around), (0, 0), "{gateway} has it");
-        let mut around = Around::default();
-        around.same = vec![address(gateway), address("mailto:cmr@another.example")];
+        let around = Around {
+            same: vec![address(gateway), address("mailto:cmr@another.example")],
+            ..Around::default()
+        };
         let library = with(&["mailto:cmr@another.example", far, "mailto:dave@sky.example"]);
         assert_eq!(sent(&asked(), &library, &around), (0, 0), "under another address");
     }
@@ -121,8 +123,7 @@ fn what_met_before_is_not_exchanged_again() {
 fn nothing_goes_to_another_address_of_where_it_has_been() {
     const WISE_TOO: &str = "mailto:cmr@wise.example";
     let pool = pool(&library());
-    let mut around = Around::default();
-    around.same = vec![address(WISE), address(WISE_TOO)];
+    let mut around = Around { same: vec![address(WISE), address(WISE_TOO)], ..Around::default() };
     let x = message(&[WISE_TOO, HOME, CLIENT], 60 * SECOND, QUESTION);
     let d = decide_on(&x, &pool, &contacts(), &around, &walking());
     assert_eq!(peer(&d, WISE).why, "it is in the header");
