@@ -430,8 +430,8 @@ fn record(
     let mut detail = decision.clone();
     // The matches have rows of their own, which go when their message does.
     detail.matches.clear();
-    let detail = serde_json::to_value(&detail).map_err(|error| StoreError::Row(error.to_string()))?;
-    let new = NewDecision { decided: now, verdict: &decision.verdict, detail: &detail, matches: &matches };
+    let json = as_json(&detail)?;
+    let new = NewDecision { decided: now, verdict: &decision.verdict, detail: &json, matches: &matches };
     decisions::record(tx, stored.seq, &new)?;
     worth::routed(tx, stored, decision, *junk, now)?;
     let mut queued = 0;
@@ -440,6 +440,7 @@ fn record(
         counters::note(tx, Counter::NoRoom)?;
         return Ok(Recorded::Routed(0));
     }
+    let mut kept_back = Vec::new();
     // `max_forwards` holds over all of it: the answer to its author first, then what the router
     // wants, then the people who asked about it before.
     let most = config.routing.policy.max_forwards;
@@ -456,12 +457,27 @@ fn record(
         // Whose question it is says its thread: its origin may be a person's own address.
         for found in &decision.matches {
             if queued < most {
-                queued += usize::from(answers::later(tx, config, stored, found.seq, now)?);
+                match answers::later(tx, config, stored, found.seq, now)? {
+                    answers::Later::Queued => queued += 1,
+                    answers::Later::Nothing => {}
+                    answers::Later::KeptBack(why) => kept_back
+                        .push(format!("{} matches it, but whoever wrote that was not told: {why}", found.id)),
+                }
             }
         }
     }
+    if !kept_back.is_empty() {
+        info!(id = %stored.id, kept_back = kept_back.len(), "limits kept later matches back");
+        let mut told = detail;
+        told.reasons.extend(kept_back);
+        decisions::explain_more(tx, stored.seq, &as_json(&told)?)?;
+    }
     info!(id = %stored.id, verdict = decision.verdict, queued, "routed");
     Ok(Recorded::Routed(queued))
+}
+
+fn as_json(detail: &Decision) -> Result<serde_json::Value, StoreError> {
+    serde_json::to_value(detail).map_err(|error| StoreError::Row(error.to_string()))
 }
 
 fn enqueue_forward(

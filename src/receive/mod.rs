@@ -5,7 +5,6 @@
 //! This room knows sockets, TLS and the clocks. It must never know what a mail means, where
 //! it is stored or how it is routed.
 
-mod descriptors;
 mod error;
 pub mod filter;
 pub mod http;
@@ -17,7 +16,6 @@ use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 
-pub use descriptors::raise_descriptor_limit;
 pub use error::ListenError;
 
 use crate::message::{Address, UnixTime};

@@ -48,16 +48,17 @@ impl Default for Options {
 const HEAD: usize = 32 << 10;
 
 struct Desk<H> {
-    site: Site<H>,
+    site: Arc<Site<H>>,
     options: Options,
     turns: Semaphore,
 }
 
-/// Serves until `stop` is true; what is under way is finished.
+/// Serves until `stop` is true; what is under way is finished. `tls` may change: it holds for the
+/// connections that begin afterwards.
 pub async fn serve<H: House>(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    site: Site<H>,
+    tls: watch::Receiver<Option<TlsAcceptor>>,
+    site: Arc<Site<H>>,
     options: Options,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -72,7 +73,7 @@ pub async fn serve<H: House>(
             accepted = accept(&listener, &slots) => accepted,
         };
         let Some((stream, peer, slot)) = accepted else { break };
-        let (desk, tls, stop) = (Arc::clone(&desk), tls.clone(), stop.clone());
+        let (desk, tls, stop) = (Arc::clone(&desk), tls.borrow().clone(), stop.clone());
         open.spawn(async move {
             let _slot = slot;
             match tls {

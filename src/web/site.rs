@@ -51,6 +51,11 @@ impl<H: House> Site<H> {
         Site { house, access: Access::new(rules, users), pages: pages::Pages::new() }
     }
 
+    /// From now on by these rules and for these users; the address that it listens on stays.
+    pub fn change(&self, rules: Rules, users: Users) {
+        self.access.change(rules, users);
+    }
+
     /// Answers a request. Blocks as long as the gateway does.
     pub fn answer(&self, ask: &Ask) -> Reply {
         let reply = self.admitted(ask).unwrap_or_else(|refusal| refusal);
@@ -79,7 +84,7 @@ impl<H: House> Site<H> {
             _ => {}
         }
         let for_programs = matches!(steps.first(), Some(&("api" | "metrics")));
-        if visitor.user.is_none() && !self.access.rules.reads_openly {
+        if visitor.user.is_none() && !self.access.reads_openly() {
             return Err(if for_programs {
                 Reply::text(401, "this needs a name and a password (HTTP Basic)")
             } else {
