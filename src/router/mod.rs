@@ -196,10 +196,12 @@ pub fn decide(
         plan.say("it is local: it goes to nobody, and nothing is sent because of it".to_owned());
         Vec::new()
     } else {
-        exchange_matches(&mut plan, pool, &found, subject, policy);
+        let met_here: Vec<Scored> =
+            found.iter().filter(|y| !is_exchanged(&mut plan, pool, y)).copied().collect();
+        exchange_matches(&mut plan, pool, &met_here, subject, policy);
         let scores = choose::peers(&mut plan, &question, peers, policy, now, seed, &found);
         let everywhere = subject.is_new() || policy.policy == Strategy::Literal;
-        exchange_subject(&mut plan, pool, &found, everywhere);
+        exchange_subject(&mut plan, pool, &met_here, everywhere);
         scores
     };
     let matches: Vec<Match> = found
@@ -233,6 +235,20 @@ fn matches(
         ..Query::new(&subject.message.body, Audience::Public)
     };
     question.search(&query, policy.matches, around)
+}
+
+/// Whether X and its match met before: a gateway that X came by has the match as well, so that it has
+/// sent each of the two to the home of the other. Else every gateway on the way would do it again.
+fn is_exchanged(plan: &mut Plan<'_>, pool: &Pool, scored: &Scored) -> bool {
+    let Some(y) = pool.get(scored.seq) else { return true };
+    let (subject, around) = (plan.subject(), plan.around());
+    let has = |gateway: &Address| y.hops.iter().any(|it| it.same_place(gateway)) || around.has(gateway, y.id);
+    let met = subject.message.hops.addresses().find(|it| {
+        **it != subject.message.origin().address && (has(it) || around.others(it).iter().any(has))
+    });
+    let Some(met) = met.cloned() else { return false };
+    plan.say(format!("{met}, which sent it on, has {} as well: they are exchanged", y.id));
+    true
 }
 
 /// A3: Y to the addresses in the header of X, of which one is enough; and of the matches the best ones,

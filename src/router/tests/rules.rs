@@ -103,13 +103,47 @@ fn nothing_goes_where_it_has_been() {
     assert_eq!(goes_to(&d), [WISE], "nor does the question go back home");
 }
 
+/// What a gateway on the way has seen together it has exchanged: X to the home of Y, and Y to that of X.
+#[test]
+fn what_met_before_is_not_exchanged_again() {
+    let policy = RoutingPolicy { policy: Strategy::Literal, compensation: Some(false), ..walking() };
+    let far = "http://observatory.example/";
+    let with = |hops: &[&str]| [message(hops, DAY, ANSWER)];
+    let sent = |x: &Message, library: &[Message], around: &Around| {
+        let d = decide_on(x, &pool(library), &[], around, &policy);
+        (cached_to(&d).len(), goes_to(&d).len())
+    };
+    let by_others = with(&[WISE, far, "mailto:dave@sky.example"]);
+    assert_eq!(sent(&asked(), &by_others, &Around::default()), (1, 1));
+    assert_eq!(
+        sent(&asked(), &with(&[NEIGHBOUR, far, "mailto:dave@sky.example"]), &Around::default()),
+        (0, 0)
+    );
+    assert_eq!(
+        sent(&asked(), &with(&[WISE, HOME, far, "mailto:dave@sky.example"]), &Around::default()),
+        (0, 0)
+    );
+    for gateway in [NEIGHBOUR, HOME] {
+        let mut around = Around::default();
+        around.has.insert((address(gateway), by_others[0].id()));
+        assert_eq!(sent(&asked(), &by_others, &around), (0, 0), "{gateway} has it");
+        let around = Around {
+            same: vec![address(gateway), address("mailto:cmr@another.example")],
+            ..Around::default()
+        };
+        let library = with(&["mailto:cmr@another.example", far, "mailto:dave@sky.example"]);
+        assert_eq!(sent(&asked(), &library, &around), (0, 0), "under another address");
+    }
+    // Who wrote both is no gateway; and a post has come by nobody.
+    assert_eq!(sent(&asked(), &with(&[WISE, far, CLIENT]), &Around::default()), (1, 1));
+}
+
 /// A gateway that has proved that it has several addresses is one peer, whichever of them stands where.
 #[test]
 fn nothing_goes_to_another_address_of_where_it_has_been() {
     const WISE_TOO: &str = "mailto:cmr@wise.example";
     let pool = pool(&library());
-    let mut around = Around::default();
-    around.same = vec![address(WISE), address(WISE_TOO)];
+    let mut around = Around { same: vec![address(WISE), address(WISE_TOO)], ..Around::default() };
     let x = message(&[WISE_TOO, HOME, CLIENT], 60 * SECOND, QUESTION);
     let d = decide_on(&x, &pool, &contacts(), &around, &walking());
     assert_eq!(peer(&d, WISE).why, "it is in the header");
