@@ -88,8 +88,7 @@ fn nothing_goes_where_it_has_been() {
 fn nothing_goes_to_another_address_of_where_it_has_been() {
     const WISE_TOO: &str = "mailto:cmr@wise.example";
     let pool = pool(&library());
-    let mut around = Around::default();
-    around.same = vec![address(WISE), address(WISE_TOO)];
+    let mut around = Around { same: vec![address(WISE), address(WISE_TOO)], ..Around::default() };
     let x = message(&[WISE_TOO, HOME, CLIENT], 60 * SECOND, QUESTION);
     let d = decide_on(&x, &pool, &contacts(), &around, &walking());
     assert_eq!(peer(&d, WISE).why, "it is in the header");
