@@ -22,7 +22,10 @@ use crate::simulate::{self, Rule, Scenario, Trace, Traffic, page, replay, simula
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Rules: configured (this configuration), central (one index of everything),
-literal (section 3.2 to the letter), flooding-HOPS, random-STEPS.
+literal (section 3.2 to the letter), flooding-HOPS, random-STEPS. What one part
+of the configured rule contributes shows the rule without it: no-steps,
+no-strong-match, no-matches, no-introductions, no-competition, no-learning,
+no-offers.
 
 Examples:
   cmr-mail simulate archive.mbox --gateways 30
