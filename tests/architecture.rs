@@ -77,13 +77,23 @@ const ROOMS: &[Room] = &[
     Room { name: "distance", imports: &[], never: PURE },
     Room { name: "smtp", imports: &[], never: PURE },
     Room { name: "metrics", imports: &[], never: PURE },
+    Room {
+        name: "listen",
+        imports: &[],
+        never: &["rusqlite", "lettre", "hyper", "native_tls", "smtp_proto"],
+    },
+    Room {
+        name: "dns",
+        imports: &[],
+        never: &["rusqlite", "lettre", "TcpStream", "TcpListener", "UdpSocket", "native_tls", "mail_auth"],
+    },
     Room { name: "keys", imports: &["message"], never: PURE },
     Room { name: "mail", imports: &["message"], never: PURE_BUT_BUILDS_MAIL },
     Room { name: "wire", imports: &["message"], never: PURE },
     Room { name: "policy", imports: &["message"], never: PURE },
     Room {
         name: "authenticate",
-        imports: &["message", "mail", "policy"],
+        imports: &["dns", "message", "mail", "policy"],
         never: &["rusqlite", "lettre", "TcpStream", "TcpListener", "UdpSocket", "mailin", "native_tls"],
     },
     Room { name: "pool", imports: &["message", "distance", "policy"], never: PURE },
@@ -129,12 +139,12 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "send",
-        imports: &["smtp", "mail", "message", "keys", "store", "config", "policy", "wire"],
+        imports: &["dns", "smtp", "mail", "message", "keys", "store", "config", "policy", "wire"],
         never: &["TcpListener", "mailin_embedded", "smtp_proto"],
     },
     Room {
         name: "receive",
-        imports: &["smtp", "mail", "message", "config", "filter", "send", "wire"],
+        imports: &["listen", "smtp", "mail", "message", "config", "filter", "send", "wire"],
         never: &["rusqlite", "lettre", "mailin_embedded"],
     },
     Room {
@@ -156,6 +166,7 @@ const ROOMS: &[Room] = &[
             "filter",
             "metrics",
             "wire",
+            "dns",
         ],
         never: &[
             "TcpStream",
@@ -170,7 +181,7 @@ const ROOMS: &[Room] = &[
     Room { name: "report", imports: &["message", "distance", "policy", "pool"], never: PURE },
     Room {
         name: "web",
-        imports: &["message", "distance", "metrics", "gateway"],
+        imports: &["listen", "message", "distance", "metrics", "gateway"],
         never: &[
             "rusqlite",
             "lettre",
@@ -217,6 +228,7 @@ const ROOMS: &[Room] = &[
             "filter",
             "web",
             "wire",
+            "listen",
         ],
         never: &[],
     },

@@ -20,6 +20,7 @@ use crate::gateway::api::{Failure, Request, Response};
 use crate::gateway::control::{self, Caller, Door, Limits, Listener};
 use crate::gateway::lock::Lock;
 use crate::gateway::sender::Sender;
+use crate::listen;
 use crate::receive::imap::Poller;
 use crate::receive::{self, filter, http, smtp, udp};
 use crate::send::queue;
@@ -284,7 +285,7 @@ fn doors(config: &Config, lock: &Lock) -> Outcome<Vec<(&'static str, Listener, L
 }
 
 pub(super) fn listeners(addresses: &[SocketAddr]) -> Outcome<Vec<TcpListener>> {
-    let bind = |&address| smtp::bind(address);
+    let bind = |&address| listen::bind(address);
     let listeners: Result<_, _> = addresses.iter().map(bind).collect();
     listeners.or_else(|e: receive::ListenError| fail(UNAVAILABLE, e.to_string()))
 }

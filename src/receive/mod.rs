@@ -6,7 +6,6 @@
 //! it is stored or how it is routed.
 
 mod descriptors;
-mod error;
 pub mod filter;
 pub mod http;
 pub mod imap;
@@ -17,8 +16,8 @@ use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 
+pub use crate::listen::ListenError;
 pub use descriptors::raise_descriptor_limit;
-pub use error::ListenError;
 
 use crate::message::{Address, UnixTime};
 use crate::smtp::Reply;
@@ -103,6 +102,27 @@ pub struct Arrival {
     pub raw: Vec<u8>,
     /// When its last byte had come.
     pub received: UnixTime,
+}
+
+impl Arrival {
+    /// What came by this way just now, of which nothing else is known.
+    #[must_use]
+    pub fn new(via: Via, raw: Vec<u8>, received: UnixTime) -> Self {
+        Arrival {
+            via,
+            peer: None,
+            through_relay: false,
+            relay: None,
+            helo: None,
+            tls: false,
+            proof: None,
+            sender: None,
+            recipients: Vec::new(),
+            kept: None,
+            raw,
+            received,
+        }
+    }
 }
 
 /// What is said about an arrival. A success promises that it is stored durably.

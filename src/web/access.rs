@@ -5,7 +5,7 @@
 //! does. It must never know what is behind a path.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +49,13 @@ pub struct Rules {
     pub proxies: Vec<IpNet>,
     /// Reading needs no login.
     pub reads_openly: bool,
+}
+
+impl Rules {
+    /// Whether this is the address of a server in front.
+    pub(super) fn is_proxy(&self, ip: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(&ip.to_canonical()))
+    }
 }
 
 /// The file of users can't be used.
@@ -198,7 +205,7 @@ impl Access {
         if !self.is_ours(&host) {
             return Err(Reply::text(421, "this site is not asked for by that name: see [web] hosts"));
         }
-        let by_proxy = self.rules.proxies.iter().any(|network| network.contains(&ask.peer.to_canonical()));
+        let by_proxy = self.rules.is_proxy(ask.peer);
         if !self.rules.proxies.is_empty() && !by_proxy {
             return Err(Reply::text(403, "only the proxies of [web] proxies may ask here"));
         }
@@ -217,10 +224,18 @@ impl Access {
     }
 
     fn is_ours(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        // RFC 9110, section 7.2: uri-host [":" port], and an IPv6 address stands in brackets.
+        let (name, port) = match host.strip_prefix('[') {
+            Some(rest) => match rest.split_once(']') {
+                Some((name, port)) if name.parse::<Ipv6Addr>().is_ok() => (name, port),
+                _ => return false,
+            },
+            None => host.split_at_checked(host.find(':').unwrap_or(host.len())).unwrap_or_default(),
         };
+        let number = |port: &str| port.is_empty() || port.parse::<u16>().is_ok();
+        if !port.is_empty() && !port.strip_prefix(':').is_some_and(number) {
+            return false;
+        }
         let ip = name.parse::<IpAddr>().ok();
         let local = self.rules.listen.ip().is_loopback();
         ip.is_some_and(|ip| ip == self.rules.listen.ip() || (local && ip.is_loopback()))

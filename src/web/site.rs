@@ -51,6 +51,11 @@ impl<H: House> Site<H> {
         Site { house, access: Access::new(rules, users), pages: pages::Pages::new() }
     }
 
+    /// Whether requests of many come from this address.
+    pub(super) fn is_proxy(&self, ip: std::net::IpAddr) -> bool {
+        self.access.rules.is_proxy(ip)
+    }
+
     /// Answers a request. Blocks as long as the gateway does.
     pub fn answer(&self, ask: &Ask) -> Reply {
         let reply = self.admitted(ask).unwrap_or_else(|refusal| refusal);

@@ -13,6 +13,7 @@
     reason = "in tests a panic is the report"
 )]
 
+mod budgets;
 mod client;
 mod datagrams;
 mod flood;
