@@ -18,8 +18,8 @@ use crate::policy::{Authenticity, Scope};
 pub use admit::{Admitted, NewMessage, admit, is_known, known, post_again};
 pub use evict::{evict, forget_beyond, forget_expired};
 pub use progress::{
-    Counts, FAILURES_MAX, Waiting, counts, mark_routed, next_held, next_unrouted, open_up, publish,
-    publish_posts_of, record_failure, route_again, unrouted_up_to,
+    Counts, FAILURES_MAX, Waiting, all_routed_of, counts, mark_routed, next_held, next_unrouted, open_up,
+    publish, publish_posts_of, record_failure, route_again, unrouted_up_to,
 };
 
 words! {

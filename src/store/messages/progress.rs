@@ -157,6 +157,16 @@ pub fn publish_posts_of(tx: &Connection, person: i64) -> Result<Vec<i64>, StoreE
     Ok(posts)
 }
 
+/// Whether the router has decided about all that this person posted.
+///
+/// # Errors
+/// Those of any read.
+pub fn all_routed_of(conn: &Connection, person: i64) -> Result<bool, StoreError> {
+    Ok(conn
+        .prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM message WHERE person = ?1 AND state = 'unrouted')")?
+        .query_row([person], |row| row.get(0))?)
+}
+
 /// How many messages are in the states that an operator cares about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {

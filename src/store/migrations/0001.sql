@@ -237,6 +237,9 @@ CREATE INDEX delivery_due ON delivery (transport = 'mailto', next_try) WHERE sta
 CREATE INDEX delivery_leased ON delivery (destination, lease_until) WHERE state = 'leased';
 CREATE INDEX delivery_finished ON delivery (finished) WHERE finished IS NOT NULL;
 CREATE INDEX delivery_thread ON delivery (thread) WHERE thread IS NOT NULL;
+-- What waits for decisions: few at any time, and asked for after each decision.
+CREATE INDEX delivery_waits ON delivery (thread)
+  WHERE kind = 'answer' AND seq IS NULL AND state = 'ready' AND attempts = 0 AND next_try > created;
 
 -- What each attempt at a delivery came to. transcript: of one that failed, what was said, without what
 -- a login or the mail itself holds. Of each delivery the first and the last ones are kept.

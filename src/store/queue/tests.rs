@@ -241,6 +241,8 @@ fn leasing_from_a_long_queue_uses_its_indexes() {
         "SELECT min(next_try) FROM delivery WHERE state = 'ready' AND (transport = 'mailto') = ?1",
         "SELECT min(next_try) FROM delivery WHERE state = 'ready' AND (transport = 'mailto') = ?1 AND destination = 'x'",
         "SELECT count(*) FROM delivery WHERE state = 'leased' AND destination = ?1",
+        "SELECT d.id FROM delivery d JOIN thread t ON t.id = d.thread WHERE d.kind = 'answer' AND d.seq IS NULL
+            AND d.state = 'ready' AND d.attempts = 0 AND d.next_try > d.created AND t.person = ?1",
         "SELECT seq FROM message WHERE state = 'unrouted' ORDER BY attempts, seq LIMIT 5",
         "SELECT seq FROM message WHERE state = 'held' AND held_until <= 5 ORDER BY held_until LIMIT 5",
         "SELECT seq FROM message WHERE state = 'evicted' AND forget_after < 5 ORDER BY forget_after LIMIT 5",

@@ -298,7 +298,7 @@ CREATE TABLE imap_account (
     copied      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'5474263ad230dd5b9de1245eaf689c1b047b31439b1f997289b3997d7c2ccc4a');
+INSERT INTO "meta" VALUES ('salt', x'2fe905fb8bde79d926eda7b9d55ee16cfb7564c169f13bf61985accd326fa051');
 INSERT INTO "total" VALUES ('aside', 1, 259);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
@@ -367,6 +367,8 @@ CREATE INDEX delivery_due ON delivery (transport = 'mailto', next_try) WHERE sta
 CREATE INDEX delivery_leased ON delivery (destination, lease_until) WHERE state = 'leased';
 CREATE INDEX delivery_finished ON delivery (finished) WHERE finished IS NOT NULL;
 CREATE INDEX delivery_thread ON delivery (thread) WHERE thread IS NOT NULL;
+CREATE INDEX delivery_waits ON delivery (thread)
+  WHERE kind = 'answer' AND seq IS NULL AND state = 'ready' AND attempts = 0 AND next_try > created;
 CREATE INDEX attempt_delivery ON attempt (delivery, id);
 CREATE INDEX match_other ON match (other);
 CREATE INDEX aside_source ON aside (source, id);
