@@ -5,6 +5,7 @@
 //! neighbour: it is counted for the network that it came from (`brake`).
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -14,9 +15,13 @@ use crate::message::{Address, UnixTime};
 use crate::policy::budget::{STRANGE_FOR, STRANGERS, Strange, TO_STRANGER, allowance, may_try};
 use crate::policy::{Refusal, contact_group};
 use crate::store::limits::{self, Counted};
+use crate::store::messages::{self, NewMessage};
 use crate::store::peers::{self, Peer};
 use crate::store::{StoreError, keys, reputation};
 use crate::wire::scheme;
+
+/// How long a line that was counted is remembered; older ones are not counted.
+const SEEN_FOR: Duration = Duration::from_secs(7 * 86_400);
 
 /// What new strangers are counted under.
 const ALL: &[u8] = b"all";
@@ -50,6 +55,22 @@ pub(super) fn refusal(
 /// Those of any write.
 pub(super) fn brought(tx: &Connection, neighbour: &Address, now: UnixTime) -> Result<(), StoreError> {
     limits::note(tx, Counted::Brought, name_of(tx, neighbour)?.as_bytes(), now)
+}
+
+/// Whether its neighbour itself has sent a known message again, under a new line, and that was not counted
+/// yet. A copy of what it sent anybody may have made who saw it pass, and nobody loses by what others do.
+///
+/// # Errors
+/// Those of any write.
+pub(super) fn is_sent_again(tx: &Connection, new: &NewMessage, now: UnixTime) -> Result<bool, StoreError> {
+    let (neighbour, ids) = (new.message().sender(), new.message().hop_ids());
+    let Some(top @ (key, _)) = ids.first() else { return Ok(false) };
+    let age = now.since(neighbour.time.to_unix());
+    if age > SEEN_FOR || messages::known(tx, std::slice::from_ref(top))?.is_some() {
+        return Ok(false);
+    }
+    let line: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    limits::first_time(tx, neighbour.address.as_bytes(), &line, now)
 }
 
 /// What a forward to an address is counted under.

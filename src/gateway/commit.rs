@@ -456,7 +456,7 @@ fn admit_message(
             if let Some(seq) = seq.filter(|_| proven) {
                 outcome.wakes_sender |= aliases::known_again(tx, config, seq, came.addressees, came.now)?;
             }
-            if knew {
+            if knew && budget::is_sent_again(tx, &new, came.now)? {
                 reputation::note(tx, &neighbour, Cause::Duplicate, 1.0, came.now)?;
             }
             // Its own spelling of the same time may give another id: named is the one that is here.

@@ -12,13 +12,17 @@ use mail_auth::common::headers::HeaderWriter as _;
 use mail_auth::dkim::DkimSigner;
 use mail_auth::{ArcOutput, AuthenticatedMessage, AuthenticationResults, SpfOutput, SpfResult};
 
-/// The type of a TXT record (RFC 1035, section 3.2.2).
+/// Types of records (RFC 1035, section 3.2.2).
+const A: u16 = 1;
+const MX: u16 = 15;
 const TXT: u16 = 16;
 
 #[derive(Default)]
 struct Zone {
     /// Names in lower case; what is not here does not exist.
     texts: BTreeMap<String, String>,
+    /// The data of other records, by name and type.
+    others: BTreeMap<(String, u16), Vec<Vec<u8>>>,
     /// How often anything was asked about a name.
     asked: BTreeMap<String, usize>,
 }
@@ -56,6 +60,29 @@ impl NameServer {
         self
     }
 
+    /// Adds an MX record; a host without a name is a null MX.
+    pub(crate) fn mail_host(&self, domain: &str, preference: u16, host: &str) -> &NameServer {
+        let mut data = preference.to_be_bytes().to_vec();
+        for label in host.split('.').filter(|label| !label.is_empty()) {
+            data.push(u8::try_from(label.len()).unwrap());
+            data.extend_from_slice(label.as_bytes());
+        }
+        data.push(0);
+        self.other(domain, MX, data)
+    }
+
+    /// Adds an A record.
+    pub(crate) fn host(&self, name: &str, ip: Ipv4Addr) -> &NameServer {
+        self.other(name, A, ip.octets().to_vec())
+    }
+
+    fn other(&self, name: &str, kind: u16, data: Vec<u8>) -> &NameServer {
+        let mut zone = self.zone.lock().unwrap();
+        zone.others.entry((name.to_ascii_lowercase(), kind)).or_default().push(data);
+        drop(zone);
+        self
+    }
+
     /// How often anything was asked about a name.
     pub(crate) fn asked(&self, name: &str) -> usize {
         self.zone.lock().unwrap().asked.get(name).copied().unwrap_or(0)
@@ -84,19 +111,25 @@ fn reply(query: &[u8], zone: &Mutex<Zone>) -> Option<Vec<u8>> {
         return None;
     }
     let text = zone.texts.get(&name);
-    let answer = text.filter(|_| kind == TXT);
-    let mut out = query.get(..2)?.to_vec();
-    out.extend_from_slice(&[0x81, if text.is_some() { 0x80 } else { 0x83 }]);
-    out.extend_from_slice(&[0, 1, 0, u8::from(answer.is_some()), 0, 0, 0, 0]);
-    out.extend_from_slice(question);
-    if let Some(text) = answer {
+    let exists = text.is_some() || zone.others.keys().any(|(known, _)| *known == name);
+    let mut answers = zone.others.get(&(name, kind)).cloned().unwrap_or_default();
+    if let Some(text) = text.filter(|_| kind == TXT) {
         let mut data = Vec::new();
         for part in text.as_bytes().chunks(255) {
             data.push(u8::try_from(part.len()).unwrap());
             data.extend_from_slice(part);
         }
-        // The name of the question, TXT, IN, a minute.
-        out.extend_from_slice(&[0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60]);
+        answers.push(data);
+    }
+    let mut out = query.get(..2)?.to_vec();
+    out.extend_from_slice(&[0x81, if exists { 0x80 } else { 0x83 }]);
+    out.extend_from_slice(&[0, 1, 0, u8::try_from(answers.len()).unwrap(), 0, 0, 0, 0]);
+    out.extend_from_slice(question);
+    for data in answers {
+        // The name of the question, its type, IN, a minute.
+        out.extend_from_slice(&[0xc0, 12]);
+        out.extend_from_slice(&kind.to_be_bytes());
+        out.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
         out.extend_from_slice(&u16::try_from(data.len()).unwrap().to_be_bytes());
         out.extend_from_slice(&data);
     }

@@ -22,6 +22,7 @@ mod handshake;
 mod hostile;
 mod keys;
 mod listener;
+mod planted;
 mod reference;
 mod router;
 mod shell;
