@@ -23,6 +23,7 @@ pub mod message;
 pub mod metrics;
 pub mod policy;
 pub mod pool;
+pub mod process;
 pub mod receive;
 pub mod report;
 pub mod router;

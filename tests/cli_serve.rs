@@ -145,6 +145,26 @@ fn systemd_is_told() {
 }
 
 #[test]
+fn the_watchdog_hears_of_it_until_the_end() {
+    let house = House::new();
+    let path = house.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let told = || {
+        let mut buffer = [0; 1000];
+        let n = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..n]).trim().to_owned()
+    };
+    let wanted = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "200000")];
+    let serving = Serving::start(&house, &wanted);
+    assert_eq!(told(), "READY=1");
+    for _ in 0..3 {
+        assert_eq!(told(), "WATCHDOG=1");
+    }
+    assert_eq!(serving.stop(), 0);
+}
+
+#[test]
 fn what_cannot_start_says_why_and_leaves_nothing_behind() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

@@ -9,6 +9,7 @@
 
 mod covers;
 mod dns;
+mod records;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use mail_auth::{
 use tokio::time::{Instant, timeout_at};
 
 pub use dns::{Authenticator, ResolverError};
+pub use records::{Answer, SpfWord, reverse};
 
 use crate::mail::{AuthResults, MethodResult};
 use crate::message::UnixTime;

@@ -13,6 +13,7 @@ use crate::gateway::Gateway;
 use crate::gateway::api::{Failure, Request, Response};
 use crate::gateway::control::{CallError, Door, call, control_path};
 use crate::gateway::lock::{Lock, LockError};
+use crate::process::Owner;
 
 /// How long the daemon may take: longer than it lets itself take, so that its own words arrive.
 const ANSWER: Duration = Duration::from_secs(180);
@@ -39,7 +40,7 @@ pub(super) fn ask(config: &Config, request: &Request) -> Response {
             Err(error @ CallError::TooLong { .. }) => return fail(CONFIG, error.to_string()),
             Err(error) => return fail(TRY_LATER, error.to_string()),
         }
-        not_as_root(dir)?;
+        as_owner(dir)?;
         // A lock in a directory that turns out to be somebody else's would be litter.
         if dir.exists() {
             crate::store::prepare_dir(dir).or_else(|e| fail(CONFIG, e.to_string()))?;
@@ -88,6 +89,15 @@ fn intake(socket: &Path, request: &Request) -> Response {
     match call(socket, request, ANSWER) {
         Ok(response) => response,
         Err(error) => fail(TRY_LATER, error.to_string()),
+    }
+}
+
+/// Root becomes the user that the directory belongs to: what root created there (a write-ahead log) the
+/// daemon could not open any more. For verbs that touch no other files; before any thread is started.
+pub(super) fn as_owner(dir: &Path) -> Outcome {
+    match Owner::of(dir) {
+        None => Ok(()),
+        Some(owner) => owner.become_it().or_else(|error| fail(TRY_LATER, error.to_string())),
     }
 }
 

@@ -169,13 +169,18 @@ pub(super) fn verify(context: &Context, args: &VerifyArgs) -> Outcome {
 
 fn render(verified: &Verified) -> String {
     let Contents { messages, bytes: size, remembered, peers, queued, removed, blocked } = verified.contents;
+    let known = match remembered {
+        0 => String::new(),
+        number => format!(" (and the ids of {number} that were dropped)"),
+    };
     let mut text = format!(
-        "{}, {}; the ids of {remembered} more; {}; {} in the queue; {removed} hashes of what was removed; {blocked} \
-         blocked\n",
+        "{}{known}, {}; {}; {} in the queue; {} remembered; {}\n",
         count(messages, "message"),
         bytes(size),
         count(peers, "peer"),
         count(queued, "mail"),
+        count(removed, "removal"),
+        count(blocked, "block"),
     );
     for sentence in &verified.wrong {
         text.push_str(&format!("wrong: {}\n", escape::text(sentence)));

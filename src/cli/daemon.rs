@@ -11,18 +11,19 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::bound::{Bound, hand_over};
 use super::exit::{CANT_CREATE, CONFIG, Outcome, SOFTWARE, TRY_LATER, UNAVAILABLE, fail};
-use super::pages::Pages;
+use super::pages::{self, Pages};
 use super::poll;
+use super::pulse::Pulse;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::gateway::api::{Failure, Request, Response};
 use crate::gateway::control::{self, Caller, Door, Limits, Listener};
 use crate::gateway::lock::Lock;
 use crate::gateway::sender::Sender;
-use crate::listen;
 use crate::receive::imap::Poller;
-use crate::receive::{self, filter, http, smtp, udp};
+use crate::receive::{filter, http, smtp, udp};
 use crate::send::queue;
 use crate::smtp::{Mode, Recipients, SessionConfig};
 use crate::store::queue::Lane;
@@ -42,6 +43,8 @@ pub(super) struct Daemon {
     http: watch::Sender<Arc<http::Options>>,
     /// What the HTTP listener fetches with.
     handshakes: watch::Sender<http::Handshakes>,
+    /// The pages, if there are any.
+    pages: Option<Pages>,
     /// The mailboxes that are read.
     poller: Arc<OnceLock<Poller>>,
     /// Becomes true when no new work is to be taken.
@@ -55,39 +58,26 @@ impl Daemon {
     ///
     /// # Errors
     /// What could not be started, and why; nothing is left running then.
-    pub(super) async fn start(config: Arc<Config>, lock: &Lock) -> Outcome<Daemon> {
-        receive::raise_descriptor_limit();
+    pub(super) async fn start(config: Arc<Config>, bound: Bound, lock: &Lock) -> Outcome<Daemon> {
         let options = Arc::new(smtp_options(&config, Mode::Smtp)?);
         let lmtp_options = Arc::new(smtp_options(&config, Mode::Lmtp)?);
-        let listeners = listeners(&config.smtp.listen)?;
-        let lmtp_listeners = self::listeners(&config.smtp.lmtp)?;
-        let filter_listeners = self::listeners(config.filter.listen.as_slice())?;
-        let pages = Pages::prepare(&config)?;
-        let http_listener = self::listeners(config.http.listen.as_slice())?.pop();
         let http_options = Arc::new(http_options(&config)?);
-        let udp_socket = match config.udp.listen {
-            Some(address) => Some(udp::bind(address).await.or_else(|e| fail(UNAVAILABLE, e.to_string()))?),
+        let web = match &bound.web {
             None => None,
+            Some(listener) => {
+                let listen = pages::address(listener)?;
+                Some((listen, pages::Settings::read(&config, listen)?))
+            }
         };
         let doors = doors(&config, lock)?;
-        let mut listening = Vec::new();
-        for (name, listeners) in
-            [("smtp", &listeners), ("lmtp", &lmtp_listeners), ("filter", &filter_listeners)]
-        {
-            for listener in listeners {
-                let address = listener.local_addr().or_else(|e| fail(UNAVAILABLE, e.to_string()))?;
-                listening.push((name, address));
-            }
-        }
-        if let Some(pages) = &pages {
-            listening.push(("web", pages.address()?));
-        }
-        if let Some(listener) = &http_listener {
-            listening.push(("http", listener.local_addr().or_else(|e| fail(UNAVAILABLE, e.to_string()))?));
-        }
-        if let Some(socket) = &udp_socket {
-            listening.push(("udp", socket.local_addr().or_else(|e| fail(UNAVAILABLE, e.to_string()))?));
-        }
+        let listening = bound.addresses()?;
+        let listeners = hand_over(bound.smtp)?;
+        let lmtp_listeners = hand_over(bound.lmtp)?;
+        let filter_listeners = hand_over(bound.filter)?;
+        let http_listener = hand_over(bound.http)?.pop();
+        let web_listener = hand_over(bound.web)?.pop();
+        let udp_socket = bound.udp.map(tokio::net::UdpSocket::from_std).transpose();
+        let udp_socket = udp_socket.or_else(|e| fail(UNAVAILABLE, e.to_string()))?;
         let gateway = {
             let config = Arc::clone(&config);
             blocking(move || Gateway::start(&config)).await?.or_else(|e| fail(TRY_LATER, e.to_string()))?
@@ -106,6 +96,7 @@ impl Daemon {
             filter: watch::Sender::new(Arc::new(filter_options(&config))),
             http: watch::Sender::new(http_options),
             handshakes: watch::Sender::new(handshakes),
+            pages: None,
             poller: Arc::default(),
             stopping: watch::Sender::new(false),
             parts: JoinSet::new(),
@@ -123,10 +114,12 @@ impl Daemon {
                 "the content filter"
             });
         }
-        if let Some(pages) = pages {
-            let (gateway, stop) = (daemon.gateway.clone(), daemon.stopping.subscribe());
+        if let (Some((listen, settings)), Some(listener)) = (web, web_listener) {
+            let pages = Pages::new(daemon.gateway.clone(), listen, settings);
+            let stop = daemon.stopping.subscribe();
+            daemon.pages = Some(pages.clone());
             daemon.parts.spawn(async move {
-                pages.serve(gateway, stop).await;
+                pages.serve(listener, stop).await;
                 "the pages"
             });
         }
@@ -218,6 +211,11 @@ impl Daemon {
         }
     }
 
+    /// Tells whether the daemon works.
+    pub(super) fn pulse(&self) -> Pulse {
+        Pulse::of(self.gateway.clone())
+    }
+
     /// What is listened on, for the lines on standard output.
     pub(super) fn listening(&self) -> &[(&'static str, SocketAddr)] {
         &self.listening
@@ -230,6 +228,7 @@ impl Daemon {
     pub(super) fn reload(&mut self, config: &Config) -> Outcome {
         let (smtp, lmtp) = (smtp_options(config, Mode::Smtp)?, smtp_options(config, Mode::Lmtp)?);
         let http = http_options(config)?;
+        let pages = self.pages.as_ref().map(|pages| pages.settings(config)).transpose()?;
         self.gateway.reload(config).or_else(|e| fail(TRY_LATER, e.to_string()))?;
         self.sender.reload().or_else(|e| fail(CONFIG, e.to_string()))?;
         self.handshakes.send_replace(self.sender.handshakes());
@@ -237,6 +236,9 @@ impl Daemon {
         self.smtp.send_replace(Arc::new(smtp));
         self.lmtp.send_replace(Arc::new(lmtp));
         self.filter.send_replace(Arc::new(filter_options(config)));
+        if let (Some(pages), Some(settings)) = (&self.pages, pages) {
+            pages.change(settings);
+        }
         Ok(())
     }
 
@@ -282,12 +284,6 @@ fn doors(config: &Config, lock: &Lock) -> Outcome<Vec<(&'static str, Listener, L
         doors.push(("the intake socket", intake, Limits::intake(max_message)));
     }
     Ok(doors)
-}
-
-pub(super) fn listeners(addresses: &[SocketAddr]) -> Outcome<Vec<TcpListener>> {
-    let bind = |&address| listen::bind(address);
-    let listeners: Result<_, _> = addresses.iter().map(bind).collect();
-    listeners.or_else(|e: receive::ListenError| fail(UNAVAILABLE, e.to_string()))
 }
 
 /// What the receiver is told by the configuration.

@@ -1,7 +1,8 @@
 //! `cmr-mail init`: a commented configuration and an empty database.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::exit::{CANT_CREATE, Outcome, TRY_LATER, USAGE, fail};
 use super::{Context, escape, out};
 use crate::config::{Config, ConfigError, Example};
 use crate::gateway::lock::{Lock, LockError};
+use crate::process::Owner;
 use crate::store::{self, Store};
 
 /// Write a commented configuration and create the database
@@ -50,8 +52,19 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
         return fail(CANT_CREATE, format!("{} exists already and is left as it is", path.display()));
     }
     let (text, config) = configuration(&args, &path)?;
-    let database = database(&config.gateway.data_dir)?;
-    write(&path, &text).or_else(|e| fail(CANT_CREATE, format!("cannot write {}: {e}", path.display())))?;
+    let dir = &config.gateway.data_dir;
+    let failed = |e: io::Error| fail(CANT_CREATE, format!("cannot write {}: {e}", path.display()));
+    // The directory of a package belongs to the daemon's user already: root writes the file, which that
+    // user may read, and is nobody else but that user from then on.
+    let foreign = Owner::of(dir);
+    if let Some(owner) = &foreign {
+        write(&path, &text, Some(owner.group())).or_else(failed)?;
+        super::ask::as_owner(dir)?;
+        let database = database(dir)?;
+        return out::text(&farewell(&path, &config, database));
+    }
+    let database = database(dir)?;
+    write(&path, &text, None).or_else(failed)?;
     out::text(&farewell(&path, &config, database))
 }
 
@@ -105,7 +118,6 @@ fn system_hostname() -> String {
 
 /// Creates the database; says whether there was none.
 fn database(dir: &Path) -> Outcome<bool> {
-    super::ask::not_as_root(dir)?;
     store::prepare_dir(dir).or_else(|e| fail(CANT_CREATE, e.to_string()))?;
     let new = !dir.join(store::FILE_NAME).exists();
     let _lock = Lock::acquire(dir, "init", Duration::ZERO).or_else(|e| match e {
@@ -117,12 +129,17 @@ fn database(dir: &Path) -> Outcome<bool> {
     Ok(new)
 }
 
-/// Never over another file, not even over one that appeared a moment ago.
-fn write(path: &Path, text: &str) -> io::Result<()> {
+/// Never over another file, not even over one that appeared a moment ago. For a group that is to read it
+/// the file is for nobody else.
+fn write(path: &Path, text: &str, group: Option<u32>) -> io::Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent)?;
     }
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    if let Some(group) = group {
+        std::os::unix::fs::fchown(&file, None, Some(group))?;
+        file.set_permissions(Permissions::from_mode(0o640))?;
+    }
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }

@@ -9,6 +9,7 @@
 mod ask;
 mod backup;
 mod block;
+mod bound;
 mod change;
 mod check;
 mod daemon;
@@ -33,6 +34,7 @@ mod pages;
 mod peers;
 mod poll;
 mod post;
+mod pulse;
 mod queue;
 mod receive;
 mod remove;

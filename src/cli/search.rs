@@ -7,7 +7,8 @@ use crate::gateway::api::{Found, Request};
 /// Look for messages that are like a text, without posting it
 ///
 /// Nothing is stored and nobody is told. Messages are compared by how many bits their words save
-/// when the text is written down, best first.
+/// when the text is written down. Best first, where older ones count a little less: they pay a bit
+/// for each doubling of the messages that came since, so the numbers need not fall from line to line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -9,12 +9,14 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
+use super::bound::Bound;
 use super::daemon::Daemon;
 use super::exit::{CANT_CREATE, Outcome, SOFTWARE, TRY_LATER, fail};
 use super::logging::{self, Logging};
-use super::{Context, ask, out, settings};
+use super::{Context, out, settings};
 use crate::config::Config;
 use crate::gateway::lock::{Lock, LockError};
+use crate::process::{self, Confined, Owner, raise_descriptor_limit};
 
 /// What is under way when the daemon is told to stop may take this long.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -47,10 +49,10 @@ pub(super) fn run(context: &Context, _: &Args) -> Outcome {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let dir = &config.gateway.data_dir;
-    ask::not_as_root(dir)?;
-    crate::store::prepare_dir(dir).or_else(|e| fail(CANT_CREATE, e.to_string()))?;
-    let lock = lock(dir)?;
+    if let Some((says, mend)) = super::check::too_few_descriptors(config, raise_descriptor_limit()) {
+        tracing::warn!("{says}; {mend}");
+    }
+    let (bound, lock) = settle_in(config)?;
     // The database's writer is a thread of its own, so that one processor is left to it. Two that
     // share connections on two processors spend more on waking each other than they gain.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -59,10 +61,50 @@ pub(super) fn run(context: &Context, _: &Args) -> Outcome {
         .enable_all()
         .build()
         .or_else(|e| fail(SOFTWARE, format!("cannot start: {e}")))?;
-    let outcome = runtime.block_on(serve(Arc::new(config.clone()), &lock, &log));
+    let outcome = runtime.block_on(serve(Arc::new(config.clone()), bound, &lock, &log));
     runtime.shutdown_timeout(THREADS);
     drop(lock);
     outcome
+}
+
+/// Binds the addresses, takes the data directory, and gives up everything that was needed for that: root,
+/// capabilities, writing elsewhere. No other thread runs yet.
+fn settle_in(config: &Config) -> Outcome<(Bound, Lock)> {
+    let dir = &config.gateway.data_dir;
+    let settled = match Owner::of(dir) {
+        // Root binds, and what is made in the directory is its owner's already.
+        Some(owner) => {
+            let bound = Bound::new(config)?;
+            owner.become_it().or_else(|e| fail(SOFTWARE, e.to_string()))?;
+            tracing::info!(user = owner.user(), "root no longer: the user that data_dir belongs to");
+            (bound, lock(dir)?)
+        }
+        None => {
+            crate::store::prepare_dir(dir).or_else(|e| fail(CANT_CREATE, e.to_string()))?;
+            let lock = lock(dir)?;
+            (Bound::new(config)?, lock)
+        }
+    };
+    if rustix::process::geteuid().is_root() {
+        tracing::warn!("this runs as root, because data_dir is root's: give it to a user of its own (chown)");
+    }
+    if let Err(error) = process::give_up_privileges() {
+        tracing::warn!(%error, "the capabilities of this process can't be given up");
+    }
+    if let Err(error) = process::keep_memory_private() {
+        tracing::warn!(%error, "core dumps can't be switched off");
+    }
+    let mut writable = vec![dir.clone()];
+    writable.extend(config.gateway.intake_socket.iter().filter_map(|path| path.parent().map(Path::to_owned)));
+    writable.extend(config.gateway.writable.iter().cloned());
+    writable.extend(process::temporary_places());
+    match process::confine(&writable) {
+        Ok(Confined::Wholly) => tracing::info!("confined by Landlock"),
+        Ok(Confined::Partly) => tracing::info!("confined by Landlock, as far as this kernel can"),
+        Ok(Confined::Not) => tracing::info!("not confined: this kernel has no Landlock"),
+        Err(error) => tracing::warn!(%error, "not confined"),
+    }
+    Ok(settled)
 }
 
 /// Another daemon will not be done in a moment; a verb will.
@@ -76,10 +118,10 @@ fn lock(dir: &Path) -> Outcome<Lock> {
     failed.or_else(|e| fail(TRY_LATER, e.to_string()))
 }
 
-async fn serve(config: Arc<Config>, lock: &Lock, log: &Logging) -> Outcome {
+async fn serve(config: Arc<Config>, bound: Bound, lock: &Lock, log: &Logging) -> Outcome {
     let mut signals = Signals::new().or_else(|e| fail(SOFTWARE, format!("cannot start: {e}")))?;
     let mut daemon = tokio::select! {
-        daemon = Daemon::start(Arc::clone(&config), lock) => daemon?,
+        daemon = Daemon::start(Arc::clone(&config), bound, lock) => daemon?,
         () = signals.stop() => return Ok(()),
     };
     let mut lines = String::new();
@@ -97,6 +139,10 @@ async fn serve(config: Arc<Config>, lock: &Lock, log: &Logging) -> Outcome {
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "ready");
 
+    // Until the very end: finishing takes its time, too.
+    if let Some(every) = sd_notify::watchdog_enabled() {
+        tokio::spawn(daemon.pulse().watch(every, || tell(&[NotifyState::Watchdog])));
+    }
     let mut config = config;
     let outcome = loop {
         tokio::select! {

@@ -11,7 +11,7 @@ use super::layout::{count, paragraph};
 use super::{Context, escape, evaluate, out};
 use crate::archive::ArchiveError;
 use crate::evaluate::{Skipped, View, conversations};
-use crate::simulate::{self, Rule, Scenario, Traffic, page, simulate};
+use crate::simulate::{self, Rule, Scenario, Trace, Traffic, page, replay, simulate};
 
 /// Replay mail in a network of routers with this configuration
 ///
@@ -27,11 +27,15 @@ literal (section 3.2 to the letter), flooding-HOPS, random-STEPS.
 Examples:
   cmr-mail simulate archive.mbox --gateways 30
   cmr-mail simulate archive.mbox --gateways 100,1000 --mails 20000 --report network.html
-  cmr-mail simulate archive.mbox --scenario deaths.toml --rules configured,central")]
+  cmr-mail simulate archive.mbox --scenario deaths.toml --rules configured,central
+  cmr-mail simulate --trace network.trace --rules configured,central")]
 pub(super) struct Args {
     /// Mail with threads: mboxes, maildirs, or folders of them
-    #[arg(value_name = "MBOX", required = true)]
+    #[arg(value_name = "MBOX", required_unless_present = "trace")]
     paths: Vec<PathBuf>,
+    /// Instead: what a network of real gateways did, to compare with
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "gateways", "scenario", "mails", "view"])]
+    trace: Option<PathBuf>,
     /// Routers in the network; several numbers with commas are several runs
     #[arg(long, value_name = "N", value_delimiter = ',')]
     gateways: Vec<usize>,
@@ -75,17 +79,24 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         rules.extend(Rule::BESIDE);
     }
     let bars = Bars::new();
-    let traffic = traffic(args, &bars)?;
-    let traffic = traffic.with_spam(scenario.spam.share, scenario.spam.copies, scenario.seed);
     let mut runs = Vec::new();
-    for number in gateways {
-        let scenario = Scenario { gateways: number, ..scenario.clone() };
-        let show = |rule: Rule, done, all| bars.show(number, rule, done, all);
-        runs.push(simulate(&traffic, &scenario, &policy, &rules, usize::from(args.threads), &show));
+    let threads = usize::from(args.threads);
+    if let Some(path) = &args.trace {
+        let trace = read_trace(path)?;
+        let show = |rule: Rule, done, all| bars.show(trace.gateways.len(), rule, done, all);
+        runs.push(replay(&trace, scenario.seed, &policy, &rules, threads, &show));
+    } else {
+        let traffic = traffic(args, &bars)?;
+        let traffic = traffic.with_spam(scenario.spam.share, scenario.spam.copies, scenario.seed);
+        for number in gateways {
+            let scenario = Scenario { gateways: number, ..scenario.clone() };
+            let show = |rule: Rule, done, all| bars.show(number, rule, done, all);
+            runs.push(simulate(&traffic, &scenario, &policy, &rules, threads, &show));
+        }
     }
     bars.end();
     if let Some(path) = &args.report {
-        let name = args.paths.first().and_then(|path| path.file_name()).unwrap_or_default();
+        let name = args.paths.iter().chain(&args.trace).find_map(|path| path.file_name()).unwrap_or_default();
         let title = format!("A network on {}", name.to_string_lossy());
         let html = page(&title, &runs).or_else(|error| fail(super::exit::SOFTWARE, error.to_string()))?;
         std::fs::write(path, html)
@@ -98,6 +109,13 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         [one] => out::json(one),
         all => out::json(&all),
     }
+}
+
+/// A trace.
+fn read_trace(path: &Path) -> Outcome<Trace> {
+    let text = std::fs::read_to_string(path)
+        .or_else(|e| fail(BAD_DATA, format!("cannot read {}: {e}", path.display())))?;
+    Trace::parse(&text).or_else(|error| fail(BAD_DATA, format!("{}: {error}", path.display())))
 }
 
 /// A scenario file.

@@ -93,6 +93,8 @@ fn gateway(r: &mut Reader<'_>) -> Option<Gateway> {
     let operator = r.check(&keys::GATEWAY_OPERATOR, operator, |text| names::operator(text));
     let data_dir = data_dir(r);
     let intake_socket = intake_socket(r, data_dir.as_deref());
+    let writable = r.list(&keys::GATEWAY_WRITABLE).map(|found| found.value).unwrap_or_default();
+    let writable = writable.iter().map(|found| writable_dir(r, found)).collect();
     let (address, mail_address) = address?.value;
     Some(Gateway {
         address,
@@ -101,7 +103,17 @@ fn gateway(r: &mut Reader<'_>) -> Option<Gateway> {
         operator: operator?.value,
         data_dir: data_dir?,
         intake_socket,
+        writable,
     })
+}
+
+fn writable_dir(r: &mut Reader<'_>, text: &Found<String>) -> PathBuf {
+    let path = r.beside(&text.value);
+    if !path.is_dir() {
+        let why = "is no directory, and nothing can be written there".to_owned();
+        r.warn(&keys::GATEWAY_WRITABLE, text.line, Fault::File { path: path.clone(), why });
+    }
+    path
 }
 
 fn intake_socket(r: &mut Reader<'_>, data_dir: Option<&Path>) -> Option<PathBuf> {

@@ -166,6 +166,8 @@ keys! {
         "Where the database and the mails that were set aside live. Only the user of the daemon may read it.";
     GATEWAY_INTAKE: "gateway" "intake_socket" Text("file"), Off, r#""/run/cmr-mail/intake.sock""#, false,
         "A Unix socket by which other users of this machine may hand mail in with `deliver`, `filter` and `receive`, and do nothing else. It must lie outside of data_dir, in a directory that they may enter.";
+    GATEWAY_WRITABLE: "gateway" "writable" List("directory"), Default("[]"), r#"["/var/cache/tokens"]"#, false,
+        "Directories that the daemon, and the programs that it runs for passwords, tokens and SSH, may write to beside data_dir, the directory of intake_socket and those for temporary files. Linux (Landlock) refuses all others; [\"/\"] allows everything.";
 
     SMTP_LISTEN: "smtp" "listen" List("IP:PORT or lmtp://IP:PORT"), Default(r#"["127.0.0.1:2525"]"#), "", true,
         "Where the receiver listens: by SMTP, or by LMTP with lmtp:// in front (for the transports of Postfix and Dovecot). Port 0 takes a free one and `serve` prints it; an empty list means no receiver.";

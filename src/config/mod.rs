@@ -196,6 +196,7 @@ impl Config {
             (&keys::GATEWAY_OPERATOR, self.gateway.operator != new.gateway.operator),
             (&keys::GATEWAY_DATA_DIR, self.gateway.data_dir != new.gateway.data_dir),
             (&keys::GATEWAY_INTAKE, self.gateway.intake_socket != new.gateway.intake_socket),
+            (&keys::GATEWAY_WRITABLE, self.gateway.writable != new.gateway.writable),
             (&keys::SMTP_LISTEN, (&self.smtp.listen, &self.smtp.lmtp) != (&new.smtp.listen, &new.smtp.lmtp)),
             (&keys::FILTER_LISTEN, self.filter.listen != new.filter.listen),
             (&keys::AUTH_DNS, self.authentication.dns != new.authentication.dns),
@@ -210,7 +211,7 @@ impl Config {
             (&keys::SSH_ADDRESS, self.ssh.address != new.ssh.address),
             (&keys::POOL_MAX_MESSAGES, self.pool.max_messages != new.pool.max_messages),
             (&keys::POOL_MAX_BYTES, self.pool.max_bytes != new.pool.max_bytes),
-            (&keys::WEB_LISTEN, self.web != new.web),
+            (&keys::WEB_LISTEN, self.web.listen != new.web.listen),
             (&keys::LOG_FORMAT, self.log.format != new.log.format),
         ];
         changed.iter().filter(|(_, changed)| *changed).map(|(key, _)| key.title()).collect()

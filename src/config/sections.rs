@@ -26,6 +26,8 @@ pub struct Gateway {
     pub data_dir: PathBuf,
     /// Where other users hand mail in; an absolute path outside of `data_dir`.
     pub intake_socket: Option<PathBuf>,
+    /// Directories beside `data_dir` that the daemon and the programs it runs may write to; absolute.
+    pub writable: Vec<PathBuf>,
 }
 
 /// The human behind the gateway.

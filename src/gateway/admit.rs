@@ -566,7 +566,7 @@ fn candidate(
     Ok((message, held_until))
 }
 
-fn is_host(block: &Block, client: IpAddr) -> bool {
+pub(super) fn is_host(block: &Block, client: IpAddr) -> bool {
     matches!(block, Block::Host(host) if host.parse() == Ok(client))
 }
 

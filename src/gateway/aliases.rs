@@ -72,7 +72,7 @@ pub(super) fn hand_on(
         if limits::number_since(tx, Counted::Handed, &pair, since)? >= policy::LATER_PER_AUTHOR {
             continue;
         }
-        if answers::later(tx, config, stored, question, now)? {
+        if matches!(answers::later(tx, config, stored, question, now)?, answers::Later::Queued) {
             limits::note(tx, Counted::Handed, &pair, now)?;
             people::handed_on(tx, stored.seq, person)?;
             queued += 1;

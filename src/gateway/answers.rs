@@ -138,6 +138,22 @@ pub(super) fn answer(
     Ok(queued)
 }
 
+/// What became of a later match.
+pub(super) enum Later {
+    /// It is in the queue.
+    Queued,
+    /// A limit kept it back, in words.
+    KeptBack(String),
+    /// There was nothing to send, or it waits there already.
+    Nothing,
+}
+
+impl From<bool> for Later {
+    fn from(queued: bool) -> Self {
+        if queued { Later::Queued } else { Later::Nothing }
+    }
+}
+
 /// A later match: X came, and is close to what a person asked before. What is due in the same
 /// thread at the same time is one mail.
 pub(super) fn later(
@@ -146,12 +162,12 @@ pub(super) fn later(
     stored: &Stored,
     question: i64,
     now: UnixTime,
-) -> Result<bool, StoreError> {
-    let Some(thread) = people::thread_of_message(tx, question)? else { return Ok(false) };
+) -> Result<Later, StoreError> {
+    let Some(thread) = people::thread_of_message(tx, question)? else { return Ok(Later::Nothing) };
     if !thread.authenticated || thread.until <= now || stored.person == Some(thread.person) {
-        return Ok(false);
+        return Ok(Later::Nothing);
     }
-    let Some(person) = people::get(tx, thread.person)? else { return Ok(false) };
+    let Some(person) = people::get(tx, thread.person)? else { return Ok(Later::Nothing) };
     let day = now.saturating_sub(Duration::from_secs(86_400));
     let who = who(&person);
     let pair = [stored.author.as_bytes(), b"\n", &who].concat();
@@ -163,17 +179,21 @@ pub(super) fn later(
         stopped: person.stopped_at.is_some(),
     };
     let rate = config.policy.answer_at_most;
-    let allowed = policy::may_send_later(&facts).is_ok()
-        && rate.allows(limits::number_since(tx, Counted::Answer, &who, rate.window_start(now))?);
-    if !allowed {
+    let in_rate = rate.allows(limits::number_since(tx, Counted::Answer, &who, rate.window_start(now))?);
+    let kept_back = match policy::may_send_later(&facts) {
+        Err(refusal) => Some(refusal.to_string()),
+        Ok(()) if !in_rate => Some(format!("{rate} automatic mails have gone to that person")),
+        Ok(()) => None,
+    };
+    if let Some(why) = kept_back {
         counters::note(tx, Counter::Silenced)?;
-        return Ok(false);
+        return Ok(Later::KeptBack(why));
     }
     let queued = match queue::waiting_later(tx, thread.id)? {
         Some(waiting) => {
-            let Some(Say::Later { mut seqs }) = Say::of(&waiting) else { return Ok(false) };
+            let Some(Say::Later { mut seqs }) = Say::of(&waiting) else { return Ok(Later::Nothing) };
             if seqs.contains(&stored.seq) || seqs.len() >= DIGEST {
-                return Ok(false);
+                return Ok(Later::Nothing);
             }
             seqs.push(stored.seq);
             queue::join_later(tx, waiting.id, &Say::Later { seqs }.detail()?)?
@@ -184,7 +204,7 @@ pub(super) fn later(
             let unique = format!("later_match-{}-{}", stored.id, thread.id);
             let kind = DeliveryKind::LaterMatch;
             let new = delivery(config, &person, kind, Some(stored.seq), &thread, &unique, why, &say, now)?;
-            let Some(mut new) = new else { return Ok(false) };
+            let Some(mut new) = new else { return Ok(Later::Nothing) };
             if let Some(last) = queue::last_later(tx, thread.id)? {
                 new.next_try = now.max(last.saturating_add(config.people.digest));
             }
@@ -199,7 +219,7 @@ pub(super) fn later(
         limits::note(tx, Counted::LaterMatch, &who, now)?;
         limits::note(tx, Counted::LaterMatchBy, &pair, now)?;
     }
-    Ok(queued)
+    Ok(queued.into())
 }
 
 /// A person under whom mails are counted. Another case of the letters is no way around a limit.

@@ -33,6 +33,7 @@ mod pace;
 pub mod people;
 mod polling;
 mod reply;
+mod rounds;
 mod route;
 mod say;
 pub mod sender;
@@ -46,7 +47,6 @@ mod wording;
 mod words;
 pub mod worth;
 
-use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -69,7 +69,7 @@ use crate::receive::imap::Fate;
 use crate::receive::{Arrival, Handler, Verdict};
 use crate::smtp::Reply;
 use crate::store::queue::{self, Lane};
-use crate::store::{self, Store, StoreError, blocks, messages, peers};
+use crate::store::{self, Store, StoreError, blocks, peers};
 
 /// A mail above this is read on a thread for long work, so that the others of the runtime go on
 /// answering.
@@ -82,12 +82,6 @@ const LONG_MAILS_AT_ONCE: u32 = 32 << 10;
 
 /// Passing mails that are learned at the same time.
 const LEARNED_AT_ONCE: usize = 64;
-
-/// The routing thread's nice value: it gives way to the threads that receive and commit.
-const ROUTER_NICE: i32 = 10;
-
-/// How often expired things are forgotten, beside the start.
-const TIDY: Duration = Duration::from_secs(600);
 
 /// Why a gateway can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +134,8 @@ struct Inner {
     exchange_signalled: Condvar,
     exchanger: Mutex<Option<JoinHandle<()>>>,
     started: Option<Instant>,
+    /// When the routing thread last began a round; none before it runs.
+    round: Mutex<Option<Instant>>,
     metrics: Metrics,
 }
 
@@ -239,6 +235,7 @@ impl Gateway {
             exchange_signalled: Condvar::new(),
             exchanger: Mutex::new(None),
             started: daemon.then(Instant::now),
+            round: Mutex::new(None),
             metrics: Metrics::default(),
         })))
     }
@@ -265,6 +262,12 @@ impl Gateway {
     /// The present configuration.
     pub fn config(&self) -> Arc<Config> {
         self.0.config()
+    }
+
+    /// How long ago the routing thread last began a round, at rest a minute at most; none if it does not
+    /// run.
+    pub fn router_rests(&self) -> Option<Duration> {
+        lock(&self.0.round).map(|then| then.elapsed())
     }
 
     /// The database.
@@ -498,69 +501,6 @@ impl Inner {
             || address
                 .mail_address()
                 .is_some_and(|mailbox| crate::mail::is_ours(&config.smtp.recipients, mailbox))
-    }
-
-    /// The routing thread: works off what waits, sleeps until there is more, tidies up.
-    fn route_until_stopped(&self) {
-        // Deciding can wait; who delivers a mail is waiting. On Linux this is the thread's own.
-        if let Err(error) = rustix::process::setpriority_process(None, ROUTER_NICE) {
-            warn!(%error, "routing has the priority of receiving");
-        }
-        let mut tidied: Option<Instant> = None;
-        loop {
-            let (began, before) = (Instant::now(), self.accepted.load(Ordering::Relaxed));
-            let more = panic::catch_unwind(AssertUnwindSafe(|| self.route_batch(clock::now())));
-            let mut rest = Duration::ZERO;
-            let wait = match more {
-                Ok(Ok(0)) => self.until_next_held(),
-                Ok(Ok(decided)) => {
-                    let accepted = self.accepted.load(Ordering::Relaxed).wrapping_sub(before);
-                    rest = pace::rest_after(began.elapsed(), accepted, decided as u64);
-                    Duration::ZERO
-                }
-                Ok(Err(failure)) => {
-                    warn!(%failure, "routing waits for the database");
-                    Duration::from_secs(1)
-                }
-                Err(_) => {
-                    error!("routing ended in a panic; it goes on with the next messages");
-                    Duration::from_millis(100)
-                }
-            };
-            if tidied.is_none_or(|then| then.elapsed() > TIDY) {
-                let first = tidied.replace(Instant::now()).is_none();
-                if let Err(failure) = self.tidy() {
-                    warn!(%failure, "expired things could not be forgotten");
-                }
-                if !first {
-                    self.snapshot.save(self, false);
-                }
-            }
-            let mut signal = lock(&self.signal);
-            if !rest.is_zero() {
-                // Only the end of the gateway cuts a rest short; work is why there is one.
-                let slept = self.signalled.wait_timeout_while(signal, rest, |signal| !signal.stop);
-                signal = slept.unwrap_or_else(PoisonError::into_inner).0;
-            }
-            if !signal.stop && !signal.work && !wait.is_zero() {
-                let slept = self.signalled.wait_timeout(signal, wait);
-                signal = slept.unwrap_or_else(PoisonError::into_inner).0;
-            }
-            signal.work = false;
-            if signal.stop {
-                return;
-            }
-        }
-    }
-
-    /// How long the router may sleep when nothing waits: until a held message's time comes.
-    fn until_next_held(&self) -> Duration {
-        const LONGEST: Duration = Duration::from_secs(60);
-        match self.store.read(messages::next_held) {
-            Ok(Some(time)) => time.since(clock::now()).clamp(Duration::from_millis(1), LONGEST),
-            Ok(None) => LONGEST,
-            Err(_) => Duration::from_secs(1),
-        }
     }
 }
 

@@ -10,13 +10,14 @@ use super::{Gateway, bounce, people as names, read, reply, ways};
 use crate::config::Config;
 use crate::keys;
 use crate::mail::compose::{self, ComposeError, ForwardMail, NoticeMail, Robot};
-use crate::message::{Address, Hop, Message};
+use crate::message::{Address, Hop, HopKey, Message, TailHash};
 use crate::policy::{Block, Standing};
 use crate::store::bounces::{self, Bounced};
 use crate::store::keys as stored_keys;
 use crate::store::messages;
 use crate::store::queue::{Delivery, DeliveryKind};
 use crate::store::{StoreError, asides, exchanges, peers};
+use crate::wire::{Scheme, scheme};
 
 /// A mail, ready to be handed to the smarthost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Parcel {
     pub configured: bool,
     /// The message is signed.
     pub signed: bool,
+    /// The ids that tell whether the peer has it; none if it is not to be asked.
+    pub ids: Vec<(HopKey, TailHash)>,
     /// The message.
     pub message: Vec<u8>,
 }
@@ -122,10 +125,20 @@ impl Gateway {
                 to: delivery.to.clone(),
                 configured: standing.configured(),
                 signed: message.signature.is_signed(),
+                ids: inquiry(delivery, &message),
                 message: message.write(),
             }),
             Err(gone) => Composed::Gone(gone.to_owned()),
         })
+    }
+}
+
+/// What a peer is asked about before a message is sent to it. Never about a key exchange: nobody has
+/// it, and what is in it is a secret.
+fn inquiry(delivery: &Delivery, message: &Message) -> Vec<(HopKey, TailHash)> {
+    match (delivery.kind, scheme(&delivery.to)) {
+        (DeliveryKind::Forward, Some(Scheme::Http | Scheme::Https)) => message.hop_ids(),
+        _ => Vec::new(),
     }
 }
 

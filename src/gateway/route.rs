@@ -213,9 +213,10 @@ impl Inner {
                 spent,
                 now,
                 failure: RefCell::new(None),
+                others: RefCell::default(),
                 texts: StoredTexts::new(conn),
             };
-            let contacts = around.contacts(&message, stored.id);
+            let contacts = around.contacts(&message);
             let subject = Subject {
                 message: &message,
                 id: stored.id,
@@ -302,12 +303,14 @@ struct Around<'a> {
     now: UnixTime,
     /// The first question that the database did not answer: the decision is void then.
     failure: RefCell<Option<StoreError>>,
+    /// The answers of [`Surroundings::others`].
+    others: RefCell<HashMap<Address, Vec<Address>>>,
     texts: StoredTexts<'a>,
 }
 
 impl Around<'_> {
     /// The peers that a message may go to: the pinned ones, then those credited last.
-    fn contacts(&self, message: &crate::message::Message, id: MessageId) -> Vec<Contact> {
+    fn contacts(&self, message: &crate::message::Message) -> Vec<Contact> {
         let mut known: Vec<&&Peer> =
             self.peers.values().filter(|peer| !message.hops.contains(&peer.address)).collect();
         known.sort_by(|a, b| {
@@ -323,7 +326,7 @@ impl Around<'_> {
             .filter(|peer| !self.is_own(&peer.address))
             .take(self.config.routing.policy.contacts.saturating_add(message.hops.len()))
             .map(|peer| {
-                let same = self.same_neighbour(peer);
+                let same = self.others(&peer.address);
                 let may = self.may_send(&peer.address).and_then(|()| {
                     match offered.iter().find(|other| same.contains(other)) {
                         Some(other) => Err(format!("it is the same neighbour as {other}: their key is one")),
@@ -333,29 +336,15 @@ impl Around<'_> {
                 if may.is_ok() {
                     offered.push(&peer.address);
                 }
-                let another_has = |it: &Address| message.hops.contains(it) || self.has(it, id);
                 Contact {
                     address: peer.address.clone(),
                     pinned: peer.pinned || peer.listed,
                     may_send: may.is_ok(),
                     reason: may.err(),
-                    has: self.has(&peer.address, id) || same.iter().any(another_has),
+                    has: false,
                 }
             })
             .collect()
-    }
-}
-
-impl Around<'_> {
-    /// The other addresses of the neighbour behind this one.
-    fn same_neighbour(&self, peer: &Peer) -> Vec<Address> {
-        if peer.key == "none" {
-            return Vec::new();
-        }
-        keys::same_neighbour(self.conn, &peer.address).unwrap_or_else(|error| {
-            self.failure.borrow_mut().get_or_insert(error);
-            Vec::new()
-        })
     }
 }
 
@@ -375,6 +364,22 @@ impl Surroundings for Around<'_> {
             self.failure.borrow_mut().get_or_insert(error);
             true
         })
+    }
+
+    /// Addresses with which the same key is shared.
+    fn others(&self, address: &Address) -> Vec<Address> {
+        if self.peers.get(address).is_some_and(|peer| peer.key == "none") {
+            return Vec::new();
+        }
+        if let Some(known) = self.others.borrow().get(address) {
+            return known.clone();
+        }
+        let found = keys::same_neighbour(self.conn, address).unwrap_or_else(|error| {
+            self.failure.borrow_mut().get_or_insert(error);
+            Vec::new()
+        });
+        self.others.borrow_mut().insert(address.clone(), found.clone());
+        found
     }
 
     fn may_send(&self, address: &Address) -> Result<(), String> {
@@ -438,9 +443,8 @@ fn record(
     // The matches have rows of their own, which go when their message does.
     detail.matches.clear();
     let note = |detail: &Decision| {
-        let detail = serde_json::to_value(detail).map_err(|error| StoreError::Row(error.to_string()))?;
-        let new =
-            NewDecision { decided: now, verdict: &decision.verdict, detail: &detail, matches: &matches };
+        let json = as_json(detail)?;
+        let new = NewDecision { decided: now, verdict: &decision.verdict, detail: &json, matches: &matches };
         decisions::record(tx, stored.seq, &new)
     };
     worth::routed(tx, stored, decision, *junk, now)?;
@@ -451,6 +455,7 @@ fn record(
         note(&detail)?;
         return Ok(Recorded::Routed(0));
     }
+    let mut kept_back = Vec::new();
     // `max_forwards` holds over all of it: the answer to its author first, then what the router
     // wants, then the people who asked about it before.
     let most = config.routing.policy.max_forwards;
@@ -475,12 +480,27 @@ fn record(
         // Whose question it is says its thread: its origin may be a person's own address.
         for found in &decision.matches {
             if queued < most {
-                queued += usize::from(answers::later(tx, config, stored, found.seq, now)?);
+                match answers::later(tx, config, stored, found.seq, now)? {
+                    answers::Later::Queued => queued += 1,
+                    answers::Later::Nothing => {}
+                    answers::Later::KeptBack(why) => kept_back
+                        .push(format!("{} matches it, but whoever wrote that was not told: {why}", found.id)),
+                }
             }
         }
     }
+    if !kept_back.is_empty() {
+        info!(id = %stored.id, kept_back = kept_back.len(), "limits kept later matches back");
+        let mut told = detail;
+        told.reasons.extend(kept_back);
+        decisions::explain_more(tx, stored.seq, &as_json(&told)?)?;
+    }
     info!(id = %stored.id, verdict = decision.verdict, queued, "routed");
     Ok(Recorded::Routed(queued))
+}
+
+fn as_json(detail: &Decision) -> Result<serde_json::Value, StoreError> {
+    serde_json::to_value(detail).map_err(|error| StoreError::Row(error.to_string()))
 }
 
 fn enqueue_forward(

@@ -171,11 +171,14 @@ impl Sender {
             Err(error) => return later(format!("an error in the program while composing: {error}")),
         };
         let (carriers, config) = (self.carriers(), self.gateway.config());
-        let Parcel { to, configured, signed, message } = &parcel;
+        let Parcel { to, configured, signed, ids, message } = &parcel;
         match scheme(to) {
             Some(Scheme::Http | Scheme::Https) => {
                 let offered = config.http.address.as_ref().filter(|_| config.http.handshake && !signed);
                 let parcel = http::Parcel { to, configured: *configured, message };
+                if let Some(outcome) = carriers.http.inquire(&parcel, ids).await {
+                    return outcome;
+                }
                 match offered {
                     Some(ours) => carriers.http.offer(&parcel, ours).await,
                     None => carriers.http.upload(&parcel).await,

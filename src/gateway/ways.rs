@@ -3,18 +3,20 @@
 //!
 //! It knows the configuration and the policy. It must never know how a transport works.
 
+use std::net::IpAddr;
+
 use rusqlite::Connection;
 
 use super::notice::destination;
 use super::outgoing::suppressed;
 use super::route::local_domains;
-use super::{Gateway, read};
+use super::{Gateway, admit, read};
 use crate::config::Config;
-use crate::message::Address;
+use crate::message::{Address, HopKey, TailHash};
 use crate::policy::{self, Block, Standing};
 use crate::receive::Via;
 use crate::store::peers::{self, Peer};
-use crate::store::{StoreError, bounces, keys};
+use crate::store::{StoreError, bounces, keys, messages};
 use crate::wire::{HttpTarget, Scheme, UdpTarget, scheme};
 
 /// How something goes to an address.
@@ -133,6 +135,20 @@ impl crate::receive::http::Office for Gateway {
         };
         let looked = self.store().read_async(look).await;
         looked.map_err(|failure| failure.to_string())?.map(Standing::configured)
+    }
+
+    /// The same that a duplicate is told by. A host that is blocked hears nothing of that either.
+    async fn is_known(&self, ids: Vec<(HopKey, TailHash)>, client: Option<IpAddr>) -> Result<bool, String> {
+        if client.is_some_and(|client| read(&self.0.blocks).iter().any(|block| admit::is_host(block, client)))
+        {
+            return Ok(false);
+        }
+        let looked = self.store().read_async(move |conn| messages::known(conn, &ids)).await;
+        let known = looked.map_err(|failure| failure.to_string())?.is_some();
+        if known {
+            self.metrics().messages(Via::Http.as_str(), "not_sent", 1);
+        }
+        Ok(known)
     }
 }
 

@@ -12,7 +12,8 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -22,26 +23,33 @@ pub use error::ListenError;
 pub use places::{Most, Place, Places};
 
 /// Connections that the system may keep waiting for us.
-const BACKLOG: u32 = 1_024;
+const BACKLOG: i32 = 1_024;
 
 /// Waits between attempts to accept when the system has no descriptors or memory left.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Listens on `address`; port 0 takes a free one.
 ///
-/// To be called inside a tokio runtime.
+/// To be called inside a tokio runtime; [`at`] needs none.
 ///
 /// # Errors
 /// The system's word: the address is taken, not ours, or needs a privilege.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::from_std(at(address)?).map_err(|source| ListenError { address, source })
+}
+
+/// As [`bind`], for a listener that is handed to a runtime later (it does not block).
+///
+/// # Errors
+/// As [`bind`].
+pub fn at(address: SocketAddr) -> Result<std::net::TcpListener, ListenError> {
     let listen = || {
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
     };
     listen().map_err(|source| ListenError { address, source })
 }

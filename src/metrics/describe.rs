@@ -56,7 +56,7 @@ macro_rules! metrics {
 metrics! {
     MAILS: "cmr_mail_arrivals_total" Counter "" ["via": "`smtp`, `lmtp`, `filter`, `imap`, `pipe` or `bare`", "reply": "`2xx` taken, `4xx` put off, `5xx` refused"]
         "Mails and messages that were brought whole, by their way and the reply that they got";
-    MESSAGES: "cmr_mail_messages_total" Counter "" ["via": "as above", "fate": "`new`, or `known` for a duplicate"]
+    MESSAGES: "cmr_mail_messages_total" Counter "" ["via": "as above", "fate": "`new`, `known` for a duplicate, or `not_sent` for a duplicate of which only the ids came"]
         "Messages in what was brought";
     REFUSED: "cmr_mail_refusals_total" Counter "" ["reason": "`format`, `unreadable`, `signature`, `no-key`, `author`, `blocked`, `too-fast`, `policy`, `nothing`, `key-exchange`, `conflict`, `token`, `command` or `removed`"]
         "Parts of mails that were not taken, by reason";

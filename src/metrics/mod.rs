@@ -164,7 +164,7 @@ impl Metrics {
         self.0.mails.get_or_create_owned(&vec![("via", via.to_owned()), ("reply", class)]).inc();
     }
 
-    /// So many messages came this way; `fate` is `new` or `known`.
+    /// So many messages came this way; `fate` is `new`, `known` or `not_sent`.
     pub fn messages(&self, via: &str, fate: &'static str, number: usize) {
         let labels = vec![("via", via.to_owned()), ("fate", fate.to_owned())];
         self.0.messages.get_or_create_owned(&labels).inc_by(u64::try_from(number).unwrap_or(u64::MAX));

@@ -5,7 +5,6 @@
 //! This room knows sockets, TLS and the clocks. It must never know what a mail means, where
 //! it is stored or how it is routed.
 
-mod descriptors;
 pub mod filter;
 pub mod http;
 pub mod imap;
@@ -17,7 +16,6 @@ use std::future::Future;
 use std::net::IpAddr;
 
 pub use crate::listen::ListenError;
-pub use descriptors::raise_descriptor_limit;
 
 use crate::message::{Address, UnixTime};
 use crate::smtp::Reply;

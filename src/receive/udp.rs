@@ -19,12 +19,18 @@ use crate::wire::datagram;
 /// which drops what does not fit.
 const AT_ONCE: usize = 16;
 
-/// Listens on `address`; port 0 takes a free one.
+/// Listens on `address`; port 0 takes a free one. The socket does not block, and is handed to a runtime
+/// later.
 ///
 /// # Errors
 /// The system's word.
-pub async fn bind(address: SocketAddr) -> Result<UdpSocket, ListenError> {
-    UdpSocket::bind(address).await.map_err(|source| ListenError { address, source })
+pub fn bind(address: SocketAddr) -> Result<std::net::UdpSocket, ListenError> {
+    let bind = || {
+        let socket = std::net::UdpSocket::bind(address)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    bind().map_err(|source| ListenError { address, source })
 }
 
 /// Receives datagrams with this tag until `stop` is true, or its sender is gone.

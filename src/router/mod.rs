@@ -69,6 +69,12 @@ pub trait Surroundings: Texts {
     /// we sent it there, or it came from there again.
     fn has(&self, address: &Address, id: MessageId) -> bool;
 
+    /// The other addresses of the gateway behind an address, as far as it has proved that it has
+    /// several: what stands in a header, or was sent, under one of them concerns all.
+    fn others(&self, _address: &Address) -> Vec<Address> {
+        Vec::new()
+    }
+
     /// Whether anything may be sent to an address that is not among the contacts.
     ///
     /// # Errors

@@ -140,14 +140,15 @@ impl<'a> Plan<'a> {
         if self.around.is_own(to) {
             return Err(No::Ourselves);
         }
-        // Another spelling of an address in the header is the same peer.
-        if header.any(|address| address.same_place(to)) {
+        // Another spelling of an address in the header, or another address, is the same peer.
+        let others = self.around.others(to);
+        if header.any(|address| address.same_place(to) || others.contains(address)) {
             return Err(No::InHeader);
         }
-        if has || self.around.has(to, id) {
+        if has || std::iter::once(to).chain(&others).any(|one| self.around.has(one, id)) {
             return Err(No::Has);
         }
-        if self.sent.contains(&(to.clone(), what)) {
+        if std::iter::once(to).chain(&others).any(|one| self.sent.contains(&(one.clone(), what))) {
             return Err(No::Twice);
         }
         match self.contacts.get(to) {

@@ -17,12 +17,14 @@ mod page;
 mod rule;
 mod scenario;
 mod score;
+pub mod trace;
 mod traffic;
 
 pub use page::page;
 pub use rule::{Rule, UnknownRule};
 pub use scenario::{Deaths, Named, Poison, Routing, Scenario, ScenarioError, Spam};
 pub use score::{Row, Way};
+pub use trace::{Trace, TraceError};
 pub use traffic::{Post, Traffic};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,12 +58,42 @@ pub fn simulate(
     threads: usize,
     progress: Progress<'_>,
 ) -> Outcome {
+    let rows = rows((traffic, None), scenario, policy, rules, threads, progress);
+    Outcome { gateways: scenario.gateways, clients: traffic.authors, mails: traffic.posts.len(), rows }
+}
+
+/// Replays what was posted in a network of real gateways: first comes what that network reached,
+/// then what each rule reaches with the same posts at the same gateways, which know the same others.
+#[must_use]
+pub fn replay(
+    trace: &Trace,
+    seed: u64,
+    policy: &RoutingPolicy,
+    rules: &[Rule],
+    threads: usize,
+    progress: Progress<'_>,
+) -> Outcome {
+    let (traffic, scenario) = (trace.traffic(), trace.scenario(seed));
+    let mut found = vec![trace.row(&traffic)];
+    found.extend(rows((&traffic, Some(trace)), &scenario, policy, rules, threads, progress));
+    Outcome { gateways: scenario.gateways, clients: traffic.authors, mails: traffic.posts.len(), rows: found }
+}
+
+/// A row for each rule.
+fn rows(
+    (traffic, trace): (&Traffic, Option<&Trace>),
+    scenario: &Scenario,
+    policy: &RoutingPolicy,
+    rules: &[Rule],
+    threads: usize,
+    progress: Progress<'_>,
+) -> Vec<Row> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
         while let Some(rule) = rules.get(next.fetch_add(1, Ordering::Relaxed)) {
             let mut told = |posts| progress(*rule, posts, traffic.posts.len());
-            done.push((*rule, network::run(traffic, scenario, policy, *rule, &mut told)));
+            done.push((*rule, network::run((traffic, trace), scenario, policy, *rule, &mut told)));
         }
         done
     };
@@ -71,12 +103,7 @@ pub fn simulate(
     });
     let place = |rule: &Rule| rules.iter().position(|other| other == rule);
     found.sort_by_key(|(rule, _)| place(rule));
-    Outcome {
-        gateways: scenario.gateways,
-        clients: traffic.authors,
-        mails: traffic.posts.len(),
-        rows: found.into_iter().map(|(_, row)| row).collect(),
-    }
+    found.into_iter().map(|(_, row)| row).collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::gateway::{Gateway, Reception, Routed, Transfer};
 use super::rule::Rule;
 use super::scenario::{Named, Scenario};
 use super::score::{Row, Score, Way, share};
+use super::trace::Trace;
 use super::traffic::{Post, Traffic};
 use crate::evaluate::Chance;
 use crate::message::{Address, Message, MessageId, UnixTime};
@@ -98,6 +99,8 @@ struct Network<'a> {
     gateways: Vec<Gateway>,
     /// By author.
     homes: Vec<u32>,
+    /// Who can't be asked before a body is sent, by number; none stands for nobody.
+    silent: Vec<bool>,
     events: BinaryHeap<Reverse<Event>>,
     serial: u64,
     chance: Chance,
@@ -108,16 +111,16 @@ struct Network<'a> {
     reached: HashMap<u32, usize>,
 }
 
-/// Replays the traffic under one rule.
+/// Replays the traffic under one rule; with a trace, in the network that it is of.
 pub(super) fn run(
-    traffic: &Traffic,
+    (traffic, trace): (&Traffic, Option<&Trace>),
     scenario: &Scenario,
     configured: &RoutingPolicy,
     rule: Rule,
     progress: &mut dyn FnMut(usize),
 ) -> Row {
     let start = Instant::now();
-    let mut network = Network::new(traffic, scenario, configured, rule);
+    let mut network = Network::new((traffic, trace), scenario, configured, rule);
     let all = traffic.posts.len();
     let (dies, returns) = (at(scenario.deaths.at, all), at(scenario.deaths.until, all));
     let mut dead = Vec::new();
@@ -157,18 +160,33 @@ fn at(share: f64, posts: usize) -> usize {
 }
 
 impl<'a> Network<'a> {
-    fn new(traffic: &'a Traffic, scenario: &'a Scenario, configured: &RoutingPolicy, rule: Rule) -> Self {
+    fn new(
+        (traffic, trace): (&'a Traffic, Option<&Trace>),
+        scenario: &'a Scenario,
+        configured: &RoutingPolicy,
+        rule: Rule,
+    ) -> Self {
         let central = rule == Rule::Central;
         let number = if central { 1 } else { scenario.gateways };
         let mut chance = Chance::new(scenario.seed);
         let policy = rule.policy(&scenario.routing.over(configured));
         let name = |gateway: usize| Address::new(format!("http://g{gateway}.example/cmr"));
         let addresses: Vec<Address> = (0..number).filter_map(|gateway| name(gateway).ok()).collect();
-        let graph = graph(number, scenario.degree, &mut chance);
+        let trace = trace.filter(|_| !central);
+        let graph = match trace {
+            Some(trace) => trace.gateways.iter().map(|seat| seat.knows.clone()).collect(),
+            None => graph(number, scenario.degree, &mut chance),
+        };
         // Everybody has a home that is drawn by lot, the same under each rule.
         let mut lots = Chance::new(scenario.seed ^ 0xa076_1d64);
         let whole = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let homes = (0..traffic.authors).map(|_| whole(lots.below(number))).collect();
+        let mut homes: Vec<u32> = (0..traffic.authors).map(|_| whole(lots.below(number))).collect();
+        for post in trace.into_iter().flat_map(|trace| &trace.posts) {
+            if let Some(home) = homes.get_mut(post.author as usize) {
+                *home = post.home;
+            }
+        }
+        let silent = trace.into_iter().flat_map(|trace| &trace.gateways).map(|seat| !seat.asked).collect();
         let cache = if central { traffic.posts.len().max(1) } else { scenario.cache };
         let skew = scenario.skew_s.min(86_400).saturating_mul(1_000_000);
         let mut gateways: Vec<Gateway> = addresses
@@ -206,6 +224,7 @@ impl<'a> Network<'a> {
             rule,
             gateways,
             homes,
+            silent,
             events: BinaryHeap::new(),
             serial: 0,
             chance: Chance::new(scenario.seed ^ 0x2545_f491),
@@ -305,8 +324,9 @@ impl<'a> Network<'a> {
             return self.unanswered(now, from, tries, transfer);
         }
         let message = std::sync::Arc::clone(&transfer.message);
+        let asked = self.scenario.offers && !self.silent.get(to as usize).is_some_and(|silent| *silent);
         match gateway.receive(post, &message, from, self.scenario.cap_per_hour, now) {
-            Reception::Known if self.scenario.offers => {
+            Reception::Known if asked => {
                 self.score.offers += 1;
                 self.elsewhere(now, from, transfer);
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::router::RoutingPolicy;
 
@@ -112,7 +112,7 @@ pub enum Named {
 }
 
 /// Numbers of the `[routing]` section.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Routing {
     /// `matches`
@@ -127,6 +127,8 @@ pub struct Routing {
     pub contacts: Option<usize>,
     /// `walk_age`, in hours
     pub walk_age_h: Option<u64>,
+    /// `walk_age`, in seconds, instead
+    pub walk_age_s: Option<u64>,
     /// `max_forwards`
     pub max_forwards: Option<usize>,
     /// `age`, in bits
@@ -143,8 +145,8 @@ impl Routing {
         policy.max_hops = self.max_hops.unwrap_or(policy.max_hops);
         policy.strong_match = self.strong_match.unwrap_or(policy.strong_match);
         policy.contacts = self.contacts.unwrap_or(policy.contacts);
-        policy.walk_age =
-            self.walk_age_h.map_or(policy.walk_age, |h| Duration::from_secs(h.saturating_mul(3600)));
+        let hours = self.walk_age_h.map(|h| h.saturating_mul(3600));
+        policy.walk_age = self.walk_age_s.or(hours).map_or(policy.walk_age, Duration::from_secs);
         policy.max_forwards = self.max_forwards.unwrap_or(policy.max_forwards);
         policy.age = self.age.unwrap_or(policy.age);
         policy

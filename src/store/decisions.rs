@@ -62,6 +62,15 @@ pub struct Match {
     pub distance_raw: f64,
 }
 
+/// Replaces the reasons, peers and so on of a recorded decision: what followed from it is part of them.
+///
+/// # Errors
+/// Those of any write.
+pub fn explain_more(tx: &Connection, seq: i64, detail: &Value) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE decision SET detail = ?2 WHERE seq = ?1")?.execute((seq, Json(detail)))?;
+    Ok(())
+}
+
 /// Records the decision on message `seq`, in the place of an earlier one. Matches with messages
 /// that are gone by now are left out.
 ///

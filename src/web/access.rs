@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use argon2::Argon2;
@@ -53,8 +53,29 @@ pub struct Rules {
 
 impl Rules {
     /// Whether this is the address of a server in front.
-    pub(super) fn is_proxy(&self, ip: IpAddr) -> bool {
+    fn is_proxy(&self, ip: IpAddr) -> bool {
         self.proxies.iter().any(|network| network.contains(&ip.to_canonical()))
+    }
+
+    /// Whether a Host field means this site (RFC 9110, section 7.2: uri-host [":" port], and an IPv6
+    /// address stands in brackets).
+    fn is_for(&self, host: &str) -> bool {
+        let (name, port) = match host.strip_prefix('[') {
+            Some(rest) => match rest.split_once(']') {
+                Some((name, port)) if name.parse::<Ipv6Addr>().is_ok() => (name, port),
+                _ => return false,
+            },
+            None => host.split_at_checked(host.find(':').unwrap_or(host.len())).unwrap_or_default(),
+        };
+        let number = |port: &str| port.is_empty() || port.parse::<u16>().is_ok();
+        if !port.is_empty() && !port.strip_prefix(':').is_some_and(number) {
+            return false;
+        }
+        let ip = name.parse::<IpAddr>().ok();
+        let local = self.listen.ip().is_loopback();
+        ip.is_some_and(|ip| ip == self.listen.ip() || (local && ip.is_loopback()))
+            || (local && name == "localhost")
+            || self.hosts.iter().any(|ours| ours == name)
     }
 }
 
@@ -159,11 +180,17 @@ pub(super) struct Visitor {
     pub(super) encrypted: bool,
 }
 
+/// What the configuration says, as it is at present.
+#[derive(Debug)]
+struct Settings {
+    rules: Rules,
+    users: Users,
+}
+
 /// Sessions and logins.
 #[derive(Debug)]
 pub(super) struct Access {
-    pub(super) rules: Rules,
-    users: Users,
+    settings: RwLock<Arc<Settings>>,
     sessions: Mutex<HashMap<String, Session>>,
     /// When logins failed.
     failures: Mutex<Vec<(String, UnixTime)>>,
@@ -185,8 +212,7 @@ fn secret() -> Option<String> {
 impl Access {
     pub(super) fn new(rules: Rules, users: Users) -> Access {
         Access {
-            rules,
-            users,
+            settings: RwLock::new(Arc::new(Settings { rules, users })),
             sessions: Mutex::default(),
             failures: Mutex::default(),
             right: Mutex::default(),
@@ -194,23 +220,46 @@ impl Access {
         }
     }
 
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on by these rules and users. Who is logged in stays so, unless the name is gone or has
+    /// another password.
+    pub(super) fn change(&self, rules: Rules, users: Users) {
+        let old = self.settings();
+        lock(&self.sessions).retain(|_, session| {
+            let now = users.0.get(&session.user);
+            now.is_some() && now == old.users.0.get(&session.user)
+        });
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Settings { rules, users });
+        // After the users: what was right by the old ones is not put back by a request under way.
+        lock(&self.right).clear();
+    }
+
     /// Whether somebody could log in at all.
     pub(super) fn has_users(&self) -> bool {
-        !self.users.is_empty()
+        !self.settings().users.is_empty()
+    }
+
+    /// Whether reading needs no login.
+    pub(super) fn reads_openly(&self) -> bool {
+        self.settings().rules.reads_openly
     }
 
     /// Lets a request in, or says why not: its host and the way it came.
     pub(super) fn admit(&self, ask: &Ask) -> Result<bool, Reply> {
         let host = ask.host.as_deref().map(str::to_ascii_lowercase).unwrap_or_default();
-        if !self.is_ours(&host) {
+        let rules = &self.settings().rules;
+        if !rules.is_for(&host) {
             return Err(Reply::text(421, "this site is not asked for by that name: see [web] hosts"));
         }
-        let by_proxy = self.rules.is_proxy(ask.peer);
-        if !self.rules.proxies.is_empty() && !by_proxy {
+        let by_proxy = rules.is_proxy(ask.peer);
+        if !rules.proxies.is_empty() && !by_proxy {
             return Err(Reply::text(403, "only the proxies of [web] proxies may ask here"));
         }
         let encrypted = ask.tls || (by_proxy && ask.forwarded_proto.as_deref() == Some("https"));
-        if !encrypted && !self.rules.reads_openly {
+        if !encrypted && !rules.reads_openly {
             return Err(Reply::text(403, "these pages are given over an encrypted connection only"));
         }
         Ok(encrypted)
@@ -218,29 +267,15 @@ impl Access {
 
     /// Who asks, for the log: what the last proxy says, if there is one.
     fn client(&self, ask: &Ask) -> String {
-        let told = ask.forwarded_for.as_deref().filter(|_| !self.rules.proxies.is_empty());
+        let proxies = !self.settings().rules.proxies.is_empty();
+        let told = ask.forwarded_for.as_deref().filter(|_| proxies);
         let last = told.and_then(|told| told.rsplit(',').next()).and_then(|last| last.trim().parse().ok());
         last.unwrap_or(ask.peer).to_string()
     }
 
-    fn is_ours(&self, host: &str) -> bool {
-        // RFC 9110, section 7.2: uri-host [":" port], and an IPv6 address stands in brackets.
-        let (name, port) = match host.strip_prefix('[') {
-            Some(rest) => match rest.split_once(']') {
-                Some((name, port)) if name.parse::<Ipv6Addr>().is_ok() => (name, port),
-                _ => return false,
-            },
-            None => host.split_at_checked(host.find(':').unwrap_or(host.len())).unwrap_or_default(),
-        };
-        let number = |port: &str| port.is_empty() || port.parse::<u16>().is_ok();
-        if !port.is_empty() && !port.strip_prefix(':').is_some_and(number) {
-            return false;
-        }
-        let ip = name.parse::<IpAddr>().ok();
-        let local = self.rules.listen.ip().is_loopback();
-        ip.is_some_and(|ip| ip == self.rules.listen.ip() || (local && ip.is_loopback()))
-            || (local && name == "localhost")
-            || self.rules.hosts.iter().any(|ours| ours == name)
+    /// Whether requests of many come from this address.
+    pub(super) fn is_proxy(&self, ip: IpAddr) -> bool {
+        self.settings().rules.is_proxy(ip)
     }
 
     /// Who asks, by the session or by a password that came along.
@@ -287,7 +322,7 @@ impl Access {
                     .with("retry-after", "60"));
             }
         }
-        if self.users.verify(name, password) {
+        if self.settings().users.verify(name, password) {
             return Ok(());
         }
         lock(&self.failures).push((client.to_owned(), now));

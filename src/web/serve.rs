@@ -53,16 +53,17 @@ const DRAIN: Duration = Duration::from_secs(25);
 const HEAD: usize = 32 << 10;
 
 struct Desk<H> {
-    site: Site<H>,
+    site: Arc<Site<H>>,
     options: Options,
     turns: Semaphore,
 }
 
-/// Serves until `stop` is true; what is under way is finished.
+/// Serves until `stop` is true; what is under way is finished. `tls` may change: it holds for the
+/// connections that begin afterwards.
 pub async fn serve<H: House>(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    site: Site<H>,
+    tls: watch::Receiver<Option<TlsAcceptor>>,
+    site: Arc<Site<H>>,
     options: Options,
     stop: watch::Receiver<bool>,
 ) {
@@ -76,7 +77,7 @@ pub async fn serve<H: House>(
             tracing::debug!(%ip, "too many connections to the pages");
             return None;
         };
-        let (desk, tls, stop) = (Arc::clone(&desk), tls.clone(), stopping.clone());
+        let (desk, tls, stop) = (Arc::clone(&desk), tls.borrow().clone(), stopping.clone());
         Some(async move {
             let _place = place;
             match tls {

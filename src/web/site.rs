@@ -53,7 +53,12 @@ impl<H: House> Site<H> {
 
     /// Whether requests of many come from this address.
     pub(super) fn is_proxy(&self, ip: std::net::IpAddr) -> bool {
-        self.access.rules.is_proxy(ip)
+        self.access.is_proxy(ip)
+    }
+
+    /// From now on by these rules and for these users; the address that it listens on stays.
+    pub fn change(&self, rules: Rules, users: Users) {
+        self.access.change(rules, users);
     }
 
     /// Answers a request. Blocks as long as the gateway does.
@@ -84,7 +89,7 @@ impl<H: House> Site<H> {
             _ => {}
         }
         let for_programs = matches!(steps.first(), Some(&("api" | "metrics")));
-        if visitor.user.is_none() && !self.access.rules.reads_openly {
+        if visitor.user.is_none() && !self.access.reads_openly() {
             return Err(if for_programs {
                 Reply::text(401, "this needs a name and a password (HTTP Basic)")
             } else {

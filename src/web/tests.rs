@@ -269,6 +269,41 @@ fn changes_need_a_login_and_a_form_of_this_session() {
 }
 
 #[test]
+fn a_change_of_the_users_ends_the_sessions_of_those_who_are_gone() {
+    let (site, _) = site();
+    let (cookie, _) = log_in(&site);
+    let logged_in =
+        || body(&site.answer(&Ask { cookie: Some(cookie.clone()), ..Ask::get("/queue") })).contains("csrf");
+    let line = hash_line("anna", "a long password").unwrap();
+    let basic = || {
+        let authorization = Some(format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode("anna:a long password")
+        ));
+        site.answer(&Ask { authorization, ..Ask::get("/api/status") }).status
+    };
+    assert!(logged_in() && basic() == 200);
+    let with = |lines: &str| Users::parse(lines).unwrap();
+    let bob = hash_line("bob", "another password").unwrap();
+    // The same line of hers as before is no reason to log in again; another hash of the password is.
+    let kept = format!("{bob}{line}");
+    site.change(rules(), with(&kept));
+    assert!(!logged_in(), "the hash of her password is another one than at the beginning");
+    let (cookie, _) = log_in(&site);
+    site.change(Rules { hosts: vec!["new.example.org".into()], ..rules() }, with(&kept));
+    let asked = |host: &str| {
+        let ask = Ask { cookie: Some(cookie.clone()), host: Some(host.into()), ..Ask::get("/queue") };
+        body(&site.answer(&ask))
+    };
+    assert!(asked("new.example.org").contains("csrf"));
+    assert!(asked("mx.example.org").contains("not asked for by that name"));
+    assert_eq!(basic(), 200);
+    site.change(rules(), with(&bob));
+    assert!(!asked("mx.example.org").contains("csrf"));
+    assert_eq!(basic(), 401, "what was remembered of her password is forgotten");
+}
+
+#[test]
 fn the_configuration_decides_who_reads_and_not_the_address_that_asks() {
     let proxies = Rules { proxies: vec!["127.0.0.1/32".parse().unwrap()], reads_openly: false, ..rules() };
     let open = Rules { listen: "192.0.2.1:443".parse().unwrap(), reads_openly: false, ..rules() };

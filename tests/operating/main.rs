@@ -15,9 +15,13 @@ mod support;
 
 mod browser;
 mod copies;
+mod day;
 mod manual;
 mod metrics;
+mod names;
+mod package;
 mod pages;
+mod process;
 mod trace;
 
 use std::path::{Path, PathBuf};

@@ -104,7 +104,7 @@ fn scrape(daemon: &Daemon) -> String {
 }
 
 /// The sum of all lines of this metric whose labels hold these words.
-fn sum(text: &str, name: &str, labels: &[&str]) -> u64 {
+pub(crate) fn sum(text: &str, name: &str, labels: &[&str]) -> u64 {
     let lines = text.lines().filter(|line| {
         let rest = line.strip_prefix(name);
         rest.is_some_and(|rest| rest.starts_with(['{', ' ']))

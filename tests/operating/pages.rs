@@ -202,3 +202,56 @@ fn in_the_open_there_is_tls_and_a_login() {
     assert!(!get(web, "/now").contains("200 OK"), "nothing without TLS");
     assert!(daemon.stop().success());
 }
+
+#[test]
+fn users_names_and_certificates_are_read_again_and_the_address_waits_for_a_restart() {
+    let (house, sink) = house();
+    let daemon = house.start();
+    let web = daemon.address("web");
+    let ask = |host: &str, login: &str| {
+        let request = format!("GET /api/status HTTP/1.1\r\nHost: {host}\r\n{login}Connection: close\r\n\r\n");
+        say(web, &request)
+    };
+    // anna:a long password, bob:another long password
+    let anna = "Authorization: Basic YW5uYTphIGxvbmcgcGFzc3dvcmQ=\r\n";
+    let bob = "Authorization: Basic Ym9iOmFub3RoZXIgbG9uZyBwYXNzd29yZA==\r\n";
+    assert!(ask("localhost", anna).starts_with("HTTP/1.1 200 "));
+    assert!(ask("pages.test", "").starts_with("HTTP/1.1 421 "));
+    let changed = config(&sink).set("web", "hosts", r#"["pages.test"]"#);
+
+    // What can't be used changes nothing.
+    let users = house.dir().join("web-users");
+    let old = std::fs::read(&users).unwrap();
+    std::fs::write(&users, "no line of a user\n").unwrap();
+    house.configure(&changed);
+    daemon.reload();
+    house.until("it is refused", |house| house.log().contains("the old configuration stays").then_some(()));
+    assert!(ask("localhost", anna).starts_with("HTTP/1.1 200 "));
+    assert!(ask("pages.test", "").starts_with("HTTP/1.1 421 "));
+    std::fs::write(&users, old).unwrap();
+
+    let line = house.run(&["web-user", "bob"], b"another long password\n");
+    std::fs::write(&users, line.stdout).unwrap();
+    house.configure(&changed.clone().text("web", "listen", "127.0.0.1:1"));
+    daemon.reload();
+    house.until("it was read again", |house| house.log().contains("read again").then_some(()));
+    assert!(ask("pages.test", anna).starts_with("HTTP/1.1 401 "));
+    assert!(ask("pages.test", bob).starts_with("HTTP/1.1 200 "));
+    let log = house.log();
+    let named: Vec<&str> = log.lines().filter(|line| line.contains("at the next start only")).collect();
+    assert!(named.len() == 1 && named[0].contains("[web] listen"), "{named:?}");
+
+    // A proxy in front from now on, and a certificate.
+    let tls = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls");
+    for file in ["cert.pem", "key.pem"] {
+        std::fs::copy(tls.join(file), house.dir().join(file)).unwrap();
+    }
+    let pair = r#"{ certificate = "cert.pem", key = "key.pem" }"#;
+    house.configure(&changed.set("web", "tls", pair));
+    daemon.reload();
+    let connector = native_tls::TlsConnector::builder().danger_accept_invalid_certs(true).build().unwrap();
+    house.until("it speaks TLS", |_| {
+        connector.connect("localhost", TcpStream::connect(web).unwrap()).ok().map(drop)
+    });
+    assert!(daemon.stop().success());
+}

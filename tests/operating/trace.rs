@@ -129,3 +129,27 @@ fn logging_in() -> (std::thread::JoinHandle<String>, std::net::SocketAddr) {
     });
     (thread, address)
 }
+
+#[test]
+fn a_later_match_that_a_limit_kept_back_is_explained() {
+    let sink = Sink::start();
+    let config =
+        Config::new().trusting_loopback().smarthost(sink.address()).text("people", "first_post", "publish");
+    let house = House::new(&config);
+    let daemon = house.start();
+    let question =
+        post(&daemon, "ann@a.test", "Wrens", "Where does the golden wren of the mangrove build its nest?");
+    house.until_idle();
+    let mut told = Vec::new();
+    for n in 0..4 {
+        let text =
+            format!("The golden wren of the mangrove builds its nest in hollow number {n}, near the water.");
+        let id = post(&daemon, "bob@b.test", &format!("Nest {n}"), &text);
+        house.until_idle();
+        let reasons = house.json(&["explain", &id])["reasons"].to_string();
+        told.push(reasons.contains(&format!("{question} matches it, but whoever wrote that was not told: ")));
+    }
+    assert_eq!(told, [false, false, false, true], "three of one author is what a person gets in a day");
+    assert_eq!(house.json(&["status"])["silenced"], 1);
+    assert!(daemon.stop().success());
+}

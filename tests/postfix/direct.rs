@@ -44,10 +44,10 @@ fn answers_go_to_the_mail_hosts_of_their_recipients() {
     let IpAddr::V4(at) = postfix.plain.ip() else { panic!("{}", postfix.plain) };
     let dns = NameServer::start();
     // Nobody listens at the best host's address; the next one is Postfix.
-    dns.mail_host("cmr.test", 20, "mx.cmr.test").mail_host("cmr.test", 10, "first.cmr.test");
+    dns.exchanger("cmr.test", 20, "mx.cmr.test").exchanger("cmr.test", 10, "first.cmr.test");
     dns.host("mx.cmr.test", at).host("first.cmr.test", Ipv4Addr::new(127, 99, 0, 1));
-    dns.mail_host("null.test", 0, "");
-    dns.mail_host("inside.test", 10, "mx.inside.test").host("mx.inside.test", Ipv4Addr::new(10, 0, 0, 1));
+    dns.exchanger("null.test", 0, "");
+    dns.exchanger("inside.test", 10, "mx.inside.test").host("mx.inside.test", Ipv4Addr::new(10, 0, 0, 1));
     let house = House::new(&config(&dns, postfix.plain.port(), "[\"127.0.0.0/8\"]"));
     let daemon = house.start();
     for author in ["bob@cmr.test", "ann@null.test", "eve@nowhere.test", "ida@inside.test"] {
@@ -86,7 +86,7 @@ fn answers_go_to_the_mail_hosts_of_their_recipients() {
     let check = house.run(&["check"], b"");
     let said = String::from_utf8_lossy(&check.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("direct") && said.contains("there is no domain home.test"), "{said}");
-    dns.mail_host("house.test", 10, "mx.cmr.test");
+    dns.exchanger("house.test", 10, "mx.cmr.test");
     let moved = config(&dns, postfix.plain.port(), "[]").text("gateway", "operator", "olga@house.test");
     house.configure(&moved);
     let check = house.run(&["check"], b"");

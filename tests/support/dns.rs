@@ -12,17 +12,15 @@ use mail_auth::common::headers::HeaderWriter as _;
 use mail_auth::dkim::DkimSigner;
 use mail_auth::{ArcOutput, AuthenticatedMessage, AuthenticationResults, SpfOutput, SpfResult};
 
-/// Types of records (RFC 1035, section 3.2.2).
-const A: u16 = 1;
-const MX: u16 = 15;
+/// The type of a TXT record (RFC 1035, section 3.2.2).
 const TXT: u16 = 16;
 
 #[derive(Default)]
 struct Zone {
     /// Names in lower case; what is not here does not exist.
     texts: BTreeMap<String, String>,
-    /// The data of other records, by name and type.
-    others: BTreeMap<(String, u16), Vec<Vec<u8>>>,
+    /// Records of other types: name, type, data.
+    records: Vec<(String, u16, Vec<u8>)>,
     /// How often anything was asked about a name.
     asked: BTreeMap<String, usize>,
 }
@@ -60,26 +58,24 @@ impl NameServer {
         self
     }
 
-    /// Adds an MX record; a host without a name is a null MX.
-    pub(crate) fn mail_host(&self, domain: &str, preference: u16, host: &str) -> &NameServer {
-        let mut data = preference.to_be_bytes().to_vec();
-        for label in host.split('.').filter(|label| !label.is_empty()) {
-            data.push(u8::try_from(label.len()).unwrap());
-            data.extend_from_slice(label.as_bytes());
-        }
-        data.push(0);
-        self.other(domain, MX, data)
-    }
-
     /// Adds an A record.
-    pub(crate) fn host(&self, name: &str, ip: Ipv4Addr) -> &NameServer {
-        self.other(name, A, ip.octets().to_vec())
+    pub(crate) fn host(&self, name: &str, address: Ipv4Addr) -> &NameServer {
+        self.record(name, 1, address.octets().to_vec())
     }
 
-    fn other(&self, name: &str, kind: u16, data: Vec<u8>) -> &NameServer {
-        let mut zone = self.zone.lock().unwrap();
-        zone.others.entry((name.to_ascii_lowercase(), kind)).or_default().push(data);
-        drop(zone);
+    /// Adds an MX record.
+    pub(crate) fn exchanger(&self, name: &str, preference: u16, host: &str) -> &NameServer {
+        self.record(name, 15, [preference.to_be_bytes().to_vec(), labels(host)].concat())
+    }
+
+    /// Adds the name of an address (PTR).
+    pub(crate) fn name_of(&self, address: Ipv4Addr, host: &str) -> &NameServer {
+        let [a, b, c, d] = address.octets();
+        self.record(&format!("{d}.{c}.{b}.{a}.in-addr.arpa"), 12, labels(host))
+    }
+
+    fn record(&self, name: &str, kind: u16, data: Vec<u8>) -> &NameServer {
+        self.zone.lock().unwrap().records.push((name.to_ascii_lowercase(), kind, data));
         self
     }
 
@@ -87,6 +83,17 @@ impl NameServer {
     pub(crate) fn asked(&self, name: &str) -> usize {
         self.zone.lock().unwrap().asked.get(name).copied().unwrap_or(0)
     }
+}
+
+/// A name as it stands in a record (RFC 1035, section 3.1).
+fn labels(name: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        out.push(u8::try_from(label.len()).unwrap());
+        out.extend_from_slice(label.as_bytes());
+    }
+    out.push(0);
+    out
 }
 
 /// The reply to a query (RFC 1035, section 4); `None`: silence.
@@ -110,28 +117,32 @@ fn reply(query: &[u8], zone: &Mutex<Zone>) -> Option<Vec<u8>> {
     if labels.iter().any(|label| label.starts_with("silent")) {
         return None;
     }
-    let text = zone.texts.get(&name);
-    let exists = text.is_some() || zone.others.keys().any(|(known, _)| *known == name);
-    let mut answers = zone.others.get(&(name, kind)).cloned().unwrap_or_default();
-    if let Some(text) = text.filter(|_| kind == TXT) {
+    let mut there: Vec<(u16, Vec<u8>)> = zone
+        .records
+        .iter()
+        .filter(|(of, _, _)| *of == name)
+        .map(|(_, kind, data)| (*kind, data.clone()))
+        .collect();
+    if let Some(text) = zone.texts.get(&name) {
         let mut data = Vec::new();
         for part in text.as_bytes().chunks(255) {
             data.push(u8::try_from(part.len()).unwrap());
             data.extend_from_slice(part);
         }
-        answers.push(data);
+        there.push((TXT, data));
     }
+    let answers: Vec<&(u16, Vec<u8>)> = there.iter().filter(|(of, _)| *of == kind).collect();
     let mut out = query.get(..2)?.to_vec();
-    out.extend_from_slice(&[0x81, if exists { 0x80 } else { 0x83 }]);
+    out.extend_from_slice(&[0x81, if there.is_empty() { 0x83 } else { 0x80 }]);
     out.extend_from_slice(&[0, 1, 0, u8::try_from(answers.len()).unwrap(), 0, 0, 0, 0]);
     out.extend_from_slice(question);
-    for data in answers {
-        // The name of the question, its type, IN, a minute.
+    for (kind, data) in answers {
+        // The name of the question, the type, IN, a minute.
         out.extend_from_slice(&[0xc0, 12]);
         out.extend_from_slice(&kind.to_be_bytes());
         out.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
         out.extend_from_slice(&u16::try_from(data.len()).unwrap().to_be_bytes());
-        out.extend_from_slice(&data);
+        out.extend_from_slice(data);
     }
     Some(out)
 }

@@ -15,7 +15,7 @@ use cmr_mail::send::resolve::{Found, Resolve};
 
 /// What a server does with one request.
 #[derive(Clone)]
-enum Act {
+pub(crate) enum Act {
     /// Says this.
     Say(&'static str),
     /// Closes without a word.
@@ -26,7 +26,7 @@ enum Act {
 
 /// A server with this part to play: for each connection, what it does with each request. Gives what it
 /// was asked, with the number of the connection.
-fn server(plays: Vec<Vec<Act>>) -> (SocketAddr, Receiver<(usize, String)>) {
+pub(crate) fn server(plays: Vec<Vec<Act>>) -> (SocketAddr, Receiver<(usize, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
     let (send, asked) = channel();
@@ -50,7 +50,7 @@ fn server(plays: Vec<Vec<Act>>) -> (SocketAddr, Receiver<(usize, String)>) {
 
 /// A resolver to which each name is at one place, and which writes down what it was asked.
 #[derive(Clone, Default)]
-struct Names(Arc<Mutex<Vec<String>>>, Option<SocketAddr>);
+pub(crate) struct Names(Arc<Mutex<Vec<String>>>, Option<SocketAddr>);
 
 impl Resolve for Names {
     fn resolve<'a>(&'a self, host: &'a str, _: u16) -> Found<'a> {
@@ -60,7 +60,7 @@ impl Resolve for Names {
     }
 }
 
-fn client(names: &Names, proxies: Proxies) -> Client {
+pub(crate) fn client(names: &Names, proxies: Proxies) -> Client {
     let deadlines = Deadlines { answer: Duration::from_millis(300), ..Deadlines::default() };
     let options = Options { proxies, deadlines, ..Options::default() };
     Client::with(options, Offers::default(), Arc::new(names.clone())).unwrap()
@@ -75,7 +75,7 @@ async fn upload(client: &Client, to: &str, configured: bool) -> String {
     }
 }
 
-const OK: Act = Act::Say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+pub(crate) const OK: Act = Act::Say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_used_again_and_redirects_are_not_followed() {

@@ -1,11 +1,11 @@
 //! The handshake (A4.5) step by step, and whom it can't be turned against.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cmr_mail::message::Address;
+use cmr_mail::message::{Address, HopKey, TailHash};
 use cmr_mail::receive::http::{Handshakes, Office, Options, serve};
 use cmr_mail::receive::{Arrival, Handler, Verdict};
 use cmr_mail::send::http::{self as client, Client, Offers};
@@ -118,6 +118,10 @@ impl Handler for Anybody {
 
 impl Office for Anybody {
     async fn may_fetch(&self, _: &Address) -> Result<bool, String> {
+        Ok(false)
+    }
+
+    async fn is_known(&self, _: Vec<(HopKey, TailHash)>, _: Option<IpAddr>) -> Result<bool, String> {
         Ok(false)
     }
 }

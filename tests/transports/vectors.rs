@@ -6,7 +6,7 @@ use std::path::Path;
 use cmr_mail::keys::exchange::{Derivation, Method, Pair, derive};
 use cmr_mail::keys::{self, Key, Scheme};
 use cmr_mail::message::{self, Address, Limits, Message};
-use cmr_mail::wire::{datagram, multipart};
+use cmr_mail::wire::{datagram, inquiry, multipart};
 
 fn file(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/vectors").join(name)).unwrap()
@@ -34,6 +34,7 @@ fn messages_are_what_the_vectors_say() {
     assert_eq!(datagram::write("cmr", &unsigned).unwrap(), file("datagram-cmr.udp"));
     let kind = Some("multipart/form-data; boundary=boundary");
     assert_eq!(multipart::read(kind, &file("upload.body")).unwrap(), unsigned);
+    assert_eq!(inquiry::write(&message.hop_ids()), file("inquiry.txt"));
 }
 
 #[test]

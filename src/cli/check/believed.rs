@@ -19,14 +19,21 @@ use crate::send::mailto::{Mailto, Submission};
 /// How long a probe may be on its way.
 const JOURNEY: Duration = Duration::from_secs(60);
 
-/// Whether the name servers answer.
-pub(super) fn dns(config: &Config) -> Line {
+/// Whether the name servers answer: what to say of it, and whether it is worth asking them more.
+pub(super) fn dns(config: &Config) -> (Line, bool) {
+    const NAME: &str = "author";
+    let line = name_servers(config);
+    if config.authentication.verify {
+        let answer = line.state == super::State::Ok;
+        return (line, answer);
+    }
+    let says = "SPF and DKIM are not looked up: authors are known by trusted networks and keys only";
+    (Line::warn(NAME, says, "set [authentication] verify = true"), line.state == super::State::Ok)
+}
+
+fn name_servers(config: &Config) -> Line {
     const NAME: &str = "author";
     let asked = &config.authentication;
-    if !asked.verify {
-        let says = "SPF and DKIM are not looked up: authors are known by trusted networks and keys only";
-        return Line::warn(NAME, says, "set [authentication] verify = true");
-    }
     let servers = match asked.dns.as_slice() {
         [] => "the system's name servers".to_owned(),
         list => list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),

@@ -4,8 +4,10 @@
 //! machine ends, too.
 
 mod believed;
+mod clock;
 mod expiry;
 mod files;
+mod names;
 mod net;
 mod pages;
 mod postfix;
@@ -18,17 +20,24 @@ use super::layout::{Paint, paragraph};
 use super::{Context, escape, out, settings};
 use crate::config::{Config, ConfigError};
 use crate::policy::WhoMayPost;
+use crate::process::raise_descriptor_limit;
+
+/// Descriptors that are needed beside those of the receiver: the database and its readers, the other
+/// listeners, the queue, the pages.
+const OTHERS: u64 = 512;
 
 /// Say what is wrong, and how to mend it
 ///
-/// Looks at the configuration, the database, certificates, the addresses to listen on, the
-/// smarthost, the mailboxes that are read, the name of this host, the name servers, what is known of
-/// the relay and, if there is a content filter, how Postfix is wired to it. Changes nothing, and
-/// sends nothing but the probe that you ask for.
+/// Looks at the configuration, the database, the disk, the clock, certificates, the addresses to
+/// listen on, the smarthost, the mailboxes that are read, the name servers, the records of our own
+/// names (address, PTR, MX, SPF, DKIM, DMARC), what is known of the relay and, if there is a content
+/// filter, how Postfix is wired to it. Changes nothing, and sends nothing but the probe that you ask
+/// for.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   cmr-mail check
+  cmr-mail check --dkim mail2026
   cmr-mail check --json | jq -r '.lines[] | select(.state == \"fail\") | .mend'
 
 Exit codes: 0 nothing is wrong (there may be warnings), 78 the configuration or
@@ -38,6 +47,9 @@ pub(super) struct Args {
     /// whether it removes them; needs a running daemon
     #[arg(long, value_name = "HOST[:PORT]")]
     probe_relay: Option<String>,
+    /// Look at the DKIM key that our mail is signed with under this selector (s= in its signature)
+    #[arg(long, value_name = "SELECTOR")]
+    dkim: Option<String>,
     #[command(flatten)]
     format: super::Format,
 }
@@ -99,7 +111,7 @@ struct Report {
 
 pub(super) fn run(context: &Context, args: &Args) -> Outcome {
     let report = match &args.probe_relay {
-        None => report(context),
+        None => report(context, args.dkim.as_deref()),
         Some(at) => {
             let line = believed::probe(context, at)?;
             Report { ok: line.state != State::Fail, lines: vec![line] }
@@ -121,7 +133,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
     }
 }
 
-fn report(context: &Context) -> Report {
+fn report(context: &Context, dkim: Option<&str>) -> Report {
     let path = Config::find(context.named.as_deref());
     let lines = match path.and_then(Config::load) {
         Ok(config) => {
@@ -139,8 +151,10 @@ fn report(context: &Context) -> Report {
             lines.extend(transports::peers(&config));
             lines.push(net::smarthost(&config));
             lines.extend(net::mailboxes(&config));
-            lines.push(net::own_name(&config));
-            lines.push(believed::dns(&config));
+            lines.push(clock::clock(&config));
+            let (dns, answered) = believed::dns(&config);
+            lines.push(dns);
+            lines.extend(names::names(&config, dkim, answered));
             lines.extend(believed::relay(&config));
             lines.extend(postfix::wiring(&config));
             lines.extend(believed::mailboxes(&config));
@@ -159,6 +173,9 @@ fn configuration(config: &Config) -> Vec<Line> {
     if let Some((says, mend)) = nobody_can_post(config) {
         lines.push(Line::warn("policy", says, mend));
     }
+    if let Some((says, mend)) = too_few_descriptors(config, raise_descriptor_limit()) {
+        lines.push(Line::warn("descriptors", says, mend));
+    }
     lines
 }
 
@@ -171,6 +188,16 @@ pub(super) fn nobody_can_post(config: &Config) -> Option<(&'static str, &'static
         "no person can post by mail: nobody is believed about who wrote a mail",
         "set [authentication] verify = true, or name the networks of your own users in [smtp] trusted_networks",
     ))
+}
+
+/// Whether fewer files and sockets may be open at a time than the configuration can need.
+pub(super) fn too_few_descriptors(config: &Config, limit: Option<u64>) -> Option<(String, &'static str)> {
+    let limit = limit?;
+    let needed = u64::try_from(config.smtp.max_connections).unwrap_or(u64::MAX).saturating_add(OTHERS);
+    (limit < needed).then(|| {
+        let says = format!("{limit} descriptors may be open, and [smtp] max_connections can need {needed}");
+        (says, "raise the limit (systemd: LimitNOFILE=65536, shell: ulimit -n), or lower max_connections")
+    })
 }
 
 /// Without a configuration there is nothing else to look at. The sentences say how to mend it.
@@ -212,6 +239,16 @@ mod tests {
         let text = render(&line, Paint::default());
         assert!(text.lines().all(|l| l.len() <= 80), "{text}");
         assert!(text.starts_with("ok    configuration x x"), "{text}");
+    }
+
+    #[test]
+    fn the_limit_of_descriptors_is_held_against_what_can_be_needed() {
+        let text = "[gateway]\naddress = \"mailto:cmr@example.org\"\nhostname = \"mx.example.org\"\n\
+                    operator = \"operator@example.org\"\n[smtp]\nmax_connections = 1000\n";
+        let config = Config::parse(text, "/nowhere/cmr-mail.toml").unwrap();
+        for (limit, enough) in [(None, true), (Some(1512), true), (Some(1511), false), (Some(0), false)] {
+            assert_eq!(too_few_descriptors(&config, limit).is_none(), enough, "{limit:?}");
+        }
     }
 
     #[test]

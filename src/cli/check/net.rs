@@ -1,7 +1,7 @@
-//! What goes over the network: certificates, addresses to listen on, the smarthost, our name.
+//! What goes over the network: certificates, addresses to listen on, the smarthost, the mailboxes.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -226,35 +226,6 @@ pub(super) fn mailboxes(config: &Config) -> Vec<Line> {
 /// The smarthost as `serve` speaks to it.
 fn connection(config: &Config) -> Result<Mailto, SendingError> {
     sender::mailto(config)
-}
-
-/// Whether our own name means anything to others.
-pub(super) fn own_name(config: &Config) -> Line {
-    const NAME: &str = "dns";
-    let hostname = config.gateway.hostname.clone();
-    let (to_us, answer) = mpsc::channel();
-    let asked = hostname.clone();
-    // The system's resolver knows no deadline; the thread ends with the process.
-    std::thread::spawn(move || {
-        let addresses = (asked.as_str(), 25).to_socket_addrs();
-        to_us.send(addresses.map(|all| all.map(|a| a.ip()).collect::<Vec<_>>()))
-    });
-    let mend = "give it an A or AAAA record; mail servers distrust a host without one";
-    match answer.recv_timeout(DEADLINE) {
-        Ok(Ok(addresses)) if !addresses.is_empty() => {
-            let mut shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            shown.sort();
-            shown.dedup();
-            Line::ok(NAME, format!("{hostname} is {}", shown.join(", ")))
-        }
-        Ok(Ok(_)) => Line::warn(NAME, format!("{hostname} has no address"), mend),
-        Ok(Err(error)) => Line::warn(NAME, format!("{hostname}: {error}"), mend),
-        Err(_) => Line::warn(
-            NAME,
-            format!("no answer about {hostname} within {} s", DEADLINE.as_secs()),
-            "check the name servers in /etc/resolv.conf",
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -184,6 +184,14 @@ fn look(wiring: &Wiring, config: &Config) -> Vec<Line> {
         lines.push(Line::fail(NAME, says, DOCS));
         return lines;
     };
+    if config.filter.mode != Mode::Shadow && !wiring.main("recipient_delimiter").contains('+') {
+        lines.push(Line::warn(
+            NAME,
+            "recipient_delimiter of main.cf has no +: Postfix refuses what people write to the addresses in our \
+             answers (stop, publish, votes)",
+            "add to main.cf: recipient_delimiter = +",
+        ));
+    }
     if service.command == "pipe" {
         lines.extend(look_at_pipe(service));
     } else {
@@ -333,6 +341,16 @@ mod tests {
         let by_service = MAIN.replace("cmrfilter:[127.0.0.1]:10025", "");
         let options = format!("smtp/inet/content_filter = cmrfilter:localhost:10025\n{OPTIONS}");
         assert_eq!(seen(&by_service, MASTER, &options)[0].0, State::Ok);
+    }
+
+    #[test]
+    fn addresses_with_tags_have_to_arrive() {
+        let take = "listen = \"127.0.0.1:10025\"\nmode = \"take\"\n";
+        let lines = seen_with(take, MAIN, MASTER, OPTIONS);
+        assert!(lines.len() == 1 && lines[0].1.contains("recipient_delimiter"), "{lines:?}");
+        let main = format!("{MAIN}recipient_delimiter = +-\n");
+        let lines = seen_with(take, &main, MASTER, OPTIONS);
+        assert!(lines.len() == 1 && lines[0].0 == State::Ok, "{lines:?}");
     }
 
     #[test]

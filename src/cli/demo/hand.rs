@@ -48,9 +48,10 @@ pub(super) fn by_hand(places: &Places<'_>, paint: Paint) -> String {
     lines(
         "Write to a gateway (what follows is shown here):",
         &[
-            format!("swaks --server {ip} --port {port} --from {person} \\"),
-            format!("  --to {to} --header 'Subject: Sowing tomatoes' \\"),
-            "  --body 'When are tomatoes sown indoors?'".to_owned(),
+            format!(
+                "printf 'From: {person}\\nTo: {to}\\nSubject: Sowing tomatoes\\n\\nWhen are tomatoes sown indoors?\\n' |"
+            ),
+            format!("  curl -sS --crlf --url smtp://{ip}:{port} --mail-from {person} --mail-rcpt {to} -T -"),
         ],
     );
     lines(
@@ -101,7 +102,8 @@ mod tests {
         let text = by_hand(&places, Paint::default());
         for part in [
             "Bob's gateway, cmr@bob.example           127.0.0.1:26\n",
-            "    swaks --server 127.0.0.1 --port 25 --from alice@post.example \\\n      --to cmr@bob.example ",
+            "    printf 'From: alice@post.example\\nTo: cmr@bob.example\\nSubject: Sowing tomatoes\\n",
+            "      curl -sS --crlf --url smtp://127.0.0.1:25 --mail-from alice@post.example --mail-rcpt cmr@bob.example -T -\n",
             "    tail -n +1 /tmp/x/mail/alice@post.example/new/*\n",
             r#"    ask() { /it\'s\ here/cmr-mail --config /tmp/x/cmr-mail.toml "$@"; }"#,
             "    ask explain 0123456789abcdef\n",

@@ -1,10 +1,11 @@
-//! CMR over HTTP and HTTPS, inwards: uploads and bare messages by POST (A4.2), and the handshake by GET
-//! (A4.5), in both of its roles.
+//! CMR over HTTP and HTTPS, inwards: uploads and bare messages by POST (A4.2), the handshake by GET
+//! (A4.5), in both of its roles, and whoever asks before it sends ([`crate::wire::inquiry`]).
 //!
 //! It knows HTTP, TLS and how much a client may cost. It must never know what a message says. What a
 //! request costs is bounded before it is read: connections in all and from one network, header lines,
 //! the length of the body, the bytes of all bodies together, and time.
 
+mod inquiries;
 mod request;
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,10 +23,11 @@ use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 use tokio_native_tls::TlsAcceptor;
 
+use self::inquiries::Inquiries;
 use self::request::Desk;
 use super::Handler;
 use crate::listen::{self, Budget, Most, Places};
-use crate::message::Address;
+use crate::message::{Address, HopKey, TailHash};
 use crate::send::http::{Client, Offers};
 
 /// Messages that are fetched from somewhere else at the same time, because somebody asked for it; the
@@ -95,7 +97,7 @@ impl Options {
     }
 }
 
-/// The door behind the listener, which also says whom a message may be fetched from.
+/// The door behind the listener, which also says whom a message may be fetched from, and what is here.
 pub trait Office: Handler {
     /// Whether anything may be fetched from an address that a stranger names: `true` if the operator
     /// named it, so that it may be in any network.
@@ -103,6 +105,17 @@ pub trait Office: Handler {
     /// # Errors
     /// A sentence for the stranger.
     fn may_fetch(&self, from: &Address) -> impl Future<Output = Result<bool, String>> + Send;
+
+    /// Whether a message with one of these ids is here, as far as `client` would hear that if it
+    /// brought the message.
+    ///
+    /// # Errors
+    /// A sentence: it can't be found out now.
+    fn is_known(
+        &self,
+        ids: Vec<(HopKey, TailHash)>,
+        client: Option<IpAddr>,
+    ) -> impl Future<Output = Result<bool, String>> + Send;
 }
 
 /// What the handshake needs.
@@ -125,6 +138,7 @@ pub async fn serve<O: Office>(
 ) {
     let places = Arc::new(Places::default());
     let budget = Arc::new(Budget::default());
+    let inquiries = Arc::new(Inquiries::default());
     let (fetching, fetching_named) = (Arc::default(), Arc::default());
     let (told, stopping) = (options.clone(), stop.clone());
     let admit = move |stream, peer: SocketAddr, _| {
@@ -140,6 +154,7 @@ pub async fn serve<O: Office>(
             office: Arc::clone(&office),
             handshakes: handshakes.borrow().clone(),
             budget: Arc::clone(&budget),
+            inquiries: Arc::clone(&inquiries),
             fetching: Arc::clone(&fetching),
             fetching_named: Arc::clone(&fetching_named),
             options,

@@ -10,12 +10,13 @@ use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{FETCHES, Handshakes, Office, Options};
+use super::{FETCHES, Handshakes, Inquiries, Office, Options};
 use crate::listen::{Budget, Places, Share, network_of};
 use crate::message::{Address, UnixTime};
 use crate::receive::{Arrival, Via};
 use crate::smtp::Reply;
 use crate::wire::handshake::{Question, question};
+use crate::wire::inquiry::{self, Said};
 use crate::wire::{multipart, scheme};
 
 /// What an upload may be longer than its message: the header of its part, and other parts.
@@ -34,6 +35,7 @@ pub(super) struct Desk<O> {
     pub(super) handshakes: Handshakes,
     /// The bytes that all requests hold.
     pub(super) budget: Arc<Budget>,
+    pub(super) inquiries: Arc<Inquiries>,
     /// Turns to fetch what a stranger offers.
     pub(super) fetching: Arc<Places>,
     /// Turns to fetch what somebody offers whom the operator named.
@@ -56,7 +58,13 @@ impl<O: Office> Desk<O> {
             return refuse(StatusCode::NOT_FOUND, "there is nothing here");
         }
         let (client, secret) = self.client(request.headers(), tls);
-        match *request.method() {
+        let asks = |headers: &HeaderMap| {
+            headers
+                .get(CONTENT_TYPE)
+                .is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(inquiry::MEDIA_TYPE.as_bytes()))
+        };
+        let answer = match *request.method() {
+            Method::POST if asks(request.headers()) => self.inquiry(request, client).await,
             Method::POST => self.take(request, client, secret).await,
             Method::GET => self.handshake(request.uri().query(), client, secret).await,
             _ => {
@@ -64,6 +72,12 @@ impl<O: Office> Desk<O> {
                 answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
                 answer
             }
+        };
+        let invited = self.inquiries.allows(client.unwrap_or(self.ip), false, Instant::now());
+        if invited && !answer.headers().contains_key(inquiry::FIELD) {
+            saying(answer, Said::Ask)
+        } else {
+            answer
         }
     }
 
@@ -115,6 +129,31 @@ impl<O: Office> Desk<O> {
     fn too_long(&self) -> Answer {
         let why = format!("a message has {} bytes at most here", self.options.max_message);
         closing(refuse(StatusCode::PAYLOAD_TOO_LARGE, &why))
+    }
+
+    /// The ids of a message that somebody would send.
+    async fn inquiry(&self, request: Request<Incoming>, client: Option<IpAddr>) -> Answer {
+        if !self.inquiries.allows(client.unwrap_or(self.ip), true, Instant::now()) {
+            let why = "this network has asked too often within a minute; messages may be sent all the same";
+            let mut answer = closing(refuse(StatusCode::TOO_MANY_REQUESTS, why));
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
+            return answer;
+        }
+        let Ok((body, _room)) = self.read(request.into_body(), client, inquiry::MOST).await else {
+            return closing(refuse(
+                StatusCode::BAD_REQUEST,
+                "the inquiry is too long, too slow, or broke off",
+            ));
+        };
+        let ids = match inquiry::read(&body) {
+            Ok(ids) => ids,
+            Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        match self.office.is_known(ids, client).await {
+            Ok(true) => saying(plain(StatusCode::OK, line("it is here")), Said::Yes),
+            Ok(false) => saying(plain(StatusCode::OK, line("it is not here")), Said::No),
+            Err(why) => busy(&why),
+        }
     }
 
     /// Reads a body within its bounds. The room for it is taken while it comes: what a client only
@@ -269,6 +308,14 @@ fn refuse(status: StatusCode, why: &str) -> Answer {
         why.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect();
     if let Ok(value) = HeaderValue::from_str(&visible) {
         headers.insert("X-CMR-Drop-Reason", value);
+    }
+    answer
+}
+
+/// The answer with this word to whoever asks before it sends.
+fn saying(mut answer: Answer, said: Said) -> Answer {
+    if let Ok(value) = HeaderValue::from_str(&said.to_string()) {
+        answer.headers_mut().insert(inquiry::FIELD, value);
     }
     answer
 }

@@ -57,6 +57,8 @@ pub(super) struct Around {
     pub(super) own: BTreeSet<Address>,
     pub(super) has: BTreeSet<(Address, MessageId)>,
     pub(super) refused: BTreeMap<Address, String>,
+    /// Addresses of one neighbour.
+    pub(super) same: Vec<Address>,
 }
 
 impl Texts for Around {
@@ -72,6 +74,11 @@ impl Surroundings for Around {
 
     fn has(&self, address: &Address, id: MessageId) -> bool {
         self.has.contains(&(address.clone(), id))
+    }
+
+    fn others(&self, address: &Address) -> Vec<Address> {
+        let same = self.same.iter().filter(|_| self.same.contains(address));
+        same.filter(|other| *other != address).cloned().collect()
     }
 
     fn may_send(&self, address: &Address) -> Result<(), String> {

@@ -106,6 +106,7 @@ impl Case {
     fn around(&self) -> Around {
         let ids: Vec<MessageId> = self.cache.iter().map(|(m, _)| m.id()).collect();
         Around {
+            same: Vec::new(),
             bodies: (1..).zip(&self.cache).map(|(seq, (m, _))| (seq, m.body.clone())).collect(),
             own: self.own.iter().map(|a| address(a)).collect(),
             has: self

@@ -83,6 +83,29 @@ fn nothing_goes_where_it_has_been() {
     assert_eq!(goes_to(&d), [WISE], "nor does the question go back home");
 }
 
+/// A gateway that has proved that it has several addresses is one peer, whichever of them stands where.
+#[test]
+fn nothing_goes_to_another_address_of_where_it_has_been() {
+    const WISE_TOO: &str = "mailto:cmr@wise.example";
+    let pool = pool(&library());
+    let mut around = Around { same: vec![address(WISE), address(WISE_TOO)], ..Around::default() };
+    let x = message(&[WISE_TOO, HOME, CLIENT], 60 * SECOND, QUESTION);
+    let d = decide_on(&x, &pool, &contacts(), &around, &walking());
+    assert_eq!(peer(&d, WISE).why, "it is in the header");
+    around.has.insert((address(WISE_TOO), asked().id()));
+    let d = decide_on(&asked(), &pool, &contacts(), &around, &walking());
+    assert_eq!(peer(&d, WISE).why, "it is known to have it");
+    // The walk goes there; the match was written there, under another address.
+    around.has.clear();
+    let library = [message(&[BAKER, WISE_TOO, "mailto:dave@sky.example"], DAY, ANSWER)];
+    let peers = [contact(WISE), contact(NEIGHBOUR)];
+    let d = decide_on(&asked(), &super::pool(&library), &peers, &around, &walking());
+    assert_eq!(goes_to(&d), [WISE], "{d:#?}");
+    // A match that it has under either of them does not go there.
+    let x = message(&[NEIGHBOUR, WISE, CLIENT], 60 * SECOND, QUESTION);
+    assert_eq!(cached_to(&decide_on(&x, &super::pool(&library), &[], &around, &walking())), []);
+}
+
 #[test]
 fn a_peer_that_cannot_be_sent_to_is_listed_with_the_reason() {
     let pool = pool(&library());

@@ -20,7 +20,7 @@ use super::{Answer, HttpError, Inner};
 use crate::message::Address;
 use crate::policy::may_connect;
 use crate::send::resolve::{ResolveError, reachable};
-use crate::wire::HttpTarget;
+use crate::wire::{HttpTarget, inquiry};
 
 /// Connections that are kept without a request, at most.
 const KEPT: usize = 32;
@@ -191,6 +191,8 @@ impl Inner {
         let status = answer.status().as_u16();
         let dropped = answer.headers().get("X-CMR-Drop-Reason");
         let dropped = dropped.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let known = answer.headers().get(inquiry::FIELD);
+        let known = known.and_then(|value| value.to_str().ok()?.parse().ok());
         let closes =
             answer.headers().get(CONNECTION).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"close"));
         let reading = Limited::new(answer.into_body(), asked.most).collect();
@@ -208,7 +210,7 @@ impl Inner {
                 all.push(kept);
             }
         }
-        Ok(Answer { status, dropped, body })
+        Ok(Answer { status, dropped, known, body })
     }
 }
 

@@ -1,10 +1,11 @@
-//! CMR over HTTP and HTTPS, outwards: the upload of RFC 1867 (A4.2), and both questions of the
-//! handshake (A4.5).
+//! CMR over HTTP and HTTPS, outwards: the upload of RFC 1867 (A4.2), both questions of the handshake
+//! (A4.5), and asking before sending ([`crate::wire::inquiry`]).
 //!
 //! It knows HTTP, TLS, proxies and when a connection serves once more. It must never know what a
 //! message says. Redirects are never followed: what an address of a header leads to is judged once,
 //! before anything is connected to.
 
+mod askable;
 mod connection;
 mod proxy;
 
@@ -22,12 +23,15 @@ use hyper::{Method, Request};
 use native_tls::{Certificate, Protocol, TlsConnector};
 use thiserror::Error;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::outcome::{Outcome, Reply, Trouble};
 use super::resolve::{Resolve, ResolveError, System, reachable};
-use crate::message::{Address, UnixTime};
+use crate::message::{Address, HopKey, TailHash, UnixTime};
 use crate::wire::handshake::{self, Waiting};
+use crate::wire::inquiry::{self, Said};
 use crate::wire::{HttpTarget, TargetError, multipart};
+use askable::Askable;
 use connection::{Asked, Kept};
 
 /// How long the parts of a request may take.
@@ -53,6 +57,9 @@ impl Default for Deadlines {
     }
 }
 
+/// How long a peer may take to say whether a message is there.
+const INQUIRY: Duration = Duration::from_secs(10);
+
 impl Deadlines {
     fn with(self, bytes: usize) -> Duration {
         self.answer.saturating_add(Duration::from_secs(u64::try_from(bytes >> 14).unwrap_or(u64::MAX)))
@@ -62,7 +69,8 @@ impl Deadlines {
     #[must_use]
     pub fn attempt(self, bytes: usize) -> Duration {
         // A kept connection that turns out to be stale costs one more; a handshake waits to be asked.
-        self.connect.saturating_add(self.with(bytes)).saturating_mul(2)
+        let sends = self.connect.saturating_add(self.with(bytes)).saturating_mul(2);
+        sends.saturating_add(self.connect).saturating_add(INQUIRY)
     }
 }
 
@@ -139,6 +147,8 @@ pub struct Answer {
     pub status: u16,
     /// Why a message was not taken, as the answer's head says it (`X-CMR-Drop-Reason`).
     pub dropped: Option<String>,
+    /// What it says about asking before sending.
+    pub known: Option<Said>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -237,6 +247,7 @@ struct Inner {
     deadlines: Deadlines,
     kept: Mutex<Vec<Kept>>,
     offers: Offers,
+    askable: Askable,
 }
 
 impl std::fmt::Debug for Client {
@@ -271,7 +282,8 @@ impl Client {
             }
         }
         let (proxies, deadlines, kept) = (options.proxies, options.deadlines, Mutex::default());
-        Ok(Client(Arc::new(Inner { tls: builder.build()?, resolver, proxies, deadlines, kept, offers })))
+        let (tls, askable) = (builder.build()?, Askable::default());
+        Ok(Client(Arc::new(Inner { tls, resolver, proxies, deadlines, kept, offers, askable })))
     }
 
     /// The times in force.
@@ -295,8 +307,45 @@ impl Client {
                 .body(body)
         };
         match self.ask(&To::of(parcel), None, Bytes::from(body), asked, 64 << 10).await {
-            Ok(answer) => answer.outcome(),
+            Ok(answer) => {
+                self.0.heard(parcel.to, &answer);
+                answer.outcome()
+            }
             Err(error) => error.outcome(),
+        }
+    }
+
+    /// Asks a peer that has invited us to, whether it has the message with these ids: if so, or if it
+    /// can't be reached, that is the outcome, and nothing is sent. `None`: the message is to be sent.
+    /// Nothing depends on the answer but work that is saved: who says yes without having it could as
+    /// well throw the message away, and who does not answer gets the message.
+    pub async fn inquire(&self, parcel: &Parcel<'_>, ids: &[(HopKey, TailHash)]) -> Option<Outcome> {
+        if ids.is_empty() || !self.0.askable.is(parcel.to) {
+            return None;
+        }
+        let asked = |path: String, body: Bytes| {
+            let question = Request::builder().method(Method::POST).uri(path);
+            question.header("Content-Type", inquiry::MEDIA_TYPE).body(body)
+        };
+        let to = To::of(parcel);
+        let asking = self.ask(&to, None, Bytes::from(inquiry::write(ids)), asked, 4 << 10);
+        let limit = self.0.deadlines.connect.saturating_add(INQUIRY);
+        match tokio::time::timeout(limit, asking).await {
+            Ok(Ok(Answer { status: 200, known: Some(Said::Yes), .. })) => {
+                let text = "it is there already: only its ids were sent".to_owned();
+                Some(Outcome::Done(Reply { code: 200, text }))
+            }
+            Ok(Ok(Answer { status: 200, known: Some(Said::No), .. })) => None,
+            // It has no time for questions now, and will say when it has.
+            Ok(Ok(answer @ Answer { status: 429 | 503, .. })) => {
+                self.0.heard(parcel.to, &answer);
+                None
+            }
+            Ok(Ok(_)) | Ok(Err(HttpError::Broken(_) | HttpError::Late(..) | HttpError::Long(_))) | Err(_) => {
+                self.0.askable.failed(parcel.to, Instant::now());
+                None
+            }
+            Ok(Err(error)) => Some(error.outcome()),
         }
     }
 
@@ -313,7 +362,7 @@ impl Client {
         let answer = self.ask(&To::of(parcel), Some(&question), Bytes::new(), asked, 64 << 10).await;
         let wait = self.0.deadlines.with(parcel.message.len());
         match answer {
-            Ok(answer) if (200..=299).contains(&answer.status) => {}
+            Ok(answer) if (200..=299).contains(&answer.status) => self.0.heard(parcel.to, &answer),
             Ok(answer) => return answer.outcome(),
             Err(error) => return error.outcome(),
         }
@@ -387,6 +436,13 @@ impl Client {
     }
 }
 
+impl Inner {
+    /// What an answer to anything but a question says about asking.
+    fn heard(&self, from: &Address, answer: &Answer) {
+        self.askable.heard(from, answer.known == Some(Said::Ask), Instant::now());
+    }
+}
+
 fn no_luck(error: &getrandom::Error) -> Outcome {
     Outcome::Retry { trouble: Trouble::Later, reason: format!("no random numbers: {error}") }
 }
@@ -407,6 +463,7 @@ mod tests {
         let answer = |status, dropped: Option<&str>, body: &str| Answer {
             status,
             dropped: dropped.map(str::to_owned),
+            known: None,
             body: body.as_bytes().to_vec(),
         };
         let table = [
