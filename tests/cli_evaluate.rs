@@ -332,3 +332,46 @@ fn scenarios_are_read_and_refused_in_words() {
         assert!(ended.err.contains(said), "{asked}: {}", ended.err);
     }
 }
+
+/// What a network of real gateways did stands beside what the simulator makes of the same posts.
+#[test]
+fn a_trace_is_replayed() {
+    let house = House::new();
+    let file = house.path().join("network.trace");
+    let gateway = |knows: &str| {
+        format!("{{\"gateway\":{{\"transport\":\"http\",\"asked\":true,\"knows\":[{knows}]}}}}\n")
+    };
+    let post = |at: u64, author: u32, home: u32, words: &str| {
+        let text = format!("About {words} and {words} again, as {words} goes with {words}.");
+        let rest = format!("\"home\":{home},\"thread\":0,\"text\":{text:?}");
+        format!("{{\"post\":{{\"at\":{at}000000,\"author\":{author},{rest}}}}}\n")
+    };
+    let lines = [
+        "{\"network\":{\"cache\":100,\"latency_ms\":[1,9],\"routing\":{\"max_hops\":2}}}\n".to_owned(),
+        gateway("1"),
+        gateway("0"),
+        post(1_700_000_000, 0, 0, "telescopes, mirrors and lenses"),
+        post(1_700_000_100, 1, 1, "telescopes, mirrors and lenses"),
+        "{\"transfer\":{\"at\":1700000101000000,\"from\":0,\"to\":1,\"post\":0,\"cause\":\"walk\",\"ended\":\"taken\",\"attempts\":1}}\n".to_owned(),
+        "{\"reached\":{\"author\":1,\"post\":0}}\n".to_owned(),
+    ];
+    fs::write(&file, lines.concat()).unwrap();
+    let asked = format!("simulate --trace {} --rules configured,central --json", file.display());
+    let found: Value = serde_json::from_str(&house.run(&asked, b"").code(0).out).unwrap();
+    let rows = found["rows"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row["policy"].as_str().unwrap()).collect();
+    assert_eq!(names, ["trace", "configured", "central"]);
+    assert_eq!((&found["gateways"], &found["clients"], &found["mails"]), (&2.into(), &2.into(), &2.into()));
+    assert_eq!((rows[0]["recall"].as_f64(), rows[0]["bodies_per_post"].as_f64()), (Some(0.5), Some(0.5)));
+    assert_eq!(rows[1]["recall"].as_f64(), Some(1.0), "{found}");
+    for (text, args, code, said) in [
+        ("{}", "", 65, "line 1"),
+        ("", "", 65, "no gateway, or no post"),
+        ("", "--gateways 3", 64, "--gateways"),
+        ("", "list.mbox", 64, "MBOX"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let ended = house.run(&format!("simulate --trace {} {args}", file.display()), b"").code(code);
+        assert!(ended.err.contains(said), "{text} {args}: {}", ended.err);
+    }
+}

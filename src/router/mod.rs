@@ -189,9 +189,11 @@ pub fn decide(
         plan.say("it is local: it goes to nobody, and nothing is sent because of it".to_owned());
         Vec::new()
     } else {
-        exchange_matches(&mut plan, pool, &found, subject);
+        let exchanged: Vec<Scored> =
+            found.iter().filter(|y| !is_exchanged(&mut plan, pool, y)).cloned().collect();
+        exchange_matches(&mut plan, pool, &exchanged, subject);
         let scores = choose::peers(&mut plan, &question, peers, policy, now, seed, &found);
-        exchange_subject(&mut plan, pool, &found);
+        exchange_subject(&mut plan, pool, &exchanged);
         scores
     };
     let matches: Vec<Match> = found
@@ -225,6 +227,20 @@ fn matches(
         ..Query::new(&subject.message.body, Audience::Public)
     };
     question.search(&query, policy.matches, around)
+}
+
+/// Whether X and its match met before: a gateway that X came by has the match as well, so that it has
+/// sent each of the two to the home of the other. Else every gateway on the way would do it again.
+fn is_exchanged(plan: &mut Plan<'_>, pool: &Pool, scored: &Scored) -> bool {
+    let Some(y) = pool.get(scored.seq) else { return true };
+    let (subject, around) = (plan.subject(), plan.around());
+    let has = |gateway: &Address| y.hops.iter().any(|it| it.same_place(gateway)) || around.has(gateway, y.id);
+    let met = subject.message.hops.addresses().find(|it| {
+        **it != subject.message.origin().address && (has(it) || around.others(it).iter().any(has))
+    });
+    let Some(met) = met.cloned() else { return false };
+    plan.say(format!("{met}, which sent it on, has {} as well: they are exchanged", y.id));
+    true
 }
 
 /// A3: Y to the addresses in the header of X, of which one is enough.

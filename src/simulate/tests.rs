@@ -148,3 +148,44 @@ fn rules_have_names() {
         assert!(name.parse::<Rule>().is_err(), "{name}");
     }
 }
+
+#[test]
+fn a_replay_has_the_gateways_of_its_trace() {
+    let traffic = conversations(6, 60);
+    // Each author at one of five gateways, which know each other; but for one, which nobody knows.
+    let home = |author: u32| author % 5;
+    let seat = |number: u32, asked| trace::Seat {
+        transport: "http".to_owned(),
+        asked,
+        knows: (0..5).filter(|other| *other != number && *other != 4 && number != 4).collect(),
+    };
+    let posted = |post: &Post| trace::Posted {
+        at: post.at.0,
+        author: post.author,
+        home: home(post.author),
+        thread: post.thread,
+        text: String::from_utf8(post.text.to_vec()).unwrap(),
+    };
+    let of = |asked| Trace {
+        numbers: trace::Numbers { cache: 1000, latency_ms: [1, 9], routing: short() },
+        gateways: (0..5).map(|number| seat(number, asked)).collect(),
+        posts: traffic.posts.iter().map(posted).collect(),
+        ..Trace::default()
+    };
+    let play = |trace: &Trace| {
+        let rules = [Rule::Configured, Rule::Central];
+        replay(trace, 1, &RoutingPolicy::default(), &rules, 2, &|_, _, _| {}).rows
+    };
+    let rows = play(&of(true));
+    let names: Vec<&str> = rows.iter().map(|row| row.policy.as_str()).collect();
+    assert_eq!(names, ["trace", "configured", "central"]);
+    let (real, simulated) = (rows.first().unwrap(), rows.get(1).unwrap());
+    assert_eq!((real.recall, real.bodies_per_post), (0.0, 0.0), "nothing was sent in it");
+    assert!(simulated.recall > 0.5 && simulated.offers_per_post > 0.0, "{simulated:?}");
+    let alone = traffic.posts.iter().filter(|post| home(post.author) == 4).count();
+    assert_eq!(simulated.load.last(), Some(&alone), "{simulated:?}");
+    let silent = play(&of(false));
+    let silent = silent.get(1).unwrap();
+    assert_eq!(silent.offers_per_post, 0.0);
+    assert!(silent.bodies_per_post > simulated.bodies_per_post);
+}

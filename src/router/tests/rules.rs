@@ -66,7 +66,7 @@ fn nothing_goes_where_it_has_been() {
     let mut peers = contacts();
     peers[0].has = true;
     let d = decide_on(&x, &pool, &peers, &Around::default(), &walking());
-    assert_eq!(goes_to(&d), [NEIGHBOUR, "http://observatory.example/"]);
+    assert_eq!(goes_to(&d), [NEIGHBOUR], "the wise one has sent it to the home of the match");
     assert_eq!(peer(&d, WISE).why, "it is in the header");
     assert_eq!(peer(&d, BAKER).why, "it is known to have it");
     assert_eq!(peer(&d, WISE).rank, 1, "it is shown where it would have been");
@@ -81,6 +81,41 @@ fn nothing_goes_where_it_has_been() {
     let d = decide_on(&asked(), &super::pool(&library), &contacts(), &Around::default(), &walking());
     assert_eq!(cached_to(&d), []);
     assert_eq!(goes_to(&d), [WISE], "nor does the question go back home");
+}
+
+/// What a gateway on the way has seen together it has exchanged: X to the home of Y, and Y to that of X.
+#[test]
+fn what_met_before_is_not_exchanged_again() {
+    let policy = RoutingPolicy { max_hops: 0, ..walking() };
+    let far = "http://observatory.example/";
+    let with = |hops: &[&str]| [message(hops, DAY, ANSWER)];
+    let sent = |x: &Message, library: &[Message], around: &Around| {
+        let d = decide_on(x, &pool(library), &[], around, &policy);
+        (cached_to(&d).len(), goes_to(&d).len())
+    };
+    let by_others = with(&[WISE, far, "mailto:dave@sky.example"]);
+    assert_eq!(sent(&asked(), &by_others, &Around::default()), (1, 1));
+    assert_eq!(
+        sent(&asked(), &with(&[NEIGHBOUR, far, "mailto:dave@sky.example"]), &Around::default()),
+        (0, 0)
+    );
+    assert_eq!(
+        sent(&asked(), &with(&[WISE, HOME, far, "mailto:dave@sky.example"]), &Around::default()),
+        (0, 0)
+    );
+    for gateway in [NEIGHBOUR, HOME] {
+        let mut around = Around::default();
+        around.has.insert((address(gateway), by_others[0].id()));
+        assert_eq!(sent(&asked(), &by_others, &around), (0, 0), "{gateway} has it");
+        let around = Around {
+            same: vec![address(gateway), address("mailto:cmr@another.example")],
+            ..Around::default()
+        };
+        let library = with(&["mailto:cmr@another.example", far, "mailto:dave@sky.example"]);
+        assert_eq!(sent(&asked(), &library, &around), (0, 0), "under another address");
+    }
+    // Who wrote both is no gateway; and a post has come by nobody.
+    assert_eq!(sent(&asked(), &with(&[WISE, far, CLIENT]), &Around::default()), (1, 1));
 }
 
 /// A gateway that has proved that it has several addresses is one peer, whichever of them stands where.

@@ -5,8 +5,8 @@
 //! By default a small one with made-up mail. With `CMR_MAIL_NETWORK_MBOX=archive.mbox` 30 gateways replay
 //! the newest posts of an archive: `CMR_MAIL_NETWORK_POSTS` (1000), `CMR_MAIL_NETWORK_GATEWAYS` (30),
 //! `CMR_MAIL_NETWORK_ROUTING` (keys of `[routing]`, `first_walks=2,max_hops=3`), and
-//! `CMR_MAIL_NETWORK_TRACE`, a file for `cmr-mail simulate --trace`; with a fifth of all posts or more left,
-//! `CMR_MAIL_NETWORK_KILL=1` plays it once more, and kills.
+//! `CMR_MAIL_NETWORK_TRACE`, a file for `cmr-mail simulate --trace`. `CMR_MAIL_NETWORK_KILL=1` plays it once
+//! more, and kills a third in the middle. In a release build it takes two minutes and 1.3 GiB.
 
 mod gates;
 mod ledger;
