@@ -30,8 +30,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cmr_mail::filter::Judgement;
+use cmr_mail::listen::bind;
 use cmr_mail::receive::filter::{Judge, Options, Passing, serve};
-use cmr_mail::receive::smtp::bind;
 use cmr_mail::smtp::Reply;
 use server::{Postfix, Setup, free_port};
 use support::daemon::{Config, House, PROGRAM};

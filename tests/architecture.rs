@@ -78,6 +78,16 @@ const ROOMS: &[Room] = &[
     Room { name: "smtp", imports: &[], never: PURE },
     Room { name: "metrics", imports: &[], never: PURE },
     Room {
+        name: "listen",
+        imports: &[],
+        never: &["rusqlite", "lettre", "hyper", "native_tls", "smtp_proto"],
+    },
+    Room {
+        name: "dns",
+        imports: &[],
+        never: &["rusqlite", "lettre", "TcpStream", "TcpListener", "UdpSocket", "native_tls", "mail_auth"],
+    },
+    Room {
         name: "process",
         imports: &[],
         never: &["tokio", "rusqlite", "lettre", "TcpStream", "UnixStream"],
@@ -88,7 +98,7 @@ const ROOMS: &[Room] = &[
     Room { name: "policy", imports: &["message"], never: PURE },
     Room {
         name: "authenticate",
-        imports: &["message", "mail", "policy"],
+        imports: &["dns", "message", "mail", "policy"],
         never: &["rusqlite", "lettre", "TcpStream", "TcpListener", "UdpSocket", "mailin", "native_tls"],
     },
     Room { name: "pool", imports: &["message", "distance", "policy"], never: PURE },
@@ -134,12 +144,12 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "send",
-        imports: &["smtp", "mail", "message", "keys", "store", "config", "policy", "wire"],
+        imports: &["dns", "smtp", "mail", "message", "keys", "store", "config", "policy", "wire"],
         never: &["TcpListener", "mailin_embedded", "smtp_proto"],
     },
     Room {
         name: "receive",
-        imports: &["smtp", "mail", "message", "config", "filter", "send", "wire"],
+        imports: &["listen", "smtp", "mail", "message", "config", "filter", "send", "wire"],
         never: &["rusqlite", "lettre", "mailin_embedded"],
     },
     Room {
@@ -161,6 +171,7 @@ const ROOMS: &[Room] = &[
             "filter",
             "metrics",
             "wire",
+            "dns",
         ],
         never: &[
             "TcpStream",
@@ -175,7 +186,7 @@ const ROOMS: &[Room] = &[
     Room { name: "report", imports: &["message", "distance", "policy", "pool"], never: PURE },
     Room {
         name: "web",
-        imports: &["message", "distance", "metrics", "gateway"],
+        imports: &["listen", "message", "distance", "metrics", "gateway"],
         never: &[
             "rusqlite",
             "lettre",
@@ -223,6 +234,7 @@ const ROOMS: &[Room] = &[
             "filter",
             "web",
             "wire",
+            "listen",
         ],
         never: &[],
     },

@@ -25,6 +25,7 @@ fn mail_for(recipient: &str, mail: &[u8]) -> Submission {
         envelope_sender: Some("bounces+4711@gw.example".to_owned()),
         recipient: recipient.to_owned(),
         mail: mail.to_vec(),
+        configured: false,
     }
 }
 

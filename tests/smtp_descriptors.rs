@@ -10,7 +10,8 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cmr_mail::receive::smtp::{Options, bind, serve};
+use cmr_mail::listen::bind;
+use cmr_mail::receive::smtp::{Options, serve};
 use cmr_mail::receive::{Arrival, Handler, Verdict};
 use cmr_mail::smtp::{Limits, Mode, Recipients, Reply, SessionConfig};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cmr_mail::config::TlsFiles;
+use cmr_mail::listen::bind;
 use cmr_mail::process::raise_descriptor_limit;
-use cmr_mail::receive::smtp::{Options, bind, serve};
+use cmr_mail::receive::smtp::{Options, serve};
 use cmr_mail::receive::{Arrival, Handler, Verdict};
 use cmr_mail::smtp::{Limits, Mode, Recipients, Reply, SessionConfig};
 use lettre::transport::smtp::client::{Tls, TlsParameters};

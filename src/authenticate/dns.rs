@@ -1,24 +1,12 @@
-//! The resolver: which name servers are asked, and for how long.
+//! The authenticator: whom it asks about signatures and senders.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use mail_auth::MessageAuthenticator;
-use mail_auth::hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
-use mail_auth::hickory_resolver::net::NetError;
-use mail_auth::hickory_resolver::system_conf::read_system_conf;
 use tokio::time::timeout;
 
-/// Answers that are remembered, within their time to live.
-const CACHED: u64 = 4096;
-
-/// The longest time that an answer is remembered, whatever it says.
-const REMEMBERED: Duration = Duration::from_secs(3600);
-
-/// Why there is no resolver.
-#[derive(Debug, thiserror::Error)]
-#[error("the name servers of this system can't be told: {0}; name them in [authentication] dns")]
-pub struct ResolverError(#[from] NetError);
+pub use crate::dns::ResolverError;
 
 /// Looks into the DNS, and remembers what it was told. Clones share what they remember.
 #[derive(Clone)]
@@ -36,26 +24,8 @@ impl Authenticator {
     /// # Errors
     /// The system's name servers can't be told.
     pub fn new(servers: &[SocketAddr], deadline: Duration) -> Result<Self, ResolverError> {
-        let (config, mut options) = if servers.is_empty() {
-            read_system_conf()?
-        } else {
-            let servers = servers.iter().map(|at| {
-                let [mut udp, mut tcp] = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
-                (udp.port, tcp.port) = (at.port(), at.port());
-                NameServerConfig::new(at.ip(), true, vec![udp, tcp])
-            });
-            (ResolverConfig::from_name_servers(servers.collect()), ResolverOpts::default())
-        };
-        // One lost datagram shall not cost the answer.
-        options.timeout = deadline / 3;
-        options.attempts = 2;
-        options.cache_size = CACHED;
-        options.positive_max_ttl = Some(REMEMBERED);
-        options.negative_max_ttl = Some(REMEMBERED);
-        // A name means what the DNS says, not what this machine's files say.
-        options.use_hosts_file = mail_auth::hickory_resolver::config::ResolveHosts::Never;
-        let whole = ResolverConfig::from_parts(None, Vec::new(), config.name_servers().to_vec());
-        Ok(Authenticator(MessageAuthenticator::new(whole, options)?))
+        let (config, options) = crate::dns::settings(servers, deadline)?;
+        Ok(Authenticator(MessageAuthenticator::new(config, options)?))
     }
 
     /// Whether a name server answers, about whatever name.

@@ -56,7 +56,7 @@ pub(super) struct RestoreArgs {
 /// Check whether the database, or a copy of it, is sound
 ///
 /// Reads all of it: each page and row, each message against the ids that are remembered of it,
-/// what refers to what, the counts, that nothing removed is there, and, of the database, who may read it. A
+/// what refers to what, the counts, that nothing removed is there, and who may read it. A
 /// running daemon is not disturbed. Exit code 65 if anything is wrong.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

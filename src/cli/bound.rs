@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use super::exit::{Outcome, SOFTWARE, UNAVAILABLE, fail};
 use crate::config::Config;
-use crate::receive::{ListenError, smtp, udp};
+use crate::listen;
+use crate::receive::{ListenError, udp};
 
 /// Bound, and not yet served: clients that connect wait.
 pub(super) struct Bound {
@@ -55,7 +56,7 @@ fn unavailable<T>(error: ListenError) -> Outcome<T> {
 }
 
 fn listeners(addresses: &[SocketAddr]) -> Outcome<Vec<TcpListener>> {
-    let listeners: Result<_, _> = addresses.iter().copied().map(smtp::listen).collect();
+    let listeners: Result<_, _> = addresses.iter().copied().map(listen::at).collect();
     listeners.or_else(unavailable)
 }
 

@@ -5,8 +5,8 @@ use super::fault::Fault;
 use super::keys;
 use super::reader::{Found, Reader};
 use super::sections::{
-    Authentication, Filter, Gateway, Log, LogFormat, LogLevel, People, Policy, Pool, Routing, Security, Send,
-    Smarthost, Smtp, TlsFiles,
+    Authentication, Direct, Filter, Gateway, Log, LogFormat, LogLevel, People, Policy, Pool, Routing,
+    Security, Send, Smarthost, Smtp, TlsFiles,
 };
 use super::{files, imap, login, names, transports, web};
 use crate::distance::Metric;
@@ -290,7 +290,8 @@ pub(super) fn warn_if_readable(
 fn send(r: &mut Reader<'_>, gateway: Option<&Gateway>, smtp: Option<&Smtp>) -> Option<Send> {
     let smarthost = r.text(&keys::SEND_SMARTHOST);
     let smarthost = r.check(&keys::SEND_SMARTHOST, smarthost, |text| names::smarthost(text));
-    if let (Some(found), Some(smtp)) = (&smarthost, smtp)
+    let direct = direct(r, smarthost.as_ref().and_then(|found| found.line))?;
+    if let (Some(found), Some(smtp), None) = (&smarthost, smtp, &direct)
         && smtp.listen.iter().any(|listen| is_reached_by(listen, &found.value))
     {
         let at = format!("{}:{}", found.value.host, found.value.port);
@@ -318,8 +319,13 @@ fn send(r: &mut Reader<'_>, gateway: Option<&Gateway>, smtp: Option<&Smtp>) -> O
     let longer = "longer than";
     r.doubt_if_more((&keys::SEND_RETRY_FIRST, &first), (&keys::SEND_RETRY_MAX, &max), longer, time);
     r.doubt_if_more((&keys::SEND_RETRY_MAX, &max), (&keys::SEND_GIVE_UP, &give_up), longer, time);
+    if let (Some(_), Some(_)) = (&direct, &login) {
+        let line = r.line(&keys::SEND_USER);
+        r.error(&keys::SEND_USER, line, Fault::Login("of no use with direct = true"));
+    }
     Some(Send {
         smarthost: smarthost?.value,
+        direct,
         from: from?.value,
         ca_file: ca_file.map(|found| found.value),
         login,
@@ -327,6 +333,20 @@ fn send(r: &mut Reader<'_>, gateway: Option<&Gateway>, smtp: Option<&Smtp>) -> O
         retry_max: max?.value,
         give_up: give_up?.value,
     })
+}
+
+/// `[send] direct` and what belongs to it. The outer none: something is wrong with it.
+fn direct(r: &mut Reader<'_>, smarthost: Option<usize>) -> Option<Option<Direct>> {
+    let wanted = r.truth(&keys::SEND_DIRECT);
+    let port = r.integer(&keys::SEND_DIRECT_PORT);
+    let networks = r.list(&keys::SEND_DIRECT_NETWORKS);
+    let networks = r.check_each(&keys::SEND_DIRECT_NETWORKS, networks, names::network);
+    let wanted = wanted?;
+    if wanted.value && smarthost.is_some() {
+        r.error(&keys::SEND_DIRECT, wanted.line, Fault::DirectBySmarthost);
+    }
+    let direct = Direct { port: u16::try_from(port?.value).unwrap_or(25), networks: networks?.value };
+    Some(wanted.value.then_some(direct))
 }
 
 /// Whether mail to `to` arrives at a listener on `listen`, as far as the two texts tell.
@@ -366,6 +386,7 @@ fn policy(r: &mut Reader<'_>) -> Option<Policy> {
     let answer = r.rate(&keys::POLICY_ANSWER_AT_MOST);
     let post = r.rate(&keys::POLICY_POST_AT_MOST);
     let unproven = r.rate(&keys::POLICY_UNPROVEN_AT_MOST);
+    let peer = r.rate(&keys::POLICY_PEER_AT_MOST);
     let forwarded = r.choice(&keys::POLICY_FORWARDED, &[("read", true), ("ignore", false)]);
     let skew = r.duration(&keys::POLICY_CLOCK_SKEW);
     Some(Policy {
@@ -374,6 +395,7 @@ fn policy(r: &mut Reader<'_>) -> Option<Policy> {
         answer_at_most: answer?.value,
         post_at_most: post?.value,
         unproven_at_most: unproven?.value,
+        peer_at_most: peer?.value,
         read_forwarded: forwarded?.value,
         clock_skew: skew?.value,
     })

@@ -271,6 +271,11 @@ pub enum Fault {
     /// Mail would be sent to ourselves.
     #[error("{0} is where [smtp] listen is: every mail would come straight back")]
     SendsToItself(String),
+    /// Two ways for outgoing mail.
+    #[error(
+        "mail goes to the recipients' own mail hosts then, and smarthost stands there as well; keep one of them"
+    )]
+    DirectBySmarthost,
     /// The filter would hand every mail to this program.
     #[error("{0} is where this program listens itself: every mail would go round in a circle")]
     PassesToItself(String),

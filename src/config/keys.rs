@@ -263,6 +263,12 @@ keys! {
 
     SEND_SMARTHOST: "send" "smarthost" Text("URL"), Default(r#""smtp://127.0.0.1:25""#), "", true,
         "The mail server that takes all outgoing mail: smtp://HOST:PORT (not encrypted), smtp+starttls://HOST:PORT or smtps://HOST:PORT. Without a port: 25, 587 and 465.";
+    SEND_DIRECT: "send" "direct" Truth, Default("false"), "", false,
+        "true: mail goes to the mail hosts of each recipient's domain (its MX records), and smarthost is not used. It needs an address that other mail servers accept mail from: a static one, with a PTR record, in the domain's SPF record, and with port 25 open outwards. The name servers are those of [authentication] dns.";
+    SEND_DIRECT_PORT: "send" "direct_port" Integer { min: 1, max: 65_535 }, Default("25"), "", false,
+        "The port of the mail hosts that direct = true sends to.";
+    SEND_DIRECT_NETWORKS: "send" "direct_networks" List("network"), Default("[]"), r#"["10.0.0.0/8"]"#, false,
+        "Networks that are not reachable from everywhere in which mail hosts may be all the same. Without it a domain whose MX leads to a private address, to loopback or the like gets nothing, unless its address is pinned.";
     SEND_FROM: "send" "from" Text("mail address"), Derived("the mail address in [gateway] address"), r#""cmr@example.org""#, false,
         "The From of our mail. It should be in the domain of the gateway's address, or the receivers' DMARC checks fail.";
     SEND_CA_FILE: "send" "ca_file" Text("file"), Off, r#""ca.pem""#, false,
@@ -345,6 +351,8 @@ keys! {
         "Posts of one author at most; more get 450.";
     POLICY_UNPROVEN_AT_MOST: "policy" "unproven_at_most" Rate, Default(r#""600/h""#), "", false,
         "Messages that nothing proves (no key, no proof of the mail's author), of one network of clients (/24 or /48) at most; more get 450. Where the original client is unknown nothing is counted.";
+    POLICY_PEER_AT_MOST: "policy" "peer_at_most" Rate, Default(r#""3600/h""#), "", false,
+        "Messages of one peer that shows who it is (by a key, a handshake, its account or its mail), over all its addresses and transports together at most; more get 450 or 429. A peer of bad reputation has a tenth of it. No more is forwarded to one peer, either.";
     POLICY_FORWARDED: "policy" "forwarded" Choice(&[
             ("read", "CMR messages are taken out of it as out of any attachment; its text is never posted"),
             ("ignore", "it is named as ignored"),

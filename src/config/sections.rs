@@ -110,8 +110,10 @@ pub struct TlsFiles {
 /// `[send]`: the smarthost and its queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Send {
-    /// Who takes all outgoing mail.
+    /// Who takes all outgoing mail, unless it goes directly.
     pub smarthost: Smarthost,
+    /// To the mail hosts of its recipients, without a smarthost.
+    pub direct: Option<Direct>,
     /// The From of our mail.
     pub from: String,
     /// Certificates to trust beside those of the system.
@@ -124,6 +126,15 @@ pub struct Send {
     pub retry_max: Duration,
     /// When a mail is given up.
     pub give_up: Duration,
+}
+
+/// `[send] direct`: mail finds its own way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Direct {
+    /// The port of mail hosts.
+    pub port: u16,
+    /// Networks inside which mail hosts may be.
+    pub networks: Vec<IpNet>,
 }
 
 /// A name and what shows that it is ours.
@@ -186,6 +197,8 @@ pub struct Policy {
     pub post_at_most: Rate,
     /// What nothing proves, of one network of clients.
     pub unproven_at_most: Rate,
+    /// Messages of one peer that shows who it is, over all transports.
+    pub peer_at_most: Rate,
     /// Whether CMR messages are taken out of mails inside mails.
     pub read_forwarded: bool,
     /// How far ahead of our clock a message may be dated.

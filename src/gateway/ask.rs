@@ -453,20 +453,7 @@ impl Gateway {
 
 /// What was handed over on this machine, now.
 fn by_hand(via: Via, raw: Vec<u8>) -> Arrival {
-    Arrival {
-        via,
-        peer: None,
-        through_relay: false,
-        relay: None,
-        kept: None,
-        helo: None,
-        tls: false,
-        proof: None,
-        sender: None,
-        recipients: Vec::new(),
-        raw,
-        received: clock::now(),
-    }
+    Arrival::new(via, raw, clock::now())
 }
 
 pub(super) fn json<T: Serialize>(value: &T) -> Response {

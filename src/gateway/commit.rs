@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
 use super::brake::{Brake, Known};
-use super::{aliases, bounce, clock, commands, exchange, notice, origin, people as names, ways};
+use super::{aliases, bounce, budget, clock, commands, exchange, notice, origin, people as names, ways};
 use crate::config::Config;
 use crate::keys::exchange::Body;
 use crate::keys::{self, SignatureError};
@@ -285,9 +285,16 @@ impl Came<'_> {
         known: Known,
         new: &NewMessage,
     ) -> Result<Option<Refusal>, StoreError> {
-        let Some(refusal) = self.brake.and_then(|brake| brake.refusal(known)) else { return Ok(None) };
+        let Some(brake) = self.brake else { return Ok(None) };
+        let refusal = match (brake.refusal(known), known) {
+            (Some(refusal), _) => Some(refusal.clone()),
+            (None, _) if known == Known::Not || new.kind == Kind::Post => None,
+            // What nobody proved uses up nothing of the neighbour that it names.
+            (None, _) => budget::refusal(tx, self.config, &new.message().sender().address, self.now)?,
+        };
+        let Some(refusal) = refusal else { return Ok(None) };
         // Whoever never heard our 250 sends it again, and hears it now.
-        Ok((!messages::is_known(tx, new)?).then(|| refusal.clone()))
+        Ok((!messages::is_known(tx, new)?).then_some(refusal))
     }
 
     /// It was taken.
@@ -434,6 +441,7 @@ fn admit_message(
             peers::received(tx, &neighbour, bytes, came.now)?;
             came.counts(tx, sure)?;
             if proven {
+                budget::brought(tx, &neighbour, came.now)?;
                 peers::authenticated(tx, &neighbour, came.now)?;
                 bounces::forgive(tx, &neighbour)?;
                 for person in came.addressees {
@@ -448,7 +456,7 @@ fn admit_message(
             if let Some(seq) = seq.filter(|_| proven) {
                 outcome.wakes_sender |= aliases::known_again(tx, config, seq, came.addressees, came.now)?;
             }
-            if knew {
+            if knew && budget::is_sent_again(tx, &new, came.now)? {
                 reputation::note(tx, &neighbour, Cause::Duplicate, 1.0, came.now)?;
             }
             // Its own spelling of the same time may give another id: named is the one that is here.

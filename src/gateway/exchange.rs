@@ -19,7 +19,7 @@ use crate::mail;
 use crate::message::{Address, UnixTime};
 use crate::policy::exchange::{Asker, NoExchange, may_ask, may_reply};
 use crate::policy::{self, Standing};
-use crate::store::exchanges::{self, Exchange, Role, Step};
+use crate::store::exchanges::{self, Exchange, Kept, Role, Step};
 use crate::store::keys::{self as stored_keys, KeyOrigin, KeyState, NewKey};
 use crate::store::limits::{self, Counted};
 use crate::store::queue::{self, DeliveryKind, NewDelivery};
@@ -288,13 +288,13 @@ fn write_down(
     match worked {
         Worked::Request { body, secret } => {
             let next = now.saturating_add(FIRST_RETRY);
-            if exchanges::sent(tx, due.id, &secret, &body.write(), next)? {
+            if exchanges::sent(tx, due.id, Kept::Secret(&secret), &body.write(), next)? {
                 enqueue(tx, config, due, body.name(), now)?;
             }
         }
         Worked::Clear { body, key } => {
             let (key, next) = (pending(&key)?, now.saturating_add(FIRST_RETRY));
-            if exchanges::sent_clear(tx, due.id, key, &body.write(), next)? {
+            if exchanges::sent(tx, due.id, Kept::Key(key), &body.write(), next)? {
                 enqueue(tx, config, due, body.name(), now)?;
             }
         }

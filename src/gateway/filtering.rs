@@ -190,18 +190,10 @@ impl Gateway {
         let (whole, raw) = (raw.is_some(), raw.unwrap_or_default());
         let passing = Passing {
             arrival: Arrival {
-                proof: None,
-                via: Via::Filter,
-                peer: None,
                 through_relay: true,
-                relay: None,
-                kept: None,
-                helo: None,
-                tls: false,
                 sender,
                 recipients: recipients.clone(),
-                raw,
-                received: clock::now(),
+                ..Arrival::new(Via::Filter, raw, clock::now())
             },
             taken: taken.clone(),
             whole,
@@ -260,19 +252,15 @@ mod tests {
         assert!(gateway.takes("cmr@home.test", None));
         let passing = || Passing {
             arrival: Arrival {
-                proof: None,
-                via: crate::receive::Via::Filter,
-                peer: None,
                 through_relay: true,
-                relay: None,
-                kept: None,
-                helo: None,
-                tls: false,
                 sender: Some("bob@people.test".to_owned()),
                 recipients: vec!["cmr@home.test".to_owned()],
-                raw: b"From: bob@people.test\r\nTo: cmr@home.test\r\nSubject: x\r\n\r\nWhich planet?\r\n"
-                    .to_vec(),
-                received: crate::message::UnixTime(1_700_000_000_000_000),
+                ..Arrival::new(
+                    crate::receive::Via::Filter,
+                    b"From: bob@people.test\r\nTo: cmr@home.test\r\nSubject: x\r\n\r\nWhich planet?\r\n"
+                        .to_vec(),
+                    crate::message::UnixTime(1_700_000_000_000_000),
+                )
             },
             taken: vec!["cmr@home.test".to_owned()],
             whole: true,

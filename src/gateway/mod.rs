@@ -12,6 +12,7 @@ pub mod api;
 mod ask;
 mod bounce;
 mod brake;
+mod budget;
 pub mod clock;
 mod commands;
 mod commit;

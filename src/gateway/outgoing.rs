@@ -28,6 +28,8 @@ pub struct Outgoing {
     pub recipient: String,
     /// The mail, lines ended by CRLF.
     pub mail: Vec<u8>,
+    /// The operator named the recipient, or is it: its mail host may be in any network.
+    pub configured: bool,
 }
 
 /// A message for a peer, ready to be sent by another transport than mail.
@@ -85,11 +87,15 @@ impl Gateway {
                 DeliveryKind::Notice => notice(conn, &config, delivery)?,
             };
             Ok(match mail {
-                Made::Mail(Ok(mail)) => Composed::Mail(Outgoing {
-                    sender: bounce_address(&config, delivery),
-                    recipient: recipient.to_owned(),
-                    mail,
-                }),
+                Made::Mail(Ok(mail)) => {
+                    let named = ways::standing(peers::get(conn, &delivery.to)?.as_ref()).configured();
+                    Composed::Mail(Outgoing {
+                        sender: bounce_address(&config, delivery),
+                        configured: named || recipient.eq_ignore_ascii_case(&config.gateway.operator.address),
+                        recipient: recipient.to_owned(),
+                        mail,
+                    })
+                }
                 Made::Mail(Err(error)) => Composed::Gone(error.to_string()),
                 Made::Gone(why) => Composed::Gone(why.to_owned()),
             })

@@ -117,20 +117,7 @@ impl Office for Gateway {
         let Polled { account, folder, uid, raw, changes, stays, tls } = mail;
         // A post without a Date is dated by its receipt, which was when its mailbox got it.
         let received = mail::received_at(&raw).map_or(now, |received| received.min(now));
-        let arrival = Arrival {
-            proof: None,
-            via: Via::Imap,
-            peer: None,
-            through_relay: false,
-            relay: None,
-            kept: stays,
-            helo: None,
-            tls,
-            sender: None,
-            recipients: Vec::new(),
-            raw,
-            received,
-        };
+        let arrival = Arrival { kept: stays, tls, ..Arrival::new(Via::Imap, raw, received) };
         let found = Found { folder, uid, changes, account };
         let (verdict, _, fate) = self.admit_found(arrival, None, Some(found)).await;
         fate.unwrap_or_else(|| Fate::Unknown(verdict.reply.text()))

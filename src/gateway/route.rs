@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use tracing::{error, info, warn};
 
 use super::texts::StoredTexts;
-use super::{Inner, aliases, answers, clock, lock, people as names, read, ways, worth};
+use super::{Inner, aliases, answers, budget, clock, lock, people as names, read, ways, worth};
 use crate::config::Config;
 use crate::mail;
 use crate::message::{Address, MessageId, UnixTime};
@@ -85,7 +85,11 @@ impl Inner {
         }
         let config = self.config();
         let most = config.routing.policy.contacts.saturating_add(IN_HEADERS);
-        let peers = self.store.read(|conn| peers::contacts(conn, most))?;
+        let (peers, spent) = self.store.read(|conn| {
+            let peers = peers::contacts(conn, most)?;
+            let spent = budget::spent(conn, &config, &peers, now)?;
+            Ok((peers, spent))
+        })?;
         let mut decided = Vec::new();
         let mut taken = 0;
         let started = Instant::now();
@@ -94,7 +98,9 @@ impl Inner {
                 break;
             }
             taken += 1;
-            match panic::catch_unwind(AssertUnwindSafe(|| self.decide_one(&config, &peers, *waits, now))) {
+            match panic::catch_unwind(AssertUnwindSafe(|| {
+                self.decide_one(&config, (&peers, &spent), *waits, now)
+            })) {
                 Ok(Ok(Some(one))) => decided.push(one),
                 Ok(Ok(None)) => {}
                 Ok(Err(failure)) if failure.is_transient() => return Err(failure),
@@ -191,7 +197,7 @@ impl Inner {
     fn decide_one(
         &self,
         config: &Config,
-        peers: &[Peer],
+        (peers, spent): (&[Peer], &HashMap<Address, String>),
         waiting: Waiting,
         now: UnixTime,
     ) -> Result<Option<Decided>, StoreError> {
@@ -204,6 +210,7 @@ impl Inner {
                 config,
                 conn,
                 peers: index(peers),
+                spent,
                 now,
                 failure: RefCell::new(None),
                 others: RefCell::default(),
@@ -291,6 +298,8 @@ struct Around<'a> {
     config: &'a Config,
     conn: &'a Connection,
     peers: HashMap<&'a Address, &'a Peer>,
+    /// Strangers that were sent enough.
+    spent: &'a HashMap<Address, String>,
     now: UnixTime,
     /// The first question that the database did not answer: the decision is void then.
     failure: RefCell<Option<StoreError>>,
@@ -374,6 +383,9 @@ impl Surroundings for Around<'_> {
     }
 
     fn may_send(&self, address: &Address) -> Result<(), String> {
+        if let Some(why) = self.spent.get(address) {
+            return Err(why.clone());
+        }
         let asked;
         let peer: Option<&Peer> = match self.peers.get(address) {
             Some(peer) => Some(peer),
@@ -430,14 +442,17 @@ fn record(
     let mut detail = decision.clone();
     // The matches have rows of their own, which go when their message does.
     detail.matches.clear();
-    let json = as_json(&detail)?;
-    let new = NewDecision { decided: now, verdict: &decision.verdict, detail: &json, matches: &matches };
-    decisions::record(tx, stored.seq, &new)?;
+    let note = |detail: &Decision| {
+        let json = as_json(detail)?;
+        let new = NewDecision { decided: now, verdict: &decision.verdict, detail: &json, matches: &matches };
+        decisions::record(tx, stored.seq, &new)
+    };
     worth::routed(tx, stored, decision, *junk, now)?;
     let mut queued = 0;
     if queue::bytes(tx)? > QUEUE_MAX {
         warn!(id = %stored.id, "the queue is full: nothing is sent because of this message");
         counters::note(tx, Counter::NoRoom)?;
+        note(&detail)?;
         return Ok(Recorded::Routed(0));
     }
     let mut kept_back = Vec::new();
@@ -449,9 +464,17 @@ fn record(
     }
     for forward in &decision.forwards {
         if queued < most {
-            queued += usize::from(enqueue_forward(tx, config, stored, forward, now)?);
+            match budget::account(tx, config, &forward.to, now)? {
+                Ok(account) if enqueue_forward(tx, config, stored, forward, now)? => {
+                    account.note(tx, now)?;
+                    queued += 1;
+                }
+                Ok(_) => {}
+                Err(no) => detail.reasons.push(format!("nothing goes to {}: {no}", forward.to)),
+            }
         }
     }
+    note(&detail)?;
     if stored.scope == Scope::Public && !junk {
         queued += aliases::hand_on(tx, config, stored, Some(decision), most.saturating_sub(queued), now)?;
         // Whose question it is says its thread: its origin may be a person's own address.

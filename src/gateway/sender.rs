@@ -10,14 +10,17 @@ use rusqlite::Connection;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::{Composed, Gateway, Parcel, bounce, clock, notice};
+use super::{Composed, Gateway, Outgoing, Parcel, bounce, clock, notice};
 use crate::config::{self, Config, SecretError};
+use crate::dns::{Resolver, ResolverError};
 use crate::message::{Address, UnixTime};
 use crate::policy::bounce::meaning;
 use crate::receive::http::Handshakes;
 use crate::send::backoff::Schedule;
 use crate::send::http::{self, Client, ClientError, Offers, Proxies, ProxyError};
-use crate::send::mailto::{Login, Mailto, Secret, Smarthost, SmarthostError, Submission, Tokens};
+use crate::send::mailto::{
+    Deadlines, Direct, Login, Mailto, Reuse, Secret, Smarthost, SmarthostError, Submission, Tokens,
+};
 use crate::send::outcome::{Outcome, Trouble};
 use crate::send::queue::{ComposeFault, End, Event, House, MailCarrier, Next, Settings};
 use crate::send::resolve::System;
@@ -32,6 +35,9 @@ pub enum SendingError {
     /// The smarthost, its TLS or its login can't be used like this.
     #[error("[send] smarthost: {0}")]
     Smarthost(#[from] SmarthostError),
+    /// The name servers can't be told.
+    #[error("[send] direct: {0}")]
+    NameServers(#[from] ResolverError),
     /// The password can't be had.
     #[error("[send] password: {0}")]
     Password(#[from] SecretError),
@@ -48,6 +54,9 @@ pub enum SendingError {
     #[error("[http] proxy = \"environment\": {0}")]
     Proxy(#[from] ProxyError),
 }
+
+/// How long the DNS may take for one question about a mail host.
+const LOOK_UP: Duration = Duration::from_secs(15);
 
 type Carrier = MailCarrier<Box<dyn Fn(&Delivery) -> Result<Submission, ComposeFault> + Send + Sync>>;
 
@@ -218,17 +227,33 @@ fn http_client(config: &Config, offers: &Offers) -> Result<Client, SendingError>
 }
 
 fn carrier(gateway: &Gateway, config: &Config) -> Result<Carrier, SendingError> {
-    let mailto = Mailto::new(smarthost(&config.send)?, &config.gateway.hostname)?;
+    let mailto = mailto(config)?;
     let gateway = gateway.clone();
     let compose = move |delivery: &Delivery| match gateway.compose(delivery) {
         Ok(Composed::Mail(mail)) => {
-            Ok(Submission { envelope_sender: Some(mail.sender), recipient: mail.recipient, mail: mail.mail })
+            let Outgoing { sender, recipient, mail, configured } = mail;
+            Ok(Submission { envelope_sender: Some(sender), recipient, mail, configured })
         }
         Ok(Composed::Gone(why)) => Err(ComposeFault::Never(why)),
         Ok(Composed::Parcel(_)) => Err(ComposeFault::Never("it does not go by mail".to_owned())),
         Err(error) => Err(ComposeFault::Later(error.to_string())),
     };
     Ok(MailCarrier::new(mailto, Box::new(compose)))
+}
+
+/// How mail leaves: by the smarthost, or to the hosts of its recipients.
+///
+/// # Errors
+/// What is wrong with `[send]`.
+pub fn mailto(config: &Config) -> Result<Mailto, SendingError> {
+    let hostname = &config.gateway.hostname;
+    let Some(direct) = &config.send.direct else {
+        return Ok(Mailto::new(smarthost(&config.send)?, hostname)?);
+    };
+    let resolver = Resolver::new(&config.authentication.dns, LOOK_UP)?;
+    let (port, networks) = (direct.port, direct.networks.clone());
+    let direct = Direct { hosts: Arc::new(resolver), port, networks };
+    Ok(Mailto::direct(direct, hostname, Deadlines::default(), Reuse::default())?)
 }
 
 /// The smarthost of a configuration, with its password read.

@@ -116,6 +116,11 @@ pub(super) fn may_send(
     if let Err(no) = policy::may_send_to(address, standing, &local_domains(config)) {
         return Ok(Err(no.to_string()));
     }
+    if let (false, Ok(target)) = (standing.configured(), HttpTarget::parse(address))
+        && let Err(no) = policy::is_web_port(address, target.port)
+    {
+        return Ok(Err(no.to_string()));
+    }
     Ok(way(config, address).map(|_| standing))
 }
 

@@ -8,6 +8,7 @@
 
 mod block;
 pub mod bounce;
+pub mod budget;
 mod evidence;
 pub mod exchange;
 pub mod human;
@@ -31,5 +32,5 @@ pub use refusal::Refusal;
 pub use scope::{Authenticity, FirstPost, Origin, Provenance, Scope, scope_of};
 pub use sending::{
     LATER_PER_AUTHOR, LATER_PER_DAY, LEARNED_PER_GROUP, LaterMatch, Standing, contact_group, is_key_exchange,
-    may_connect, may_learn, may_send_later, may_send_to,
+    is_web_port, may_connect, may_learn, may_send_later, may_send_to,
 };

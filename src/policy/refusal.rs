@@ -141,6 +141,30 @@ pub enum Refusal {
         /// Its domain or network.
         group: String,
     },
+    /// Too many addresses that have shown nothing.
+    #[error(
+        "{rate} addresses that nobody listed and that have shown nothing are sent to for the first time at most; list it as a peer if it is meant"
+    )]
+    Strangers {
+        /// The limit.
+        rate: Rate,
+    },
+    /// That address was sent enough.
+    #[error("{} was sent {rate}, which is the limit", shown(.address))]
+    EnoughTo {
+        /// The address.
+        address: String,
+        /// The limit.
+        rate: Rate,
+    },
+    /// Another service than the web.
+    #[error("port {port} of {} is not one of the web (80, 443, 1024 or more); list it as a peer if it is meant", shown(.address))]
+    NoWebPort {
+        /// The address.
+        address: String,
+        /// Its port.
+        port: u16,
+    },
     /// The person wants no more.
     #[error("the person asked for no more mail about this")]
     Stopped,

@@ -41,6 +41,18 @@ pub fn may_connect(address: &Address, ip: IpAddr, configured: bool) -> Result<()
     Err(Refusal::NotRoutable { address: address.to_string(), ip })
 }
 
+/// Whether a stranger's address may have this port: what is sent there holds lines that the stranger
+/// wrote, and mail servers and their like listen below 1024.
+///
+/// # Errors
+/// [`Refusal::NoWebPort`].
+pub fn is_web_port(address: &Address, port: u16) -> Result<(), Refusal> {
+    if matches!(port, 80 | 443 | 1024..) {
+        return Ok(());
+    }
+    Err(Refusal::NoWebPort { address: address.to_string(), port })
+}
+
 /// Whether anything automatic (a forward, a probe, a key exchange, an offer) may go to an address.
 ///
 /// - `mailto:` only with one plain addr-spec, and only if the address wrote first and proved it,

@@ -12,22 +12,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
 
 use self::connection::Connection;
 use self::receipts::Receipts;
 use super::Arrival;
 use crate::filter::{Judgement, OnError};
+use crate::listen;
 use crate::send::hop::Patience;
 use crate::smtp::Reply;
 
 pub use spool::Spool;
 
-/// Wait before accepting again when the system has no descriptors or memory left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Bytes of mails that are held in memory to be read, all together.
 const READ_TOGETHER: usize = 256 * 1024 * 1024;
 
@@ -122,56 +119,33 @@ pub async fn serve<J: Judge>(
     listener: TcpListener,
     options: watch::Receiver<Arc<Options>>,
     judge: Arc<J>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     let memory = Arc::new(Semaphore::new(READ_TOGETHER));
     let receipts = Arc::new(Receipts::open(&options.borrow().spool));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let options = Arc::clone(&options.borrow());
+    let (told, stopping) = (options.clone(), stop.clone());
+    let admit = move |stream, peer: SocketAddr, under_way| {
+        let options = Arc::clone(&told.borrow());
         let address = peer.ip().to_canonical();
         if !options.clients.iter().any(|net| net.contains(&address)) {
             tracing::warn!(%address, "no client of the filter: [filter] clients names who may hand mail in");
-            refuse(stream, &Reply::new(554, 7, 1, "You are no client of this filter"));
-        } else if connections.len() >= options.max_connections {
-            refuse(stream, &Reply::unavailable("Too many connections; try again later"));
+            listen::dismiss(stream, &Reply::new(554, 7, 1, "You are no client of this filter").to_bytes());
+            None
+        } else if under_way >= options.max_connections {
+            listen::dismiss(stream, &Reply::unavailable("Too many connections; try again later").to_bytes());
+            None
         } else {
             let shared = Shared {
                 judge: Arc::clone(&judge),
                 memory: Arc::clone(&memory),
                 receipts: Arc::clone(&receipts),
-                stop: stop.clone(),
+                stop: stopping.clone(),
             };
-            connections.spawn(Connection::new(options, shared, address).run(stream));
+            Some(Connection::new(options, shared, address).run(stream))
         }
-    }
-    let drain = options.borrow().drain;
-    drop(listener);
-    let finish = async { while connections.join_next().await.is_some() {} };
-    if timeout(drain, finish).await.is_err() {
-        tracing::warn!(left = connections.len(), "connections of the filter cut off while stopping");
-    }
-}
-
-/// Says why and closes, without waiting for anything.
-fn refuse(stream: TcpStream, reply: &Reply) {
-    use std::io::Write as _;
-    let written = stream.into_std().and_then(|mut stream| stream.write(&reply.to_bytes()));
-    if let Err(error) = written {
-        tracing::debug!(%error, "refusal not sent");
+    };
+    let left = listen::accept(listener, stop, admit, move || options.borrow().drain).await;
+    if left > 0 {
+        tracing::warn!(left, "connections of the filter cut off while stopping");
     }
 }

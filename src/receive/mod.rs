@@ -5,7 +5,6 @@
 //! This room knows sockets, TLS and the clocks. It must never know what a mail means, where
 //! it is stored or how it is routed.
 
-mod error;
 pub mod filter;
 pub mod http;
 pub mod imap;
@@ -16,7 +15,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 
-pub use error::ListenError;
+pub use crate::listen::ListenError;
 
 use crate::message::{Address, UnixTime};
 use crate::smtp::Reply;
@@ -101,6 +100,27 @@ pub struct Arrival {
     pub raw: Vec<u8>,
     /// When its last byte had come.
     pub received: UnixTime,
+}
+
+impl Arrival {
+    /// What came by this way just now, of which nothing else is known.
+    #[must_use]
+    pub fn new(via: Via, raw: Vec<u8>, received: UnixTime) -> Self {
+        Arrival {
+            via,
+            peer: None,
+            through_relay: false,
+            relay: None,
+            helo: None,
+            tls: false,
+            proof: None,
+            sender: None,
+            recipients: Vec::new(),
+            kept: None,
+            raw,
+            received,
+        }
+    }
 }
 
 /// What is said about an arrival. A success promises that it is stored durably.

@@ -1,32 +1,23 @@
 //! The SMTP and LMTP receiver on sockets: accepts, bounds how many come in, and gives each
 //! connection a session.
 
-mod budget;
 mod connection;
 mod places;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
 use tokio_native_tls::TlsAcceptor;
 
-use self::budget::Budget;
 use self::connection::Connection;
 use self::places::Places;
-use super::{Handler, ListenError};
-use crate::smtp::{Reply, SessionConfig};
-
-/// Connections that the system may keep waiting for us.
-const BACKLOG: i32 = 1_024;
-/// Waits between attempts to accept when the system has no descriptors or memory left.
-const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+use super::Handler;
+use crate::listen::{self, Budget, network_of};
+use crate::smtp::SessionConfig;
 
 /// Everything a receiver is told. A new one may come while it runs: it holds for the
 /// connections that begin afterwards.
@@ -73,33 +64,6 @@ impl Options {
     }
 }
 
-/// Listens on `address`; port 0 takes a free one.
-///
-/// To be called inside a tokio runtime; [`listen`] needs none.
-///
-/// # Errors
-/// The system's word: the address is taken, not ours, or needs a privilege.
-pub fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    let listener = listen(address)?;
-    TcpListener::from_std(listener).map_err(|source| ListenError { address, source })
-}
-
-/// As [`bind`], for a listener that is handed to a runtime later (it does not block).
-///
-/// # Errors
-/// As [`bind`].
-pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, ListenError> {
-    let listen = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        Ok(socket.into())
-    };
-    listen().map_err(|source| ListenError { address, source })
-}
-
 /// Receives mail on all `listeners` until `stop` is true, or its sender is gone.
 ///
 /// Then no connection is accepted any more, clients without a mail under way are told 421,
@@ -144,84 +108,37 @@ struct Door<H> {
 
 impl<H: Handler> Door<H> {
     async fn serve(self) {
-        let mut stop = self.stop.clone();
-        let mut connections = JoinSet::new();
-        let mut pause = ACCEPT_PAUSE.0;
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                _ = stop.wait_for(|stop| *stop) => break,
-                Some(_) = connections.join_next() => continue,
-                accepted = self.listener.accept() => accepted,
+        let Door { listener, options, handler, places, budget, stop } = self;
+        let (told, stopping) = (options.clone(), stop.clone());
+        let admit = move |stream, peer: SocketAddr, _| {
+            let options = Arc::clone(&told.borrow());
+            let address = peer.ip().to_canonical();
+            let place = match places.enter(address, &options) {
+                Ok(place) => place,
+                Err(reply) => {
+                    tracing::debug!(%address, %reply, "connection refused");
+                    listen::dismiss(stream, &reply.to_bytes());
+                    return None;
+                }
             };
-            match accepted {
-                Ok((stream, peer)) => {
-                    pause = ACCEPT_PAUSE.0;
-                    self.admit(stream, peer, &mut connections);
-                }
-                Err(error) if is_the_clients(&error) => {}
-                Err(error) => {
-                    tracing::warn!(%error, ?pause, "cannot accept a connection");
-                    tokio::select! {
-                        _ = stop.wait_for(|stop| *stop) => break,
-                        () = sleep(pause) => {}
-                    }
-                    pause = pause.saturating_mul(2).min(ACCEPT_PAUSE.1);
-                }
+            // Replies are small and wait for nothing.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY");
             }
-        }
-        let drain = self.options.borrow().drain;
-        // New clients are refused by the system while the last mails are finished.
-        drop(self.listener);
-        let finish = async { while connections.join_next().await.is_some() {} };
-        if timeout(drain, finish).await.is_err() {
-            tracing::warn!(left = connections.len(), "connections cut off while stopping");
-        }
-    }
-
-    fn admit(&self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
-        let options = Arc::clone(&self.options.borrow());
-        let address = peer.ip().to_canonical();
-        let place = match self.places.enter(address, &options) {
-            Ok(place) => place,
-            Err(reply) => {
-                tracing::debug!(%address, %reply, "connection refused");
-                refuse(stream, &reply);
-                return;
-            }
+            let network = (!options.session.is_relay(address)).then(|| network_of(address));
+            let connection = Connection {
+                share: budget.share(network),
+                place,
+                options,
+                handler: Arc::clone(&handler),
+                stop: stopping.clone(),
+                address,
+            };
+            Some(connection.run(stream))
         };
-        // Replies are small and wait for nothing.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
+        let left = listen::accept(listener, stop, admit, move || options.borrow().drain).await;
+        if left > 0 {
+            tracing::warn!(left, "connections cut off while stopping");
         }
-        let connection = Connection {
-            share: self
-                .budget
-                .share((!options.session.is_relay(address)).then(|| places::network_of(address))),
-            place,
-            options,
-            handler: Arc::clone(&self.handler),
-            stop: self.stop.clone(),
-            address,
-        };
-        connections.spawn(connection.run(stream));
-    }
-}
-
-/// Errors of accept that concern one connection only and say nothing about the next one.
-fn is_the_clients(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
-}
-
-/// Says why and closes, without waiting for anything: the socket's buffer is empty and takes
-/// these few bytes, or they are lost.
-fn refuse(stream: TcpStream, reply: &Reply) {
-    use std::io::Write as _;
-    let written = stream.into_std().and_then(|mut stream| stream.write(&reply.to_bytes()));
-    if let Err(error) = written {
-        tracing::debug!(%error, "refusal not sent");
     }
 }

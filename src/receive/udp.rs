@@ -71,19 +71,9 @@ pub async fn serve<H: Handler>(
             continue;
         };
         let arrival = Arrival {
-            via: Via::Udp,
             // Written by whoever sent it: good for limits, for nothing else.
             peer: Some(from.ip().to_canonical()),
-            through_relay: false,
-            relay: None,
-            helo: None,
-            tls: false,
-            proof: None,
-            sender: None,
-            recipients: Vec::new(),
-            kept: None,
-            raw: message.to_vec(),
-            received: UnixTime::from(SystemTime::now()),
+            ..Arrival::new(Via::Udp, message.to_vec(), UnixTime::from(SystemTime::now()))
         };
         let handler = Arc::clone(&handler);
         under_way.spawn(async move {

@@ -140,7 +140,8 @@ pub enum Outcome {
     Fail {
         /// A sentence for the operator: stage, code and text.
         reason: String,
-        /// The server's reply; none when the mail could not even be offered.
+        /// The server's reply, or what one would be about a domain that takes no mail; none when the
+        /// mail could not even be offered.
         reply: Option<Reply>,
     },
 }

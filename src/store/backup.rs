@@ -93,6 +93,12 @@ fn may_replace(to: &Path) -> Result<(), StoreError> {
 /// Opens a copy for reading; `Err` if it is none.
 fn open_copy(file: &Path) -> Result<Connection, StoreError> {
     let no_copy = |why: &dyn std::fmt::Display| StoreError::NoCopy(format!("{}: {why}", file.display()));
+    // Opening a pipe would wait for somebody to write into it.
+    match fs::metadata(file) {
+        Ok(there) if !there.is_file() => return Err(no_copy(&"is no file")),
+        Ok(_) => {}
+        Err(error) => return Err(no_copy(&error)),
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(file, flags).map_err(|error| no_copy(&error))?;
     conn.busy_timeout(BUSY)?;
@@ -109,7 +115,8 @@ fn open_copy(file: &Path) -> Result<Connection, StoreError> {
     }
 }
 
-/// Everything that is wrong with the copy `file`, a sentence each, and what is in it.
+/// Everything that is wrong with the copy `file`, a sentence each, and what is in it. That others may read
+/// it is wrong: it holds mails and keys.
 ///
 /// # Errors
 /// It is no copy, or can't be read.
@@ -119,7 +126,17 @@ pub fn verify_copy(file: &Path) -> Result<(Vec<String>, verify::Contents), Store
         let why = "was made by an older version: restore brings it up to date";
         return Err(StoreError::NoCopy(format!("{}: {why}", file.display())));
     }
-    Ok((verify::verify(&conn, true)?, verify::contents(&conn)?))
+    let mut wrong = verify::verify(&conn, true)?;
+    let there = fs::metadata(file).map_err(|error| place(file, &error))?;
+    wrong.extend(open_to_others(file, &there, 0o600));
+    Ok((wrong, verify::contents(&conn)?))
+}
+
+/// What is wrong if others may do with a file or directory what is not in `allowed`.
+fn open_to_others(path: &Path, there: &fs::Metadata, allowed: u32) -> Option<String> {
+    let mode = there.mode() & 0o777;
+    (mode & !allowed != 0)
+        .then(|| format!("{0} is open to others (mode {mode:04o}): chmod {allowed:o} {0}", path.display()))
 }
 
 /// Puts a copy into the place of the database in `data_dir`, and does to it what was removed and
@@ -187,14 +204,7 @@ pub fn verify_place(data_dir: &Path, conn: &Connection) -> Result<Vec<String>, S
     let mut wrong = Vec::new();
     let mut look = |path: &Path, allowed: u32| {
         let Ok(there) = fs::symlink_metadata(path) else { return };
-        if there.mode() & 0o777 & !allowed != 0 {
-            wrong.push(format!(
-                "{} is open to others (mode {:04o}): chmod {allowed:o} {}",
-                path.display(),
-                there.mode() & 0o777,
-                path.display()
-            ));
-        }
+        wrong.extend(open_to_others(path, &there, allowed));
     };
     look(data_dir, 0o700);
     if let Ok(entries) = fs::read_dir(data_dir) {

@@ -275,45 +275,37 @@ pub fn get(conn: &Connection, id: i64) -> Result<Option<Exchange>, StoreError> {
     Ok(select.query_row([id], exchange).optional()?)
 }
 
-/// Our request goes out: `secret` understands the reply to `body`. `next_try`: when it is sent again.
-/// `false` if the exchange is gone.
+/// What is kept of a request that goes out.
+#[derive(Debug, Clone, Copy)]
+pub enum Kept<'a> {
+    /// What understands the reply.
+    Secret(&'a [u8]),
+    /// A key in clear (A5.3), by its number: it is pending until the peer signs with it, and we sign with
+    /// it as soon as the peer has it ([`delivered`]).
+    Key(i64),
+}
+
+/// Our request `body` goes out. `next_try`: when it is sent again. `false` if the exchange is gone.
 ///
 /// # Errors
 /// Those of any write.
 pub fn sent(
     tx: &Connection,
     id: i64,
-    secret: &[u8],
+    kept: Kept<'_>,
     body: &[u8],
     next_try: UnixTime,
 ) -> Result<bool, StoreError> {
+    let (secret, key) = match kept {
+        Kept::Secret(secret) => (Some(secret), None),
+        Kept::Key(key) => (None, Some(key)),
+    };
     let changed = tx
         .prepare_cached(
-            "UPDATE exchange SET state = 'sent', secret = ?2, sent = ?3, attempts = 1, next_try = ?4
+            "UPDATE exchange SET state = 'sent', secret = ?2, key = ?3, sent = ?4, attempts = 1, next_try = ?5
               WHERE id = ?1 AND state = 'wanted'",
         )?
-        .execute((id, secret, body, next_try))?;
-    Ok(changed > 0)
-}
-
-/// A key in clear goes out (A5.3): it is pending until the peer signs with it, and we sign with it as
-/// soon as the peer has it ([`delivered`]). `false` if the exchange is gone.
-///
-/// # Errors
-/// Those of any write.
-pub fn sent_clear(
-    tx: &Connection,
-    id: i64,
-    key: i64,
-    body: &[u8],
-    next_try: UnixTime,
-) -> Result<bool, StoreError> {
-    let changed = tx
-        .prepare_cached(
-            "UPDATE exchange SET state = 'sent', key = ?2, sent = ?3, attempts = 1, next_try = ?4
-              WHERE id = ?1 AND state = 'wanted'",
-        )?
-        .execute((id, key, body, next_try))?;
+        .execute((id, secret, key, body, next_try))?;
     Ok(changed > 0)
 }
 

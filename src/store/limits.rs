@@ -43,6 +43,16 @@ words! {
         VoteAbout => "vote_about",
         /// A message with a key exchange that is worked on.
         KeyExchange => "key_exchange",
+        /// A message of a neighbour that has shown who it is.
+        Brought => "brought",
+        /// A forward to a neighbour.
+        Sent => "sent",
+        /// A forward to an address that has shown nothing.
+        ToStranger => "to_stranger",
+        /// It took one.
+        StrangerTook => "stranger_took",
+        /// Such an address was sent to for the first time: of its corner, and of all.
+        StrangerOf => "stranger_of",
         /// A report about a mail that we never sent.
         ForgedReport => "forged_report",
     }

@@ -5,7 +5,7 @@
 //! does. It must never know what is behind a path.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -52,12 +52,25 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Whether a Host field means this site.
+    /// Whether this is the address of a server in front.
+    fn is_proxy(&self, ip: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(&ip.to_canonical()))
+    }
+
+    /// Whether a Host field means this site (RFC 9110, section 7.2: uri-host [":" port], and an IPv6
+    /// address stands in brackets).
     fn is_for(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        let (name, port) = match host.strip_prefix('[') {
+            Some(rest) => match rest.split_once(']') {
+                Some((name, port)) if name.parse::<Ipv6Addr>().is_ok() => (name, port),
+                _ => return false,
+            },
+            None => host.split_at_checked(host.find(':').unwrap_or(host.len())).unwrap_or_default(),
         };
+        let number = |port: &str| port.is_empty() || port.parse::<u16>().is_ok();
+        if !port.is_empty() && !port.strip_prefix(':').is_some_and(number) {
+            return false;
+        }
         let ip = name.parse::<IpAddr>().ok();
         let local = self.listen.ip().is_loopback();
         ip.is_some_and(|ip| ip == self.listen.ip() || (local && ip.is_loopback()))
@@ -241,7 +254,7 @@ impl Access {
         if !rules.is_for(&host) {
             return Err(Reply::text(421, "this site is not asked for by that name: see [web] hosts"));
         }
-        let by_proxy = rules.proxies.iter().any(|network| network.contains(&ask.peer.to_canonical()));
+        let by_proxy = rules.is_proxy(ask.peer);
         if !rules.proxies.is_empty() && !by_proxy {
             return Err(Reply::text(403, "only the proxies of [web] proxies may ask here"));
         }
@@ -258,6 +271,11 @@ impl Access {
         let told = ask.forwarded_for.as_deref().filter(|_| proxies);
         let last = told.and_then(|told| told.rsplit(',').next()).and_then(|last| last.trim().parse().ok());
         last.unwrap_or(ask.peer).to_string()
+    }
+
+    /// Whether requests of many come from this address.
+    pub(super) fn is_proxy(&self, ip: IpAddr) -> bool {
+        self.settings().rules.is_proxy(ip)
     }
 
     /// Who asks, by the session or by a password that came along.

@@ -16,19 +16,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 use tokio_native_tls::TlsAcceptor;
 
 use super::answer::{Ask, Method, Reply};
 use super::site::{House, Site};
+use crate::listen::{self, Most, Places};
 
 /// What the listener may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Connections at the same time; more wait.
-    pub connections: usize,
+    /// Connections at the same time, and of these from one network; those of proxies count in all only.
+    /// One more is closed.
+    pub connections: Most,
     /// Requests that are worked on at the same time: each may search the pool.
     pub at_once: usize,
     /// How long the head of a request, a TLS handshake, or a body may take.
@@ -38,11 +39,15 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 64 connections, 4 requests at once, 10 seconds, 64 KiB.
+    /// 64 connections, 16 of one network, 4 requests at once, 10 seconds, 64 KiB.
     fn default() -> Self {
-        Options { connections: 64, at_once: 4, read: Duration::from_secs(10), form: 64 << 10 }
+        let connections = Most { all: 64, of_network: 16 };
+        Options { connections, at_once: 4, read: Duration::from_secs(10), form: 64 << 10 }
     }
 }
+
+/// How long requests under way are waited for when the daemon stops.
+const DRAIN: Duration = Duration::from_secs(25);
 
 /// The bytes of a request's head, at most.
 const HEAD: usize = 32 << 10;
@@ -60,22 +65,21 @@ pub async fn serve<H: House>(
     tls: watch::Receiver<Option<TlsAcceptor>>,
     site: Arc<Site<H>>,
     options: Options,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     let desk = Arc::new(Desk { site, options, turns: Semaphore::new(options.at_once) });
-    let slots = Arc::new(Semaphore::new(options.connections));
-    let mut open = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stop.wait_for(|&stop| stop) => break,
-            Some(_) = open.join_next() => continue,
-            accepted = accept(&listener, &slots) => accepted,
+    let places = Arc::new(Places::default());
+    let stopping = stop.clone();
+    let admit = move |stream, peer: SocketAddr, _| {
+        let ip = peer.ip().to_canonical();
+        let place = places.enter((!desk.site.is_proxy(ip)).then_some(ip), options.connections);
+        let Some(place) = place else {
+            tracing::debug!(%ip, "too many connections to the pages");
+            return None;
         };
-        let Some((stream, peer, slot)) = accepted else { break };
-        let (desk, tls, stop) = (Arc::clone(&desk), tls.borrow().clone(), stop.clone());
-        open.spawn(async move {
-            let _slot = slot;
+        let (desk, tls, stop) = (Arc::clone(&desk), tls.borrow().clone(), stopping.clone());
+        Some(async move {
+            let _place = place;
             match tls {
                 None => connection(stream, peer.ip(), false, desk, stop).await,
                 Some(tls) => {
@@ -84,27 +88,10 @@ pub async fn serve<H: House>(
                     }
                 }
             }
-        });
-    }
-    drop(listener);
-    while open.join_next().await.is_some() {}
-}
-
-type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
-
-/// Waits for a free slot first and for a connection second. `None`: never.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<Accepted> {
-    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => return Some((stream, peer, slot)),
-            Err(error) => {
-                // No descriptors left, as a rule: they come back by themselves.
-                tracing::warn!(%error, "the pages can't accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+        })
+    };
+    // Each ends by itself soon after it was told to.
+    listen::accept(listener, stop, admit, || DRAIN).await;
 }
 
 async fn connection<H: House>(

@@ -51,6 +51,11 @@ impl<H: House> Site<H> {
         Site { house, access: Access::new(rules, users), pages: pages::Pages::new() }
     }
 
+    /// Whether requests of many come from this address.
+    pub(super) fn is_proxy(&self, ip: std::net::IpAddr) -> bool {
+        self.access.is_proxy(ip)
+    }
+
     /// From now on by these rules and for these users; the address that it listens on stays.
     pub fn change(&self, rules: Rules, users: Users) {
         self.access.change(rules, users);

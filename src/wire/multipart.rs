@@ -46,20 +46,39 @@ pub fn read<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<&'a [u8], 
     };
     let boundary = boundary(parameters).ok_or(UploadError::Boundary)?;
     let delimiter = format!("--{boundary}");
-    let first = if body.starts_with(delimiter.as_bytes()) {
-        body.get(delimiter.len()..)
-    } else {
-        let line = format!("\r\n{delimiter}");
-        find(body, line.as_bytes()).and_then(|at| body.get(at.saturating_add(line.len())..))
+    let first = after_delimiter(body, &delimiter, true).ok_or(UploadError::NoPart)?.1;
+    // The header begins with the line end of the delimiter: it may be empty.
+    let blank = find(first, b"\r\n\r\n").ok_or(UploadError::NoHeader)?;
+    let content = first.get(blank.saturating_add(4)..).ok_or(UploadError::NoHeader)?;
+    let (content, _) = after_delimiter(content, &delimiter, false).ok_or(UploadError::NoEnd)?;
+    Ok(content)
+}
+
+/// What stands before and after the first line that is this delimiter: what goes on behind it belongs to
+/// another boundary, but for blanks (RFC 2046, section 5.1.1) and, behind the last part, two dashes. The
+/// line end before it is its own. `at_start`: it may stand at the very beginning, and has to begin a part.
+fn after_delimiter<'a>(bytes: &'a [u8], delimiter: &str, at_start: bool) -> Option<(&'a [u8], &'a [u8])> {
+    let line = format!("\r\n{delimiter}");
+    let ends = |rest: &[u8]| {
+        let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        rest.get(blanks..).is_some_and(|rest| rest.starts_with(b"\r\n") || (!at_start && rest.is_empty()))
+            || (!at_start && rest.starts_with(b"--"))
     };
-    let first = first.ok_or(UploadError::NoPart)?;
-    // Blanks may stand behind the boundary (RFC 2046, section 5.1.1).
-    let line = find(first, b"\r\n").ok_or(UploadError::NoHeader)?;
-    let header = first.get(line..).ok_or(UploadError::NoHeader)?;
-    let blank = find(header, b"\r\n\r\n").ok_or(UploadError::NoHeader)?;
-    let content = header.get(blank.saturating_add(4)..).ok_or(UploadError::NoHeader)?;
-    let end = find(content, format!("\r\n{delimiter}").as_bytes()).ok_or(UploadError::NoEnd)?;
-    content.get(..end).ok_or(UploadError::NoEnd)
+    if at_start
+        && let Some(rest) = bytes.strip_prefix(delimiter.as_bytes())
+        && ends(rest)
+    {
+        return Some((&[], rest));
+    }
+    let mut from = 0_usize;
+    loop {
+        let at = from.saturating_add(find(bytes.get(from..)?, line.as_bytes())?);
+        let (before, rest) = (bytes.get(..at)?, bytes.get(at.saturating_add(line.len())..)?);
+        if ends(rest) {
+            return Some((before, rest));
+        }
+        from = at.saturating_add(2);
+    }
 }
 
 /// The parameters of a Content-Type, if it is multipart/form-data.
@@ -126,16 +145,27 @@ mod tests {
         }
     }
 
+    /// A line of the message that begins like the boundary is a line of the message.
+    #[test]
+    fn a_longer_boundary_is_another_one() {
+        let body = b"--bb\r\n\r\nnot this\r\n--b\r\nA: b\r\n\r\nhello\r\n--bb\r\n--b-x\r\nthere\r\n--b--\r\n";
+        let read = read(Some("multipart/form-data; boundary=b"), body).unwrap();
+        assert_eq!(read, b"hello\r\n--bb\r\n--b-x\r\nthere");
+    }
+
     #[test]
     fn what_is_no_upload() {
         let long = format!("multipart/form-data; boundary={}", "b".repeat(71));
-        let table: [(&str, &[u8], UploadError); 8] = [
+        let table: [(&str, &[u8], UploadError); 10] = [
             ("multipart/form-data", b"", UploadError::Boundary),
             ("multipart/form-data; boundary=", b"", UploadError::Boundary),
             ("multipart/form-data; boundary=\"", b"", UploadError::Boundary),
             (&long, b"", UploadError::Boundary),
             ("multipart/form-data; boundary=b", b"hello", UploadError::NoPart),
-            ("multipart/form-data; boundary=b", b"--b", UploadError::NoHeader),
+            ("multipart/form-data; boundary=b", b"--b", UploadError::NoPart),
+            ("multipart/form-data; boundary=b", b"--b\r\nA: b", UploadError::NoHeader),
+            // Another boundary that begins like it.
+            ("multipart/form-data; boundary=b", b"--bb\r\n\r\nhello\r\n--bb--", UploadError::NoPart),
             ("multipart/form-data; boundary=b", b"--b\r\nA: b\r\n", UploadError::NoHeader),
             ("multipart/form-data; boundary=b", b"--b\r\nA: b\r\n\r\nhello", UploadError::NoEnd),
         ];

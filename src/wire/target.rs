@@ -35,6 +35,12 @@ impl Scheme {
         }
     }
 
+    /// Whether it is the web's: HTTP, or HTTPS.
+    #[must_use]
+    pub fn is_http(self) -> bool {
+        matches!(self, Scheme::Http | Scheme::Https)
+    }
+
     /// Whether nobody on the way can read what is sent, and the receiver is known for sure (A5.3).
     #[must_use]
     pub fn is_secret(self) -> bool {

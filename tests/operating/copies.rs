@@ -162,9 +162,13 @@ fn what_is_no_copy_is_refused_and_nothing_else_is_overwritten() {
     house.verb(&["backup", "copy"]);
     house.verb(&["backup", "copy"]);
     assert!(daemon.stop().success());
-    for source in ["letter", "data/cmr-mail.db", "nothing"] {
-        let ended = house.run(&["restore", source], b"");
-        assert_eq!(ended.status.code(), Some(65), "{source}: {ended:?}");
+    // Nobody ever writes into this pipe.
+    assert!(Command::new("mkfifo").arg(house.dir().join("pipe")).status().unwrap().success());
+    for source in ["letter", "data/cmr-mail.db", "nothing", "pipe", "data"] {
+        for verb in ["restore", "verify"] {
+            let ended = house.run(&[verb, source], b"");
+            assert_eq!(ended.status.code(), Some(65), "{verb} {source}: {ended:?}");
+        }
     }
     // Damage in the middle of a copy is found, and the database stays.
     let copy = house.dir().join("copy");
@@ -253,6 +257,13 @@ fn no_file_is_for_others() {
         println!("not root: that other users can't read the files is not tried");
     }
     // `verify` sees when somebody has opened them.
+    std::fs::set_permissions(house.dir().join("copy"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    let ended = house.run(&["verify", "copy"], b"");
+    assert_eq!(ended.status.code(), Some(65));
+    assert!(
+        String::from_utf8_lossy(&ended.stdout).contains("copy is open to others (mode 0640)"),
+        "{ended:?}"
+    );
     std::fs::set_permissions(data.join("removals"), std::fs::Permissions::from_mode(0o644)).unwrap();
     let ended = house.run(&["verify"], b"");
     assert_eq!(ended.status.code(), Some(65));

@@ -43,6 +43,40 @@ fn get(address: SocketAddr, path: &str) -> String {
     say(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"))
 }
 
+/// A connection from this address of this machine.
+fn connect(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let stream: TcpStream = socket.into();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Whether a page is given on this connection.
+fn asks(mut stream: TcpStream) -> bool {
+    let to = stream.peer_addr().unwrap();
+    let head = format!("GET /login HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n");
+    let _ = stream.write_all(head.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 200 OK\r\n")
+}
+
+/// One client can't take all connections to the pages.
+#[test]
+fn nobody_takes_all_connections() {
+    let (house, _sink) = house();
+    let daemon = house.start();
+    let web = daemon.address("web");
+    let held: Vec<_> = (0..16).map(|_| connect([127, 0, 0, 5], web)).collect();
+    assert!(!asks(connect([127, 0, 0, 5], web)), "the seventeenth of one client");
+    assert!(asks(connect([127, 0, 0, 6], web)), "another client");
+    drop(held);
+    house.until("there is room again", |_| asks(connect([127, 0, 0, 5], web)).then_some(()));
+    assert!(daemon.stop().success());
+}
+
 #[test]
 fn the_pages_show_what_the_gateway_has_and_change_the_queue() {
     let (house, sink) = house();
@@ -121,12 +155,16 @@ fn hostile_clients_cost_little_and_others_notice_nothing() {
         let said = say(web, &request);
         assert!(said.starts_with(answer), "{answer} to {:.60}: {said}", request);
     }
-    // Connections that say nothing are closed, however many there are, and give way then.
-    let silent: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(web).unwrap()).collect();
-    let begun = Instant::now();
+    // However many connections a client holds and says nothing, others have theirs; and so has it, once
+    // its own are closed for that.
+    let mut silent: Vec<TcpStream> = (0..80).map(|_| connect([127, 0, 0, 5], web)).collect();
     assert!(get(web, "/").starts_with("HTTP/1.1 200 OK"));
+    let begun = Instant::now();
+    for stream in &mut silent {
+        let _ = stream.read(&mut [0; 1]);
+    }
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
-    drop(silent);
+    house.until("there is room again", |_| asks(connect([127, 0, 0, 5], web)).then_some(()));
     let head = say(web, &format!("HEAD / HTTP/1.1\r\nHost: {web}\r\nConnection: close\r\n\r\n"));
     assert!(head.starts_with("HTTP/1.1 200 OK") && head.ends_with("\r\n\r\n"), "{head}");
     assert!(daemon.stop().success());

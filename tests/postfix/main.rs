@@ -18,6 +18,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod direct;
 mod dovecot;
 mod envelope;
 mod faults;

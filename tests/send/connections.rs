@@ -9,6 +9,7 @@ fn submission() -> Submission {
         envelope_sender: Some("bounces@gw.example".to_owned()),
         recipient: "ann@example.net".to_owned(),
         mail: vec![b'x'; 2000],
+        configured: false,
     }
 }
 

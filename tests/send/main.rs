@@ -12,6 +12,7 @@
 mod scripted;
 
 mod connections;
+mod direct;
 mod queue;
 
 use cmr_mail::config::Password;
@@ -115,6 +116,7 @@ impl Dialogue {
             envelope_sender: (!self.sender_null).then(|| "bounces@gw.example".to_owned()),
             recipient: self.recipient.unwrap_or("ann@example.net".to_owned()),
             mail: self.mail.unwrap_or(MAIL.to_vec()),
+            configured: false,
         };
         for expected in self.outcomes {
             let got = match mailto.submit(&submission).await {

@@ -64,6 +64,7 @@ fn compose(delivery: &Delivery) -> Result<Submission, ComposeFault> {
         envelope_sender: Some(format!("bounces+{}@gw.example", delivery.id)),
         recipient,
         mail: mail.into_bytes(),
+        configured: false,
     })
 }
 

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use cmr_mail::config::TlsFiles;
-use cmr_mail::receive::smtp::{Options, bind, serve};
+use cmr_mail::listen::bind;
+use cmr_mail::receive::smtp::{Options, serve};
 use cmr_mail::receive::{Arrival, Handler, Verdict};
 use cmr_mail::smtp::Reply;
 use tokio::runtime::Handle;

@@ -59,6 +59,14 @@ impl Config {
         self.set(section, key, quoted)
     }
 
+    /// Without this key.
+    pub(crate) fn without(mut self, section: &str, key: &str) -> Config {
+        if let Some(keys) = self.sections.get_mut(section) {
+            keys.remove(key);
+        }
+        self
+    }
+
     /// A section in double brackets, as it stands in the file.
     pub(crate) fn repeated(mut self, text: &str) -> Config {
         self.repeated.push_str(text);

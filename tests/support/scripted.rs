@@ -27,7 +27,11 @@ pub(crate) struct Scripted {
 impl Scripted {
     /// Listens on a port of its own and plays the steps, one connection after the other.
     pub(crate) fn play(steps: Vec<String>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        Self::play_at(TcpListener::bind("127.0.0.1:0").expect("bind"), steps)
+    }
+
+    /// The same with this listener.
+    pub(crate) fn play_at(listener: TcpListener, steps: Vec<String>) -> Self {
         let address = listener.local_addr().expect("address");
         let thread = std::thread::spawn(move || {
             for connection in steps.split(|step| step == "--") {

@@ -78,6 +78,11 @@ impl Gate {
         self.gets(id)["authenticity"].as_str().unwrap().to_owned()
     }
 
+    /// Waits until everything is routed, whether or not it can be sent.
+    pub(crate) fn until_routed(&self) {
+        until("everything is routed", || (self.house.json(&["status"])["unrouted"] == 0).then_some(()));
+    }
+
     /// The keys shared with a peer as (state, origin, fingerprint).
     pub(crate) fn keys(&self, peer: &str) -> Vec<(String, String, String)> {
         let all = self.house.json(&["keys", "show"]);

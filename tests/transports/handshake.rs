@@ -1,7 +1,17 @@
 //! The handshake (A4.5) step by step, and whom it can't be turned against.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cmr_mail::message::{Address, HopKey, TailHash};
+use cmr_mail::receive::http::{Handshakes, Office, Options, serve};
+use cmr_mail::receive::{Arrival, Handler, Verdict};
+use cmr_mail::send::http::{self as client, Client, Offers};
+use cmr_mail::send::resolve::{Found, Resolve};
+use cmr_mail::smtp::Reply;
+use tokio::sync::watch;
 
 use crate::gate::{Gate, ask, free, own_ip, read};
 use crate::support::daemon::{Config, until};
@@ -70,6 +80,9 @@ fn nobody_is_asked_for_a_stranger() {
         ("?request=http://8.8.8.8/&key=a".to_owned(), 403, "does not lead to 127.0.0.1"),
         (format!("?request={listed}&key=a%0d%0aX"), 400, "a key has 1 to 128"),
         ("?request=http://a.example/%0d%0a&key=a".to_owned(), 400, "the http or https address"),
+        // Another service than the web, on a public address.
+        ("?request=http://8.8.8.8:25/&key=a".to_owned(), 403, "port 25"),
+        ("?request=http://[2001:4860:4860::8888]evil.example/&key=a".to_owned(), 403, "can be sent to"),
         ("?reply=unknown".to_owned(), 404, "nothing is kept"),
         ("?reply=..%2f".to_owned(), 400, "a key has 1 to 128"),
         (String::new(), 400, "sent here by POST"),
@@ -81,6 +94,91 @@ fn nobody_is_asked_for_a_stranger() {
     }
     let met = victim.accept();
     assert!(met.is_err(), "somebody was asked: {met:?}");
+}
+
+/// A resolver that never answers, and counts who waits for it.
+#[derive(Clone, Default)]
+struct Silent(Arc<AtomicUsize>);
+
+impl Resolve for Silent {
+    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> Found<'a> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Box::pin(std::future::pending())
+    }
+}
+
+/// A house that would fetch from anybody.
+struct Anybody;
+
+impl Handler for Anybody {
+    async fn admit(&self, _: Arrival) -> Verdict {
+        Reply::stored("stored").into()
+    }
+}
+
+impl Office for Anybody {
+    async fn may_fetch(&self, _: &Address) -> Result<bool, String> {
+        Ok(false)
+    }
+
+    async fn is_known(&self, _: Vec<(HopKey, TailHash)>, _: Option<IpAddr>) -> Result<bool, String> {
+        Ok(false)
+    }
+}
+
+/// Who names hosts whose name servers never answer gets a quarter of the turns, and no more look-ups
+/// are under way than there are turns.
+#[tokio::test]
+async fn look_ups_for_strangers_are_bounded() {
+    let names = Silent::default();
+    let client =
+        Client::with(client::Options::default(), Offers::default(), Arc::new(names.clone())).unwrap();
+    let listener = cmr_mail::listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let at = listener.local_addr().unwrap();
+    let (_told, options) = watch::channel(Arc::new(Options::new("/cmr", 1 << 20)));
+    let (_with, handshakes) = watch::channel(Handshakes { client, offers: Offers::default() });
+    let (_stop, stopping) = watch::channel(false);
+    tokio::spawn(serve(listener, options, Arc::new(Anybody), handshakes, stopping));
+    let mut waiting = Vec::new();
+    let mut refused = 0;
+    for number in 0..40_u8 {
+        // Eight clients, five requests each.
+        let from = SocketAddr::from(([127, 0, 0, number % 8 + 1], 0));
+        let request = get(&format!("?request=http://h{number}.example/&key=a"));
+        let asked = tokio::task::spawn_blocking(move || {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            socket.bind(&from.into()).unwrap();
+            socket.connect(&at.into()).unwrap();
+            let mut stream: std::net::TcpStream = socket.into();
+            stream.write_all(&request).unwrap();
+            stream
+        });
+        let mut stream = asked.await.unwrap();
+        // Either it is refused, or it waits for the resolver.
+        let before = waiting.len();
+        loop {
+            if names.0.load(Ordering::SeqCst) > before {
+                waiting.push((number, stream));
+                break;
+            }
+            stream.set_nonblocking(true).unwrap();
+            match stream.peek(&mut [0; 1]) {
+                Ok(_) => {
+                    stream.set_nonblocking(false).unwrap();
+                    let answer = tokio::task::spawn_blocking(move || read(&mut stream)).await.unwrap();
+                    assert_eq!(answer.status, 503, "{}", answer.text());
+                    refused += 1;
+                    break;
+                }
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(2)).await,
+            }
+        }
+    }
+    assert_eq!((waiting.len(), refused), (16, 24));
+    for client in 0..8 {
+        let of = waiting.iter().filter(|(number, _)| number % 8 == client).count();
+        assert!(of <= 4, "{of} of one client");
+    }
 }
 
 /// Alice's part: what we offer is handed out once, and only then it counts as sent.

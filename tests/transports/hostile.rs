@@ -7,6 +7,72 @@ use crate::gate::{Gate, ask, own_ip, post};
 use crate::support::daemon::Config;
 use crate::support::messages::{in_seconds, message};
 
+/// Whoever writes somebody's web address into headers makes us upload there next to nothing, however
+/// many addresses of a host, hosts of a domain and domains there are.
+#[test]
+fn strangers_cause_few_uploads() {
+    let listed = "http://listed.victim.example/cmr";
+    let gate = Gate::new("home", |config: Config| {
+        // One attempt each: none of these names is in the DNS.
+        let config = config.text("send", "retry_first", "1h").text("send", "retry_max", "1h");
+        config.text("http", "listen", "127.0.0.1:0").set("routing", "pinned", format!("[{listed:?}]"))
+    });
+    gate.start();
+    gate.posts("The largest planet of the solar system is Jupiter, and Saturn is the second largest.");
+    let mut number = 0;
+    let mut asks = |addresses: &[String]| {
+        number += 1;
+        let hops: Vec<_> =
+            addresses.iter().zip(1..).map(|(address, n)| (in_seconds(-5 * n), address.as_str())).collect();
+        let text = format!("What is the largest planet of the solar system? Number {number} asks.");
+        let asks = message(&hops, text);
+        let answer = ask(gate.at("http"), &post("/cmr", "", &asks.write()));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        asks.id().to_string()
+    };
+    // One address again and again; others of its host and domain; many lines in a header.
+    let mut all: Vec<_> = (0..10).map(|_| asks(&["http://victim.example/upload".to_owned()])).collect();
+    for n in 0..10 {
+        all.push(asks(&[format!("http://victim.example/upload?{n}")]));
+        all.push(asks(&[format!("https://h{n}.victim.example:8443/")]));
+    }
+    all.push(asks(&(0..20).map(|n| format!("http://l{n}.victim.example/")).collect::<Vec<_>>()));
+    // A mail server is not what a web address may lead to.
+    all.push(asks(&["http://smtp.other.example:25/".to_owned()]));
+    // Many domains.
+    for n in 0..60 {
+        all.push(asks(&[format!("http://www.victim{n}.example/")]));
+    }
+    gate.until_routed();
+    let queue = gate.house.json(&["queue", "list", "--all"]);
+    let mut to = std::collections::BTreeMap::<&str, usize>::new();
+    for row in queue.as_array().unwrap() {
+        *to.entry(row["to"].as_str().unwrap()).or_default() += 1;
+    }
+    println!("{to:?}");
+    let of_victim = to.iter().filter(|(to, _)| to.contains("victim.example") && **to != listed);
+    assert_eq!(of_victim.clone().count(), 2, "two addresses of a domain: {to:?}");
+    assert_eq!(to["http://victim.example/upload"], 3, "three trials of one");
+    assert!(of_victim.map(|(_, sent)| sent).sum::<usize>() <= 6, "{to:?}");
+    let strangers = to.keys().filter(|to| **to != listed).count();
+    assert!((3..=30).contains(&strangers), "{strangers} new addresses: {to:?}");
+    // The operator's own contact in the same domain is another matter.
+    assert!(to.get(listed).is_some_and(|sent| *sent > 6), "{to:?}");
+    // And `explain` says it.
+    let said = |id: &String| gate.house.json(&["explain", id]).to_string();
+    let of: Vec<String> = all.iter().map(said).collect();
+    for words in ["was sent 3/d, which is the limit", "2 other contacts at victim.example", "30/h addresses"]
+    {
+        assert!(of.iter().any(|it| it.contains(words)), "{words}");
+    }
+    assert!(
+        of.iter().any(|it| it.contains("port 25 of http://smtp.other.example:25/")),
+        "{}",
+        of[of.len() - 1]
+    );
+    assert!(!to.contains_key("http://smtp.other.example:25/"), "{to:?}");
+}
+
 #[test]
 fn nothing_goes_to_hostile_addresses() {
     let victim = TcpListener::bind((own_ip(), 0)).unwrap();

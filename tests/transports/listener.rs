@@ -163,6 +163,42 @@ fn a_huge_request_costs_nothing() {
     assert!(grown < 160 << 10, "{grown} KiB");
 }
 
+/// A client that sends much and slowly holds a quarter of the room for bodies, and the others have theirs.
+#[test]
+fn slow_clients_leave_room_for_others() {
+    let gate = Gate::new("home", |config: Config| {
+        config.text("http", "listen", "127.0.0.1:0").text("smtp", "max_message", "10 MiB")
+    });
+    gate.start();
+    let at = gate.at("http");
+    let begins = |from: [u8; 4]| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&std::net::SocketAddr::from((from, 0)).into()).unwrap();
+        socket.connect(&at.into()).unwrap();
+        let mut stream: TcpStream = socket.into();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"POST /cmr HTTP/1.1\r\nHost: x\r\nContent-Length: 8388608\r\n\r\n").unwrap();
+        // All but the last byte; who is refused does not read to the end.
+        let _ = stream.write_all(&vec![b'x'; (8 << 20) - 1]);
+        stream
+    };
+    // Ends its body, and is told what became of it.
+    let ends = |mut stream: TcpStream| {
+        let _ = stream.write_all(b"x");
+        read(&mut stream).status
+    };
+    let greedy: Vec<_> = (0..5).map(|_| begins([127, 0, 0, 1])).collect();
+    let others: Vec<_> = (2..5).map(|n| begins([127, 0, 0, n])).collect();
+    for other in others {
+        assert_eq!(ends(other), 400, "it was read to its end");
+    }
+    let greedy: Vec<_> = greedy.into_iter().map(ends).collect();
+    // Each alone has the whole quarter.
+    assert!(greedy.iter().filter(|status| **status == 503).count() >= 4, "of one network: {greedy:?}");
+    let small = message(&[(in_seconds(-5), PEER)], "A small one.").write();
+    assert_eq!(ask(at, &post("/cmr", "", &small)).status, 200);
+}
+
 /// Who a client is behind a web server of the house: what that one says, and nobody else.
 #[test]
 fn only_listed_proxies_name_clients() {

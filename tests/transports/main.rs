@@ -13,6 +13,7 @@
     reason = "in tests a panic is the report"
 )]
 
+mod budgets;
 mod client;
 mod datagrams;
 mod flood;
@@ -23,6 +24,7 @@ mod inquiry;
 mod keys;
 mod listener;
 mod network;
+mod planted;
 mod reference;
 mod router;
 mod shell;

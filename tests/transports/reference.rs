@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::gate::{Gate, ask, free, free_udp, own_ip};
+use crate::shell;
 use crate::support::daemon::{Config, until};
 
 const VERSION: &str = "0.2.0";
@@ -36,8 +37,10 @@ const TEXTS: [&str; 14] = [
     "Submarine cables carry nearly everything that continents say to one another, and fishing anchors cut them every week.",
 ];
 
-/// Where the two programs are, built if they are not there yet.
+/// Where the two programs are, built if they are not there yet, by one test for both.
 fn programs() -> PathBuf {
+    static BUILD: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one_at_a_time = BUILD.lock();
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
     let root = target.join("reference");
@@ -302,6 +305,111 @@ fn row(transport: &'static str) -> Vec<(&'static str, &'static str)> {
     cells
 }
 
+/// By SSH theirs receives with a process for each message, which knows what its configuration says and
+/// forgets everything else; its daemon sends.
+fn ssh_row() -> Vec<(&'static str, &'static str)> {
+    let bin = programs();
+    let dir = tempfile::Builder::new().prefix("cmr-theirs-ssh-").tempdir().unwrap();
+    let (page, their_place, our_place) = (free([127, 0, 0, 1].into()), free(own_ip()), free(own_ip()));
+    let user = shell::whoami();
+    let theirs_address = format!("ssh://{user}@{their_place}/");
+    let ours = format!("ssh://{user}@{our_place}/");
+    let configured = |key: bool| {
+        let key = match key {
+            true => format!("[[static_keys]]\npeer = \"{ours}\"\nhex_key = \"{}\"\n", "5a".repeat(32)),
+            false => String::new(),
+        };
+        let config = format!(
+            "local_address = \"{theirs_address}\"\nsecurity_level = \"strict\"\n{key}\
+             [listen]\n[listen.http]\nbind = \"{page}\"\npath = \"/\"\n[compressor]\ncommand = \"{}\"\n\
+             [ssh]\nbinary = \"{}\"\ndefault_remote_command = \"receive\"\n\
+             [dashboard]\nenabled = true\npath = \"/_cmr\"\nauth_username = \"a\"\nauth_password = \"b\"\n",
+            bin.join("cmr-compressor").display(),
+            dir.path().join("ssh").display(),
+        );
+        fs::write(dir.path().join("cmr-peer.toml"), config).unwrap();
+    };
+    configured(false);
+    let command = format!(
+        "{} receive-stdin --config {}/cmr-peer.toml",
+        bin.join("cmr-peer").display(),
+        dir.path().display()
+    );
+    let to_theirs = shell::Sshd::start_at(their_place, &command);
+    let gate = shell::sender("ours", &ours, &theirs_address, &to_theirs);
+    gate.start();
+    let to_ours = shell::Sshd::start_at(our_place, &shell::receives(&gate.house, &theirs_address));
+    // Its ssh, with what it can't be told: the key and the host keys.
+    let wrapper = format!(
+        "#!/bin/sh\nexec ssh -i {0}/id -o UserKnownHostsFile={0}/known_hosts -o BatchMode=yes -o IdentitiesOnly=yes \"$@\"\n",
+        to_ours.dir.path().display()
+    );
+    fs::write(dir.path().join("ssh"), wrapper).unwrap();
+    fs::set_permissions(dir.path().join("ssh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let start = || {
+        let child = Command::new(bin.join("cmr-peer"))
+            .args(["run", "--config", "cmr-peer.toml"])
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(dir.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        until("theirs listens", || std::net::TcpStream::connect(page).ok());
+        // Its own directory goes with it; the configuration is in the other one.
+        let own = tempfile::tempdir().unwrap();
+        Theirs { child, dir: own, address: theirs_address.clone(), page }
+    };
+    let mut texts = TEXTS.into_iter();
+    let mut cells = Vec::new();
+    // Exit code 0 of its process is all that is seen of what it received.
+    let to_theirs = |text: &str| {
+        let id = gate.posts(text);
+        until("it was tried", || {
+            let rows = gate.queued(&theirs_address);
+            let row = rows.into_iter().find(|row| row["id"] == id.as_str())?;
+            (row["state"] == "sent" || row["last_error"].as_str().is_some_and(|said| !said.is_empty()))
+                .then_some(row)
+        })
+    };
+    let theirs = start();
+    let row = to_theirs(texts.next().unwrap());
+    assert_eq!(row["state"], "sent", "{row}");
+    let text = texts.next().unwrap();
+    theirs.sends(&ours, text);
+    assert_eq!(proof(&gate, text), format!("the way it came by shows that it is from {theirs_address}"));
+    cells.push(("unsigned", "both"));
+    // A key in clear by the bound account: its daemon knows it, its receiving processes do not.
+    let signed = format!("it is signed with the key that we share with {theirs_address}");
+    let (status, said) = theirs.begins(&ours, "clear");
+    assert_eq!(status, 200, "{said}");
+    until("the key is there", || gate.key(&theirs_address, "pending"));
+    let text = texts.next().unwrap();
+    theirs.sends(&ours, text);
+    assert_eq!(proof(&gate, text), signed);
+    let row = to_theirs(texts.next().unwrap());
+    assert_ne!(row["state"], "sent", "{row}");
+    cells.push(("clear, begun by theirs", "theirs to ours"));
+    // A key in the configuration of both.
+    gate.house.verb(&["keys", "forget", &theirs_address]);
+    gate.house.verb(&["keys", "set", &theirs_address, "--hex", &"5a".repeat(32)]);
+    drop(theirs);
+    configured(true);
+    let theirs = start();
+    let row = to_theirs(texts.next().unwrap());
+    assert_eq!(row["state"], "sent", "{row}");
+    let text = texts.next().unwrap();
+    theirs.sends(&ours, text);
+    assert_eq!(proof(&gate, text), signed);
+    cells.push(("a key set by hand", "both"));
+    gate.restart();
+    let text = texts.next().unwrap();
+    theirs.sends(&ours, text);
+    assert_eq!(proof(&gate, text), signed);
+    cells.push(("our restart", "survived"));
+    cells
+}
+
 #[test]
 fn every_transport_with_the_reference_daemon() {
     if std::env::var_os("CMR_MAIL_FULL").is_none() {
@@ -313,4 +421,13 @@ fn every_transport_with_the_reference_daemon() {
         let cells = row(transport);
         println!("{transport} ({:.0?}): {cells:?}", began.elapsed());
     }
+}
+
+#[test]
+fn ssh_with_the_reference_daemon() {
+    if std::env::var_os("CMR_MAIL_FULL").is_none() {
+        println!("not run: the reference daemon is built under CMR_MAIL_FULL=1 only");
+        return;
+    }
+    println!("ssh: {:?}", ssh_row());
 }

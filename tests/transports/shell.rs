@@ -11,11 +11,11 @@ const ONE: &str = "ssh://cmr@one.example/";
 const TWO: &str = "ssh://cmr@two.example/";
 
 /// An sshd on loopback whose one key may do one thing only.
-struct Sshd {
+pub(crate) struct Sshd {
     child: Child,
-    dir: tempfile::TempDir,
-    port: u16,
-    ip: String,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) port: u16,
+    pub(crate) ip: String,
 }
 
 impl Drop for Sshd {
@@ -34,11 +34,15 @@ fn keygen(path: &std::path::Path) -> String {
 
 impl Sshd {
     /// `command`: what the one key in authorized_keys is bound to.
-    fn start(command: &str) -> Sshd {
+    pub(crate) fn start(command: &str) -> Sshd {
+        Sshd::start_at(free(own_ip()), command)
+    }
+
+    /// The same at this place.
+    pub(crate) fn start_at(at: std::net::SocketAddr, command: &str) -> Sshd {
         let dir = tempfile::Builder::new().prefix("cmr-sshd-").tempdir().unwrap();
         let host = keygen(&dir.path().join("host"));
         let client = keygen(&dir.path().join("id"));
-        let at = free(own_ip());
         let keys = dir.path().join("authorized_keys");
         fs::write(&keys, format!("command={command:?},restrict {client}")).unwrap();
         let known = host.split(' ').take(2).collect::<Vec<_>>().join(" ");
@@ -71,7 +75,7 @@ impl Sshd {
 }
 
 /// The sending side, with a peer behind this sshd.
-fn sender(name: &'static str, own: &str, peer: &str, sshd: &Sshd) -> Gate {
+pub(crate) fn sender(name: &'static str, own: &str, peer: &str, sshd: &Sshd) -> Gate {
     let (dir, user) = (sshd.dir.path().display(), whoami());
     Gate::new(name, |config: Config| {
         config
@@ -85,12 +89,12 @@ fn sender(name: &'static str, own: &str, peer: &str, sshd: &Sshd) -> Gate {
     })
 }
 
-fn whoami() -> String {
+pub(crate) fn whoami() -> String {
     let id = Command::new("id").arg("-un").output().unwrap();
     String::from_utf8(id.stdout).unwrap().trim().to_owned()
 }
 
-fn receives(house: &House, from: &str) -> String {
+pub(crate) fn receives(house: &House, from: &str) -> String {
     let config = house.dir().join("cmr-mail.toml");
     format!("{PROGRAM} --config {} receive --transport ssh --bound-to {from}", config.display())
 }

@@ -151,7 +151,8 @@ pub(super) fn probe(context: &Context, at: &str) -> Outcome<Line> {
     let relay = Mailto::new(relay, &config.gateway.hostname).or_else(|e| fail(UNAVAILABLE, e.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.or_else(|e| fail(UNAVAILABLE, e.to_string()))?;
-    let mail = Submission { envelope_sender: Some(asked.from), recipient: asked.to.clone(), mail };
+    let mail =
+        Submission { envelope_sender: Some(asked.from), recipient: asked.to.clone(), mail, configured: true };
     let sent = runtime.block_on(async { tokio::time::timeout(JOURNEY, relay.submit(&mail)).await });
     runtime.shutdown_background();
     match sent {

@@ -102,9 +102,13 @@ pub(super) fn bind(address: SocketAddr, running: bool) -> Line {
     }
 }
 
-/// Whether mail can leave: the smarthost greets, encrypts and lets us log in.
+/// Whether mail can leave: the smarthost greets, encrypts and lets us log in; or the operator's own mail
+/// host greets, where mail finds its own way.
 pub(super) fn smarthost(config: &Config) -> Line {
     const NAME: &str = "smarthost";
+    if config.send.direct.is_some() {
+        return direct(config);
+    }
     let smarthost = &config.send.smarthost;
     let shown = smarthost.to_string();
     let mailto = match connection(config) {
@@ -138,6 +142,32 @@ pub(super) fn smarthost(config: &Config) -> Line {
             NAME,
             format!("{shown} does not answer within {} s", deadline.as_secs()),
             "is the port right, and not blocked by a firewall or the provider?",
+        ),
+    }
+}
+
+fn direct(config: &Config) -> Line {
+    const NAME: &str = "direct";
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return Line::warn(NAME, "not looked at: no more descriptors", "");
+    };
+    let to = &config.gateway.operator.address;
+    let asked = async {
+        let mailto = connection(config).map_err(|error| error.to_string())?;
+        let answer = tokio::time::timeout(DEADLINE.saturating_mul(2), mailto.probe_for(to)).await;
+        answer
+            .map_err(|_| "no answer in time; is port 25 open outwards?".to_owned())?
+            .map_err(|error| error.chain())
+    };
+    let answer = runtime.block_on(asked);
+    runtime.shutdown_background();
+    match answer {
+        Ok(Some(host)) => Line::ok(NAME, format!("mail to {to} would go to {} ({})", host.name, host.at)),
+        Ok(None) => Line::ok(NAME, "nothing to try".to_owned()),
+        Err(why) => Line::fail(
+            NAME,
+            format!("{to}: {why}"),
+            "look at port 25 (many providers block it), the MX record of that domain and [authentication] dns; or use a smarthost",
         ),
     }
 }
@@ -195,7 +225,7 @@ pub(super) fn mailboxes(config: &Config) -> Vec<Line> {
 
 /// The smarthost as `serve` speaks to it.
 fn connection(config: &Config) -> Result<Mailto, SendingError> {
-    Ok(Mailto::new(sender::smarthost(&config.send)?, &config.gateway.hostname)?)
+    sender::mailto(config)
 }
 
 #[cfg(test)]

@@ -167,8 +167,12 @@ impl World {
         let server = Smarthost::at(self.post.address());
         let client = Mailto::with(server, "client.example", deadlines, Reuse::NEVER)
             .map_err(|error| failed(error.to_string()))?;
-        let submission =
-            Submission { envelope_sender: Some(from.to_owned()), recipient: to.to_owned(), mail };
+        let submission = Submission {
+            envelope_sender: Some(from.to_owned()),
+            recipient: to.to_owned(),
+            mail,
+            configured: true,
+        };
         let sent = self.runtime.block_on(client.submit(&submission));
         sent.map(drop).map_err(|error| failed(error.chain()))
     }

@@ -306,20 +306,16 @@ impl<J: Judge> Connection<J> {
             },
             false => None,
         };
+        let raw = if whole { open.spool.whole().await? } else { Vec::new() };
         let passing = Passing {
             arrival: Arrival {
-                proof: None,
-                via: Via::Filter,
                 peer: client,
                 through_relay: true,
                 relay: Some(self.address),
-                kept: None,
                 helo,
-                tls: false,
                 sender: open.sender.clone(),
                 recipients: open.recipients.iter().map(|it| it.rcpt.address.clone()).collect(),
-                raw: if whole { open.spool.whole().await? } else { Vec::new() },
-                received: UnixTime::from(SystemTime::now()),
+                ..Arrival::new(Via::Filter, raw, UnixTime::from(SystemTime::now()))
             },
             taken,
             whole,

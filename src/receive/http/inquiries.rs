@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::places::network_of;
+use crate::listen::network_of;
 
 /// Inquiries of one network in a minute, at most. Each looks up to 32 ids up and nothing else, which
 /// is far less than a message costs; whoever asks more often is not invited to, and sends messages,

@@ -6,7 +6,6 @@
 //! the length of the body, the bytes of all bodies together, and time.
 
 mod inquiries;
-mod places;
 mod request;
 
 use std::net::{IpAddr, SocketAddr};
@@ -19,24 +18,22 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 use tokio_native_tls::TlsAcceptor;
 
 use self::inquiries::Inquiries;
-use self::places::Places;
 use self::request::Desk;
 use super::Handler;
+use crate::listen::{self, Budget, Most, Places};
 use crate::message::{Address, HopKey, TailHash};
 use crate::send::http::{Client, Offers};
 
-/// Waits between attempts to accept when the system has no descriptors or memory left.
-const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-
-/// Messages that are fetched from somewhere else at the same time, because somebody asked for it.
-const FETCHES: usize = 16;
+/// Messages that are fetched from somewhere else at the same time, because somebody asked for it; the
+/// look-ups of their names count from the start. A network of clients has a quarter of the turns: who
+/// names hosts whose name servers never answer must not keep the others from being heard.
+const FETCHES: Most = Most { all: 16, of_network: 4 };
 
 /// The longest wait for a client that does not read its answer.
 const UNREAD: Duration = Duration::from_secs(20);
@@ -60,8 +57,10 @@ pub struct Options {
     pub max_connections: usize,
     /// Of these from one IPv4 address or one IPv6 /64; those of `proxies` are exempt. Default 50.
     pub max_connections_per_ip: usize,
-    /// KiB of bodies that all requests together hold. Default 64 MiB; beyond it they are answered 503.
-    pub max_buffered_kib: usize,
+    /// Bytes of bodies that all requests together hold, each of them twice: as it came, and taken out of
+    /// its wrapping. Default 64 MiB, the clients of one network a quarter of it; beyond it bodies of more
+    /// than 32 KiB are answered 503.
+    pub max_buffered: usize,
     /// How long a TLS handshake and the head of a request may take, and a connection without one.
     /// Default 10 s.
     pub head: Duration,
@@ -85,7 +84,7 @@ impl Options {
             proxies: Vec::new(),
             max_connections: 500,
             max_connections_per_ip: 50,
-            max_buffered_kib: 64 << 10,
+            max_buffered: 64 << 20,
             head: Duration::from_secs(10),
             body: Duration::from_secs(30),
             answer: Duration::from_secs(50),
@@ -135,62 +134,40 @@ pub async fn serve<O: Office>(
     options: watch::Receiver<Arc<Options>>,
     office: Arc<O>,
     handshakes: watch::Receiver<Handshakes>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Places::default());
-    let buffered = Arc::new(Semaphore::new(options.borrow().max_buffered_kib));
+    let budget = Arc::new(Budget::default());
     let inquiries = Arc::new(Inquiries::default());
-    let fetching = Arc::new(Semaphore::new(FETCHES));
-    let fetching_named = Arc::new(Semaphore::new(FETCHES));
-    let mut connections = JoinSet::new();
-    let mut pause = ACCEPT_PAUSE.0;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
+    let (fetching, fetching_named) = (Arc::default(), Arc::default());
+    let (told, stopping) = (options.clone(), stop.clone());
+    let admit = move |stream, peer: SocketAddr, _| {
+        let options = Arc::clone(&told.borrow());
+        let ip = peer.ip().to_canonical();
+        let most = Most { all: options.max_connections, of_network: options.max_connections_per_ip };
+        let Some(place) = places.enter((!options.is_proxy(ip)).then_some(ip), most) else {
+            tracing::debug!(%ip, "too many HTTP connections");
+            return None;
         };
-        match accepted {
-            Ok((stream, peer)) => {
-                pause = ACCEPT_PAUSE.0;
-                let options = Arc::clone(&options.borrow());
-                let ip = peer.ip().to_canonical();
-                let Some(place) = places.enter(ip, &options) else {
-                    tracing::debug!(%ip, "too many HTTP connections");
-                    continue;
-                };
-                let desk = Desk {
-                    ip,
-                    office: Arc::clone(&office),
-                    handshakes: handshakes.borrow().clone(),
-                    buffered: Arc::clone(&buffered),
-                    inquiries: Arc::clone(&inquiries),
-                    fetching: Arc::clone(&fetching),
-                    fetching_named: Arc::clone(&fetching_named),
-                    options,
-                };
-                let stop = stop.clone();
-                connections.spawn(async move {
-                    let _place = place;
-                    connection(stream, Arc::new(desk), stop).await;
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, ?pause, "cannot accept an HTTP connection");
-                tokio::select! {
-                    _ = stop.wait_for(|stop| *stop) => break,
-                    () = sleep(pause) => {}
-                }
-                pause = pause.saturating_mul(2).min(ACCEPT_PAUSE.1);
-            }
-        }
-    }
-    let drain = options.borrow().drain;
-    drop(listener);
-    let finish = async { while connections.join_next().await.is_some() {} };
-    if timeout(drain, finish).await.is_err() {
-        tracing::warn!(left = connections.len(), "HTTP connections cut off while stopping");
+        let desk = Desk {
+            ip,
+            office: Arc::clone(&office),
+            handshakes: handshakes.borrow().clone(),
+            budget: Arc::clone(&budget),
+            inquiries: Arc::clone(&inquiries),
+            fetching: Arc::clone(&fetching),
+            fetching_named: Arc::clone(&fetching_named),
+            options,
+        };
+        let stop = stopping.clone();
+        Some(async move {
+            let _place = place;
+            connection(stream, Arc::new(desk), stop).await;
+        })
+    };
+    let left = listen::accept(listener, stop, admit, move || options.borrow().drain).await;
+    if left > 0 {
+        tracing::warn!(left, "HTTP connections cut off while stopping");
     }
 }
 
@@ -251,12 +228,4 @@ fn unread<S: AsyncRead + AsyncWrite>(stream: S) -> std::pin::Pin<Box<TimeoutStre
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(UNREAD));
     Box::pin(stream)
-}
-
-/// Listens on `address`; port 0 takes a free one. To be called inside a tokio runtime.
-///
-/// # Errors
-/// The system's word.
-pub fn bind(address: SocketAddr) -> Result<TcpListener, super::ListenError> {
-    super::smtp::bind(address)
 }

@@ -8,10 +8,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Handshakes, Inquiries, Office, Options};
+use super::{FETCHES, Handshakes, Inquiries, Office, Options};
+use crate::listen::{Budget, Places, Share, network_of};
 use crate::message::{Address, UnixTime};
 use crate::receive::{Arrival, Via};
 use crate::smtp::Reply;
@@ -33,12 +33,13 @@ pub(super) struct Desk<O> {
     pub(super) ip: IpAddr,
     pub(super) office: Arc<O>,
     pub(super) handshakes: Handshakes,
-    pub(super) buffered: Arc<Semaphore>,
+    /// The bytes that all requests hold.
+    pub(super) budget: Arc<Budget>,
     pub(super) inquiries: Arc<Inquiries>,
     /// Turns to fetch what a stranger offers.
-    pub(super) fetching: Arc<Semaphore>,
+    pub(super) fetching: Arc<Places>,
     /// Turns to fetch what somebody offers whom the operator named.
-    pub(super) fetching_named: Arc<Semaphore>,
+    pub(super) fetching_named: Arc<Places>,
     pub(super) options: Arc<Options>,
 }
 
@@ -106,7 +107,7 @@ impl<O: Office> Desk<O> {
         if declared.is_some_and(|length| length > u64::try_from(most).unwrap_or(u64::MAX)) {
             return self.too_long();
         }
-        let (body, _room) = match self.read(request.into_body(), most).await {
+        let (body, _room) = match self.read(request.into_body(), client, most).await {
             Ok(read) => read,
             Err(Unread::Long) => return self.too_long(),
             Err(Unread::Late) => {
@@ -138,7 +139,7 @@ impl<O: Office> Desk<O> {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
             return answer;
         }
-        let Ok((body, _room)) = self.read(request.into_body(), inquiry::MOST).await else {
+        let Ok((body, _room)) = self.read(request.into_body(), client, inquiry::MOST).await else {
             return closing(refuse(
                 StatusCode::BAD_REQUEST,
                 "the inquiry is too long, too slow, or broke off",
@@ -160,10 +161,11 @@ impl<O: Office> Desk<O> {
     async fn read(
         &self,
         mut body: Incoming,
+        client: Option<IpAddr>,
         most: usize,
-    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Unread> {
+    ) -> Result<(Vec<u8>, Share), Unread> {
         let begun = Instant::now();
-        let mut room: Option<OwnedSemaphorePermit> = None;
+        let mut room = self.budget.share(client.map(network_of));
         let mut read = Vec::new();
         while !body.is_end_stream() {
             let earned = Duration::from_secs(u64::try_from(read.len() >> 14).unwrap_or(u64::MAX));
@@ -175,18 +177,13 @@ impl<O: Office> Desk<O> {
                 Ok(Some(Ok(frame))) => frame,
             };
             let Ok(data) = frame.into_data() else { continue };
-            if read.len().saturating_add(data.len()) > most {
+            let length = read.len().saturating_add(data.len());
+            if length > most {
                 return Err(Unread::Long);
             }
             // What is read is kept twice for a moment: as it came, and taken out of its wrapping.
-            let wanted = read.len().saturating_add(data.len()).div_ceil(512);
-            let more = wanted.saturating_sub(room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
-            let more = u32::try_from(more).map_err(|_| Unread::NoRoom)?;
-            let taken =
-                Arc::clone(&self.buffered).try_acquire_many_owned(more).map_err(|_| Unread::NoRoom)?;
-            match &mut room {
-                Some(room) => room.merge(taken),
-                None => room = Some(taken),
+            if !room.hold(length.saturating_mul(2), self.options.max_buffered) {
+                return Err(Unread::NoRoom);
             }
             read.extend_from_slice(&data);
         }
@@ -233,15 +230,15 @@ impl<O: Office> Desk<O> {
             Ok(configured) => configured,
             Err(why) => return refuse(StatusCode::FORBIDDEN, &why),
         };
+        // Strangers can't take the turns of those whom the operator named. The look-up is a part of it.
+        let turns = if configured { &self.fetching_named } else { &self.fetching };
+        let Some(turn) = turns.enter(Some(client), FETCHES) else {
+            return busy("too many messages are being fetched at present");
+        };
         if !self.handshakes.client.leads_to(&sender, client).await {
             let why = format!("{sender} does not lead to {client}, from where this request came");
             return refuse(StatusCode::FORBIDDEN, &why);
         }
-        // Strangers can't take the turns of those whom the operator named.
-        let turns = if configured { &self.fetching_named } else { &self.fetching };
-        let Ok(turn) = Arc::clone(turns).try_acquire_owned() else {
-            return busy("too many messages are being fetched at present");
-        };
         // Its own TLS has to be as good as the request's: the channel is that of the fetching.
         let secret = secret && scheme(&sender).is_some_and(crate::wire::Scheme::is_secret);
         let (office, client_of) = (Arc::clone(&self.office), self.handshakes.client.clone());
@@ -271,20 +268,8 @@ impl<O: Office> Desk<O> {
 }
 
 fn arrival(client: Option<IpAddr>, secret: bool, proof: Option<Address>, raw: Vec<u8>) -> Arrival {
-    Arrival {
-        via: Via::Http,
-        peer: client,
-        through_relay: false,
-        relay: None,
-        helo: None,
-        tls: secret,
-        proof,
-        sender: None,
-        recipients: Vec::new(),
-        kept: None,
-        raw,
-        received: UnixTime::from(SystemTime::now()),
-    }
+    let now = UnixTime::from(SystemTime::now());
+    Arrival { peer: client, tls: secret, proof, ..Arrival::new(Via::Http, raw, now) }
 }
 
 /// The answer that says what a reply says.

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Options;
-use super::budget::Share;
 use super::places::Place;
+use crate::listen::Share;
 use crate::message::UnixTime;
 use crate::receive::{Arrival, Handler, Verdict, Via};
 use crate::smtp::{Action, Mode, Reply, Session, Transaction};
@@ -163,8 +163,6 @@ impl<H: Handler> Connection<H> {
             Mode::Lmtp => Via::Lmtp,
         };
         let arrival = Arrival {
-            proof: None,
-            via,
             peer: transaction.origin,
             through_relay: transaction.through_relay,
             relay: transaction.through_relay.then_some(self.address),
@@ -172,9 +170,7 @@ impl<H: Handler> Connection<H> {
             tls: transaction.tls,
             sender: transaction.sender,
             recipients: transaction.recipients,
-            kept: None,
-            raw: transaction.raw,
-            received: UnixTime::from(SystemTime::now()),
+            ..Arrival::new(via, transaction.raw, UnixTime::from(SystemTime::now()))
         };
         let handler = Arc::clone(&self.handler);
         let limit = self.options.answer;

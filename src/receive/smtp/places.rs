@@ -2,7 +2,7 @@
 //! longest and gives way when all places are taken.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Options;
+use crate::listen::network_of;
 use crate::smtp::Reply;
 
 /// The mark of a client that is not idle.
@@ -124,14 +125,6 @@ impl Drop for Place {
                 taken.per_network.remove(&self.network);
             }
         }
-    }
-}
-
-/// One IPv4 address; of IPv6 the /64, which one customer has whole.
-pub(super) fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        address => address,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Why a submission did not succeed, by cause.
 
+use super::mx::MxError;
+use crate::policy::Refusal;
 use crate::send::outcome::{Outcome, Reply, Stage, Trouble, judge};
 use std::error::Error as _;
 use std::time::Duration;
@@ -14,6 +16,37 @@ pub enum SendError {
         /// The address.
         address: String,
     },
+    /// The recipient's domain does not exist.
+    #[error("there is no domain {domain}")]
+    NoDomain {
+        /// The domain.
+        domain: String,
+    },
+    /// The domain takes no mail from us.
+    #[error("{domain} {why}")]
+    NoRoute {
+        /// The domain.
+        domain: String,
+        /// Why not.
+        why: MxError,
+    },
+    /// None of the domain's mail hosts has an address.
+    #[error("no mail host of {domain} has an address")]
+    NoHost {
+        /// The domain.
+        domain: String,
+    },
+    /// The DNS does not answer.
+    #[error("{host}: {reason}")]
+    LookUp {
+        /// What was looked for.
+        host: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The mail hosts are where nothing may go.
+    #[error("{0}")]
+    Unreachable(Refusal),
     /// The smarthost is not there.
     #[error("can't connect to {host}")]
     Connect {
@@ -112,7 +145,15 @@ impl SendError {
     pub fn outcome(&self) -> Outcome {
         let retry = |trouble| Outcome::Retry { trouble, reason: self.chain() };
         match self {
-            SendError::BadAddress { .. } => Outcome::Fail { reason: self.chain(), reply: None },
+            SendError::BadAddress { .. } | SendError::Unreachable(_) => {
+                Outcome::Fail { reason: self.chain(), reply: None }
+            }
+            // What a smarthost would say in its report (RFC 7505; RFC 3463, sections 3.2 and 3.5).
+            SendError::NoDomain { .. } => self.fails("5.1.2"),
+            SendError::NoRoute { why: MxError::TakesNoMail, .. } => self.fails("5.1.10"),
+            SendError::NoRoute { why: MxError::LoopsBack, .. } => self.fails("5.4.6"),
+            SendError::NoHost { .. } => self.fails("5.4.4"),
+            SendError::LookUp { .. } => retry(Trouble::Network),
             SendError::Connect { .. }
             | SendError::Timeout { .. }
             | SendError::Broken { .. }
@@ -126,6 +167,13 @@ impl SendError {
             | SendError::NeedsExtension { .. } => retry(Trouble::Configuration),
             SendError::Refused { stage, reply } => judge(*stage, reply),
         }
+    }
+
+    /// For good, with this status.
+    fn fails(&self, status: &str) -> Outcome {
+        let reason = self.chain();
+        let reply = Reply { code: 550, text: format!("{status} {reason}") };
+        Outcome::Fail { reason, reply: Some(reply) }
     }
 
     /// The sentence with its causes, for the queue's `last_error`.
@@ -156,6 +204,35 @@ impl SendError {
             // A 421 announces that the server closes (RFC 5321 section 3.8); after a positive
             // reply of the wrong kind nobody knows where the dialogue stands.
             SendError::Refused { reply, .. } => reply.code >= 400 && reply.code != 421,
+            _ => false,
+        }
+    }
+
+    /// Whether another host of the same domain may take the mail: nothing was said about it for good,
+    /// and it was not handed over.
+    pub(super) fn leaves_other_hosts(&self) -> bool {
+        match self {
+            SendError::Refused { stage, reply } => {
+                *stage < Stage::Mail || (reply.code < 500 && *stage < Stage::Body)
+            }
+            SendError::Broken { stage, .. }
+            | SendError::Garbled { stage, .. }
+            | SendError::Timeout { stage, .. } => *stage < Stage::Body,
+            SendError::Connect { .. }
+            | SendError::Tls { .. }
+            | SendError::Injected { .. }
+            | SendError::NeedsExtension { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether TLS itself did not come about, while the server is there.
+    pub(super) fn is_without_tls(&self) -> bool {
+        match self {
+            SendError::Tls { .. } => true,
+            SendError::Refused { stage, .. }
+            | SendError::Broken { stage, .. }
+            | SendError::Timeout { stage, .. } => *stage == Stage::Tls,
             _ => false,
         }
     }

@@ -1,26 +1,31 @@
-//! Submission of mails to the smarthost: one mail, one recipient, one transaction.
+//! Submission of mails, to the smarthost or to the mail hosts of their recipients: one mail, one
+//! recipient, one transaction.
 //!
 //! It knows the smarthost, its TLS and its login, deadlines, and when a connection can serve
 //! another mail. It must never know what a mail holds, nor keep one beyond its submission.
 
+mod direct;
 mod error;
 pub mod lines;
 mod login;
+mod mx;
 pub mod replies;
 mod session;
 mod smarthost;
 mod transcript;
 mod wire;
 
+pub use direct::{Direct, MailHost, MailHosts, Told};
 pub use error::SendError;
 pub use login::{Login, Secret, Tokens};
+pub use mx::MxError;
 pub use smarthost::{Security, Smarthost, SmarthostError};
 
 use crate::config::COMMAND_TIMEOUT;
 use crate::send::outcome::Reply;
 use lettre::transport::smtp::extension::ClientId;
 use login::{Refusals, Shown};
-use session::Session;
+use session::{Place, Serves, Session};
 use smarthost::Guard;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -121,6 +126,9 @@ pub struct Submission {
     pub recipient: String,
     /// The mail, header and body; line ends are brought to CRLF.
     pub mail: Vec<u8>,
+    /// The operator named the recipient: its mail host may be in any network. The smarthost takes care
+    /// of that itself.
+    pub configured: bool,
 }
 
 /// The server's word that it took responsibility for the mail.
@@ -167,9 +175,18 @@ pub struct Mailto {
     inner: Arc<Inner>,
 }
 
+/// Who takes the mails.
+enum Way {
+    /// The smarthost takes all.
+    Smarthost(Box<Smarthost>),
+    /// The hosts of each recipient's domain.
+    Direct(Direct),
+}
+
 struct Inner {
-    smarthost: Smarthost,
+    way: Way,
     guard: Guard,
+    hostname: String,
     hello: ClientId,
     deadlines: Deadlines,
     reuse: Reuse,
@@ -204,17 +221,36 @@ impl Mailto {
         deadlines: Deadlines,
         reuse: Reuse,
     ) -> Result<Self, SmarthostError> {
-        Ok(Self {
+        let guard = smarthost.guard()?;
+        Ok(Self::made(Way::Smarthost(Box::new(smarthost)), guard, hostname, deadlines, reuse))
+    }
+
+    /// Prepares submission to the mail hosts of the recipients.
+    ///
+    /// # Errors
+    /// When TLS can't be set up.
+    pub fn direct(
+        direct: Direct,
+        hostname: &str,
+        deadlines: Deadlines,
+        reuse: Reuse,
+    ) -> Result<Self, SmarthostError> {
+        Ok(Self::made(Way::Direct(direct), Guard::opportunistic()?, hostname, deadlines, reuse))
+    }
+
+    fn made(way: Way, guard: Guard, hostname: &str, deadlines: Deadlines, reuse: Reuse) -> Self {
+        Self {
             inner: Arc::new(Inner {
-                guard: smarthost.guard()?,
+                way,
+                guard,
+                hostname: hostname.to_owned(),
                 hello: ClientId::Domain(hostname.to_owned()),
-                smarthost,
                 deadlines,
                 reuse,
                 kept: Mutex::default(),
                 refusals: Mutex::default(),
             }),
-        })
+        }
     }
 
     /// The deadlines in force.
@@ -241,7 +277,8 @@ impl Mailto {
     pub async fn submit_heard(&self, submission: &Submission, heard: &Heard) -> Result<Receipt, SendError> {
         let envelope = Envelope::of(submission)?;
         let mail = lines::canonical(&submission.mail);
-        if let Some(session) = self.kept_session().await {
+        let serves = self.inner.serves(submission);
+        if let Some(session) = self.kept_session(&serves).await {
             session.transcript.begin_again();
             heard.set(&session.transcript);
             match self.attempt(session, &envelope, &mail).await {
@@ -253,20 +290,91 @@ impl Mailto {
                 }
             }
         }
-        let session = self.open(heard).await?;
-        let reply = self.attempt(session, &envelope, &mail).await?;
+        let reply = match &self.inner.way {
+            Way::Smarthost(smarthost) => {
+                let session = self.open(smarthost, heard).await?;
+                self.attempt(session, &envelope, &mail).await?
+            }
+            Way::Direct(direct) => {
+                self.submit_directly(direct, (submission, serves), (&envelope, &mail), heard).await?
+            }
+        };
         Ok(Receipt { reply, reused: false })
     }
 
-    /// Connects, greets and logs in without sending anything: what a check of the configuration
-    /// needs.
+    /// To the first mail host that takes it. A word for good about the mail or its recipient is the end;
+    /// who is not there, or puts us off, leaves it to the next one.
+    async fn submit_directly(
+        &self,
+        direct: &Direct,
+        (submission, serves): (&Submission, Serves),
+        (envelope, mail): (&Envelope, &[u8]),
+        heard: &Heard,
+    ) -> Result<Reply, SendError> {
+        let inner = &self.inner;
+        let places = direct.places(&submission.recipient, &inner.hostname, submission.configured).await?;
+        let mut last = None;
+        for host in places {
+            let place = Place {
+                shown: format!("{} ({})", host.name, host.at),
+                name: host.name,
+                port: host.at.port(),
+                at: Some(host.at),
+            };
+            let mut opened = inner.connect(&place, &inner.guard, None, heard).await;
+            if opened.as_ref().is_err_and(SendError::is_without_tls) {
+                // Better in clear than not at all: nobody has promised TLS for this domain.
+                opened = inner.connect(&place, &Guard::Plain, None, heard).await;
+            }
+            let tried = match opened {
+                Ok(mut session) => {
+                    session.serves.clone_from(&serves);
+                    self.attempt(session, envelope, mail).await
+                }
+                Err(error) => Err(error),
+            };
+            match tried {
+                Err(error) if error.leaves_other_hosts() => last = Some(error),
+                ended => return ended,
+            }
+        }
+        Err(last.unwrap_or_else(|| SendError::NoHost { domain: submission.recipient.clone() }))
+    }
+
+    /// Connects to the smarthost, greets and logs in without sending anything: what a check of the
+    /// configuration needs. Without a smarthost there is nothing to be tried, see [`Mailto::probe_for`].
     ///
     /// # Errors
     /// As [`Mailto::submit`] up to AUTH.
     pub async fn probe(&self) -> Result<(), SendError> {
-        let session = self.open(&Heard::default()).await?;
-        session.quit().await;
+        if let Way::Smarthost(smarthost) = &self.inner.way {
+            let session = self.open(smarthost, &Heard::default()).await?;
+            session.quit().await;
+        }
         Ok(())
+    }
+
+    /// Looks for the mail hosts of this recipient and greets them, without sending anything; the one that
+    /// answers. With a smarthost: none is asked for.
+    ///
+    /// # Errors
+    /// As [`Mailto::submit`] up to EHLO.
+    pub async fn probe_for(&self, recipient: &str) -> Result<Option<MailHost>, SendError> {
+        let inner = &self.inner;
+        let Way::Direct(direct) = &inner.way else { return Ok(None) };
+        let mut last = None;
+        for host in direct.places(recipient, &inner.hostname, true).await? {
+            let shown = format!("{} ({})", host.name, host.at);
+            let place = Place { name: host.name.clone(), port: host.at.port(), at: Some(host.at), shown };
+            match inner.connect(&place, &inner.guard, None, &Heard::default()).await {
+                Ok(session) => {
+                    session.quit().await;
+                    return Ok(Some(host));
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| SendError::NoHost { domain: recipient.to_owned() }))
     }
 
     /// Says QUIT on all kept connections; from now on each mail has a connection of its own.
@@ -281,17 +389,24 @@ impl Mailto {
         }
     }
 
-    async fn open(&self, heard: &Heard) -> Result<Session, SendError> {
+    async fn open(&self, smarthost: &Smarthost, heard: &Heard) -> Result<Session, SendError> {
         let inner = &self.inner;
-        let Some(login) = inner.smarthost.login() else { return inner.connect(None, heard).await };
+        let place = Place {
+            name: smarthost.host().to_owned(),
+            port: smarthost.port(),
+            at: None,
+            shown: smarthost.to_string(),
+        };
+        let connect = |shown| inner.connect(&place, &inner.guard, shown, heard);
+        let Some(login) = smarthost.login() else { return connect(None).await };
         inner.refusals().allow(Instant::now())?;
         let shown = login.shown().await?;
-        let mut opened = inner.connect(Some(&shown), heard).await;
+        let mut opened = connect(Some(&shown)).await;
         if opened.as_ref().is_err_and(|error| error.refused_login().is_some()) {
             // A token may have run out on the way, and the next one be good.
             let other = login.shown().await?;
             if other != shown {
-                opened = inner.connect(Some(&other), heard).await;
+                opened = connect(Some(&other)).await;
             }
         }
         match &opened {
@@ -306,8 +421,8 @@ impl Mailto {
     }
 
     /// A kept connection that is ready for a mail.
-    async fn kept_session(&self) -> Option<Session> {
-        let mut session = self.inner.take()?;
+    async fn kept_session(&self, serves: &Serves) -> Option<Session> {
+        let mut session = self.inner.take(serves)?;
         if session.needs_reset && !session.reset().await {
             return None;
         }
@@ -335,10 +450,27 @@ impl Mailto {
 }
 
 impl Inner {
-    async fn connect(&self, login: Option<&Shown>, heard: &Heard) -> Result<Session, SendError> {
+    async fn connect(
+        &self,
+        place: &Place,
+        guard: &Guard,
+        login: Option<&Shown>,
+        heard: &Heard,
+    ) -> Result<Session, SendError> {
         let transcript = Transcript::default();
         heard.set(&transcript);
-        Session::open(&self.smarthost, &self.guard, &self.hello, self.deadlines, login, transcript).await
+        Session::open(place, guard, &self.hello, self.deadlines, login, transcript).await
+    }
+
+    /// Which kept connections can carry a mail.
+    fn serves(&self, submission: &Submission) -> Serves {
+        match &self.way {
+            Way::Smarthost(_) => None,
+            Way::Direct(_) => {
+                let domain = submission.recipient.rsplit_once('@').map(|(_, domain)| domain);
+                Some((domain.unwrap_or_default().to_ascii_lowercase(), submission.configured))
+            }
+        }
     }
 
     fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
@@ -349,15 +481,16 @@ impl Inner {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection that was used last, if it is fresh enough.
-    fn take(&self) -> Option<Session> {
+    /// The connection for such mails that was used last, if it is fresh enough.
+    fn take(&self, serves: &Serves) -> Option<Session> {
         let mut kept = self.kept();
-        let session = kept.sessions.pop()?;
+        let at = kept.sessions.iter().rposition(|session| session.serves == *serves)?;
+        let session = kept.sessions.remove(at);
         if session.last_used.elapsed() < self.reuse.idle {
             Some(session)
         } else {
-            // All others are older still; the reaper closes them.
-            kept.sessions.push(session);
+            // All others like it are older still; the reaper closes them.
+            kept.sessions.insert(at, session);
             None
         }
     }

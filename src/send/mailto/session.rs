@@ -2,7 +2,7 @@
 
 use super::error::{SendError, from_client};
 use super::login::Shown;
-use super::smarthost::{Guard, Smarthost};
+use super::smarthost::Guard;
 use super::transcript::Transcript;
 use super::wire::{Carrier, Wire};
 use super::{Deadlines, Envelope};
@@ -18,6 +18,7 @@ use lettre::transport::smtp::response::Response;
 use native_tls::TlsConnector;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -29,6 +30,23 @@ const QUIT_WITHIN: Duration = Duration::from_secs(2);
 /// Bytes of a command line with its end (RFC 5321, section 4.5.3.1.4).
 const LONGEST_COMMAND: usize = 512;
 
+/// Where a connection goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The host's name, or its address: whose certificate it must be.
+    pub(super) name: String,
+    /// Its port.
+    pub(super) port: u16,
+    /// Where it was found to be; none where the system looks it up.
+    pub(super) at: Option<SocketAddr>,
+    /// As it is named to people.
+    pub(super) shown: String,
+}
+
+/// What a connection can carry: mail for anybody (`None`), or for this domain, and whether its recipients
+/// were named by the operator.
+pub(super) type Serves = Option<(String, bool)>;
+
 /// A connection that has said EHLO (and AUTH) and waits for mails.
 pub(super) struct Session {
     client: AsyncSmtpConnection,
@@ -39,33 +57,39 @@ pub(super) struct Session {
     pub(super) needs_reset: bool,
     pub(super) last_used: Instant,
     pub(super) transcript: Transcript,
+    pub(super) serves: Serves,
 }
 
 impl Session {
-    /// Connects, and logs in with what shows that the smarthost's login is ours, if there is one.
+    /// Connects, and logs in with what shows that the login there is ours, if there is one.
     pub(super) async fn open(
-        smarthost: &Smarthost,
+        place: &Place,
         guard: &Guard,
         hello: &ClientId,
         deadlines: Deadlines,
         login: Option<&Shown>,
         transcript: Transcript,
     ) -> Result<Self, SendError> {
-        let host = smarthost.to_string();
-        let stream = connect(smarthost, &host, deadlines.connect).await?;
+        let host = place.shown.clone();
+        let stream = connect(place, deadlines.connect).await?;
         transcript.note(&format!("connected to {host}"));
         let wire = match guard {
             Guard::Plain => Wire::new(Carrier::Plain(stream), transcript.clone()),
             Guard::Tls(connector) => {
-                let tls = handshake(smarthost, connector, stream, deadlines.connect).await?;
+                let tls = handshake(place, connector, stream, deadlines.connect).await?;
                 Wire::new(tls, transcript.clone())
             }
-            Guard::StartTls(connector) => {
+            Guard::StartTls(connector) | Guard::Opportunistic(connector) => {
                 let limit = deadlines.command;
-                let stream =
-                    within(Stage::Tls, limit, ask_for_tls(stream, &host, hello, &transcript)).await?;
-                let tls = handshake(smarthost, connector, stream, deadlines.connect).await?;
-                Wire::greeted(tls, transcript.clone())
+                let asked = within(Stage::Tls, limit, ask_for_tls(stream, &host, hello, &transcript)).await?;
+                let carrier = match asked {
+                    Asked::Go(stream) => handshake(place, connector, stream, deadlines.connect).await?,
+                    Asked::NotOffered(stream) if matches!(guard, Guard::Opportunistic(_)) => {
+                        Carrier::Plain(stream)
+                    }
+                    Asked::NotOffered(_) => return Err(SendError::NoStartTls { host }),
+                };
+                Wire::greeted(carrier, transcript.clone())
                     .map_err(|fault| SendError::Garbled { stage: Stage::Tls, reason: fault.to_string() })?
             }
         };
@@ -79,6 +103,7 @@ impl Session {
             needs_reset: false,
             last_used: Instant::now(),
             transcript,
+            serves: None,
         };
         match login {
             None => {}
@@ -88,12 +113,10 @@ impl Session {
             }
             Some(Shown::Token { user, token }) => {
                 let bearer = session.bearer(hello).await?;
-                let first =
-                    bearer.first(user, (smarthost.host(), smarthost.port()), token).ok_or_else(|| {
-                        let reason =
-                            "what the command printed, or the user, has a character that can't be sent";
-                        SendError::NoToken { reason: reason.to_owned() }
-                    })?;
+                let first = bearer.first(user, (&place.name, place.port), token).ok_or_else(|| {
+                    let reason = "what the command printed, or the user, has a character that can't be sent";
+                    SendError::NoToken { reason: reason.to_owned() }
+                })?;
                 session.show_token(bearer, &STANDARD.encode(first.as_bytes())).await?;
             }
         }
@@ -232,9 +255,14 @@ impl Session {
     }
 }
 
-async fn connect(smarthost: &Smarthost, host: &str, limit: Duration) -> Result<TcpStream, SendError> {
-    let failed = |source| SendError::Connect { host: host.to_owned(), source };
-    let connecting = TcpStream::connect((smarthost.host(), smarthost.port()));
+async fn connect(place: &Place, limit: Duration) -> Result<TcpStream, SendError> {
+    let failed = |source| SendError::Connect { host: place.shown.clone(), source };
+    let connecting = async {
+        match place.at {
+            Some(at) => TcpStream::connect(at).await,
+            None => TcpStream::connect((place.name.as_str(), place.port)).await,
+        }
+    };
     let stream = timeout(limit, connecting)
         .await
         .map_err(|_| SendError::Timeout { stage: Stage::Connect, after: limit })?
@@ -246,17 +274,25 @@ async fn connect(smarthost: &Smarthost, host: &str, limit: Duration) -> Result<T
 }
 
 async fn handshake(
-    smarthost: &Smarthost,
+    place: &Place,
     connector: &TlsConnector,
     stream: TcpStream,
     limit: Duration,
 ) -> Result<Carrier, SendError> {
     let connector = tokio_native_tls::TlsConnector::from(connector.clone());
-    let stream = timeout(limit, connector.connect(smarthost.host(), stream))
+    let stream = timeout(limit, connector.connect(&place.name, stream))
         .await
         .map_err(|_| SendError::Timeout { stage: Stage::Tls, after: limit })?
-        .map_err(|source| SendError::Tls { host: smarthost.to_string(), source })?;
+        .map_err(|source| SendError::Tls { host: place.shown.clone(), source })?;
     Ok(Carrier::Tls(Box::new(stream)))
+}
+
+/// What a server says about TLS.
+enum Asked {
+    /// The handshake may begin.
+    Go(TcpStream),
+    /// It has none; it was greeted.
+    NotOffered(TcpStream),
 }
 
 /// Greeting, EHLO and STARTTLS on the naked connection, and nothing else.
@@ -268,7 +304,7 @@ async fn ask_for_tls(
     host: &str,
     hello: &ClientId,
     transcript: &Transcript,
-) -> Result<TcpStream, SendError> {
+) -> Result<Asked, SendError> {
     let mut wire = Wire::new(Carrier::Plain(stream), transcript.clone());
     let (greeting, _) = read_reply(&mut wire, Stage::Hello).await?;
     positive(Stage::Hello, greeting)?;
@@ -276,17 +312,17 @@ async fn ask_for_tls(
     let (offer, lines) = read_reply(&mut wire, Stage::Hello).await?;
     positive(Stage::Hello, offer)?;
     let offered = |line: &String| line.trim().eq_ignore_ascii_case("STARTTLS");
+    let injected = || SendError::Injected { host: host.to_owned() };
     if !lines.iter().skip(1).any(offered) {
-        return Err(SendError::NoStartTls { host: host.to_owned() });
+        return wire.into_plain().map(Asked::NotOffered).ok_or_else(injected);
     }
     write(&mut wire, Stage::Tls, "STARTTLS\r\n").await?;
     let (go, _) = read_reply(&mut wire, Stage::Tls).await?;
     positive(Stage::Tls, go)?;
-    let injected = || SendError::Injected { host: host.to_owned() };
     if !wire.is_drained() {
         return Err(injected());
     }
-    wire.into_plain().ok_or_else(injected)
+    wire.into_plain().map(Asked::Go).ok_or_else(injected)
 }
 
 async fn write(wire: &mut Wire, stage: Stage, line: &str) -> Result<(), SendError> {

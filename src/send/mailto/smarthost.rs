@@ -34,6 +34,22 @@ pub(super) enum Guard {
     Plain,
     StartTls(TlsConnector),
     Tls(TlsConnector),
+    /// STARTTLS where it is offered, whoever the certificate is of (RFC 7435): it keeps out who only
+    /// listens, and who is asked for no more would else be sent everything in clear.
+    Opportunistic(TlsConnector),
+}
+
+impl Guard {
+    /// [`Guard::Opportunistic`].
+    ///
+    /// # Errors
+    /// When the TLS library does not want to start.
+    pub(super) fn opportunistic() -> Result<Guard, SmarthostError> {
+        let mut builder = TlsConnector::builder();
+        builder.min_protocol_version(Some(Protocol::Tlsv12));
+        builder.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
+        Ok(Guard::Opportunistic(builder.build()?))
+    }
 }
 
 /// The relay that takes our mail.

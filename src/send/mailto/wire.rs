@@ -39,7 +39,7 @@ impl Wire {
     /// Never, for the line is short; the signature is that of [`Replies::push`].
     pub(super) fn greeted(carrier: Carrier, transcript: Transcript) -> Result<Self, ReplyFault> {
         let mut wire = Self::new(carrier, transcript);
-        wire.replies.push(b"220 TLS from here on\r\n")?;
+        wire.replies.push(b"220 from here on\r\n")?;
         Ok(wire)
     }
 

@@ -11,9 +11,12 @@ mod lease;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::Value;
 
+use super::limits::{self, Counted};
 use super::sql::{Json, count, whole, words};
 use super::{StoreError, exchanges, messages, meta};
 use crate::message::{Address, MessageId, Timestamp, UnixTime};
@@ -166,6 +169,9 @@ pub enum Enqueued {
     Already(i64),
 }
 
+/// A day.
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Queues a delivery, once: there is one per (message, recipient, kind), and one per Message-ID.
 ///
 /// Belongs into the transaction that makes the reason for it durable (a decision with
@@ -229,7 +235,20 @@ pub fn succeed(tx: &Connection, id: i64, now: UnixTime) -> Result<bool, StoreErr
     }
     let Some(sent) = get(tx, id)? else { return Ok(true) };
     match (sent.kind, sent.seq) {
-        (DeliveryKind::Forward, Some(seq)) => messages::add_holder(tx, seq, &sent.to, now)?,
+        (DeliveryKind::Forward, Some(seq)) => {
+            messages::add_holder(tx, seq, &sent.to, now)?;
+            // Who never took anything is sent little, see `policy::budget`. One sign a day is enough.
+            if limits::number_since(tx, Counted::ToStranger, sent.to.as_bytes(), now.saturating_sub(DAY))? > 0
+                && limits::number_since(
+                    tx,
+                    Counted::StrangerTook,
+                    sent.to.as_bytes(),
+                    now.saturating_sub(DAY / 2),
+                )? == 0
+            {
+                limits::note(tx, Counted::StrangerTook, sent.to.as_bytes(), now)?;
+            }
+        }
         (DeliveryKind::KeyExchange, _) => {
             let number = sent.detail.as_ref().and_then(|it| it.get("exchange")).and_then(Value::as_i64);
             if let Some(number) = number {

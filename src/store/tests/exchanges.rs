@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::keys::exchange::{Derivation, Method};
 use crate::keys::{Key, Scheme};
-use crate::store::exchanges::{self, HEARD, HEARD_PER_PEER};
+use crate::store::exchanges::{self, HEARD, HEARD_PER_PEER, Kept};
 use crate::store::keys::{self, KeyOrigin, KeyState, NewKey};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -76,7 +76,7 @@ fn pending_keys_are_bounded_and_the_one_that_we_sign_with_stays() {
             assert!(keys::for_signing(tx, &peer)?.is_none());
             exchanges::want(tx, (&peer, &house()), Method::Rsa, Derivation::Hkdf, NOON, DAY)?;
             let wanted = exchanges::due(tx, NOON)?.unwrap();
-            assert!(exchanges::sent(tx, wanted.id, b"secret", b"request", at(60))?);
+            assert!(exchanges::sent(tx, wanted.id, Kept::Secret(b"secret"), b"request", at(60))?);
             let ours = pending(tx, &peer, "ours", NOON)?;
             assert!(exchanges::learnt(tx, wanted.id, ours)?);
             assert_eq!(exchanges::get(tx, wanted.id)?.unwrap().secret, None);

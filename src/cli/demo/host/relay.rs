@@ -85,6 +85,7 @@ async fn pass_on(client: &Mailto, waiting: &Waiting) -> Step {
         envelope_sender: Some(waiting.from.clone()).filter(|from| !from.is_empty()),
         recipient: waiting.to.clone(),
         mail: waiting.mail.to_vec(),
+        configured: true,
     };
     let started = Instant::now();
     for attempts in 1.. {

@@ -1,11 +1,11 @@
-//! The memory that all sessions of a receiver hold together.
+//! The memory that all clients of a listener hold together.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What one session may always hold, however much the others do.
+/// What one client may always hold, however much the others do.
 const ALWAYS: usize = 64 * 1024;
 
 /// The part of it all that the clients of one network may hold together: one over this.
@@ -13,14 +13,14 @@ const PART: usize = 4;
 
 /// Bytes held by all.
 #[derive(Debug, Default)]
-pub(super) struct Budget {
+pub struct Budget {
     used: AtomicUsize,
     by_network: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// One session's part of it; given back when dropped.
+/// One client's part of it; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Share {
+pub struct Share {
     budget: Arc<Budget>,
     /// Whose network it counts for; none for those who may hold everything.
     network: Option<IpAddr>,
@@ -30,7 +30,7 @@ pub(super) struct Share {
 impl Budget {
     /// The share of a client of `network`, which can't take everything from the others; none for a
     /// relay, by which all mail may come.
-    pub(super) fn share(self: &Arc<Self>, network: Option<IpAddr>) -> Share {
+    pub fn share(self: &Arc<Self>, network: Option<IpAddr>) -> Share {
         Share { budget: Arc::clone(self), network, mine: 0 }
     }
 
@@ -50,7 +50,7 @@ impl Budget {
 impl Share {
     /// Now holds `bytes`. False when that is over 64 KiB and all together hold more than `max`,
     /// or several of its network more than a quarter of it.
-    pub(super) fn hold(&mut self, bytes: usize, max: usize) -> bool {
+    pub fn hold(&mut self, bytes: usize, max: usize) -> bool {
         if bytes == self.mine {
             return true;
         }

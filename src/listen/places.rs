@@ -1,14 +1,23 @@
-//! How many are connected: in all, and from one network.
+//! How many there are at the same time: in all, and of one network.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Options;
+use super::network_of;
 
-/// All places of a listener.
+/// How many there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Most {
+    /// In all.
+    pub all: usize,
+    /// Of one IPv4 address or one IPv6 /64.
+    pub of_network: usize,
+}
+
+/// Places for connections, or for anything else that clients may take up.
 #[derive(Debug, Default)]
-pub(super) struct Places(Mutex<Taken>);
+pub struct Places(Mutex<Taken>);
 
 #[derive(Debug, Default)]
 struct Taken {
@@ -16,20 +25,21 @@ struct Taken {
     of: HashMap<IpAddr, usize>,
 }
 
-/// One connection's place; it is free again when this is dropped.
+/// One place; it is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub struct Place {
     places: Arc<Places>,
     network: Option<IpAddr>,
 }
 
 impl Places {
-    /// A place for a client, if there is one.
-    pub(super) fn enter(self: &Arc<Self>, ip: IpAddr, options: &Options) -> Option<Place> {
-        let network = (!options.is_proxy(ip)).then(|| network_of(ip));
+    /// A place for a client, if there is one. `None` as a client: one by which many come (a proxy), or
+    /// whom nobody knows; only the number in all counts for it.
+    pub fn enter(self: &Arc<Self>, client: Option<IpAddr>, most: Most) -> Option<Place> {
+        let network = client.map(network_of);
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_network = network.and_then(|network| taken.of.get(&network)).copied().unwrap_or(0);
-        if taken.all >= options.max_connections || of_network >= options.max_connections_per_ip {
+        if taken.all >= most.all || (network.is_some() && of_network >= most.of_network) {
             return None;
         }
         taken.all = taken.all.saturating_add(1);
@@ -52,17 +62,6 @@ impl Drop for Place {
     }
 }
 
-/// What one client can have many of counts as one: an IPv6 /64.
-pub(super) fn network_of(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,22 +69,18 @@ mod tests {
     #[test]
     fn places_are_taken_and_given_back() {
         let places = Arc::new(Places::default());
-        let options = Options {
-            max_connections: 4,
-            max_connections_per_ip: 2,
-            proxies: vec!["127.0.0.1/32".parse().unwrap()],
-            ..Options::new("/", 1)
-        };
-        let enter = |ip: &str| places.enter(ip.parse().unwrap(), &options);
+        let most = Most { all: 4, of_network: 2 };
+        let enter = |ip: &str| places.enter(Some(ip.parse().unwrap()), most);
         let first = enter("2001:db8::1").unwrap();
         let _second = enter("2001:db8::2").unwrap();
         assert!(enter("2001:db8::3").is_none(), "two from one network");
-        let _third = enter("127.0.0.1").unwrap();
-        let _fourth = enter("127.0.0.1").unwrap();
+        let _third = places.enter(None, most).unwrap();
+        let _fourth = places.enter(None, most).unwrap();
         assert!(enter("192.0.2.1").is_none(), "four in all");
+        assert!(places.enter(None, most).is_none());
         drop(first);
         let _again = enter("2001:db8::3").unwrap();
-        assert!(enter("127.0.0.1").is_none());
+        assert!(places.enter(None, most).is_none());
         drop((_second, _third, _fourth, _again));
         assert_eq!(places.0.lock().unwrap().all, 0);
         assert!(places.0.lock().unwrap().of.is_empty());
