@@ -200,7 +200,7 @@ fn alice_gets_her_answer_and_nothing_is_left() {
     ];
     assert!(way.is_sorted(), "{way:?} in\n{told:#?}");
     find(&["Charlie's gateway -> Bob's gateway", jupiter, "which this router took from its author"]);
-    find(&["Charlie's gateway -> Dave's gateway", question, "which was written there"]);
+    find(&["Bob's gateway -> Dave's gateway", question, "which this router took from its author"]);
     find(&["Dave's gateway -> Dave", question]);
     // Bob's gateway had no answer of its own, or there would be nothing to show.
     find(&["Bob's gateway -> Alice", "Nothing that is known here is close enough to it."]);

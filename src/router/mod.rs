@@ -238,9 +238,13 @@ fn matches(
 }
 
 /// Whether X and its match met before: a gateway that X came by has the match as well, so that it has
-/// sent each of the two to the home of the other. Else every gateway on the way would do it again.
+/// sent the one to the home of the other. Else every gateway on the way would do it again. A match that
+/// was posted here is sent from here in any case: that is what X has come for.
 fn is_exchanged(plan: &mut Plan<'_>, pool: &Pool, scored: &Scored) -> bool {
     let Some(y) = pool.get(scored.seq) else { return true };
+    if plan.is_own(y.home_router()) {
+        return false;
+    }
     let (subject, around) = (plan.subject(), plan.around());
     let has = |gateway: &Address| y.hops.iter().any(|it| it.same_place(gateway)) || around.has(gateway, y.id);
     let met = subject.message.hops.addresses().find(|it| {

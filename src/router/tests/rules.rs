@@ -134,6 +134,11 @@ fn what_met_before_is_not_exchanged_again() {
         let library = with(&["mailto:cmr@another.example", far, "mailto:dave@sky.example"]);
         assert_eq!(sent(&asked(), &library, &around), (0, 0), "under another address");
     }
+    // What was posted here goes to the home of X, which nobody else sends it to.
+    let mut around = Around::default();
+    around.own.insert(address(far));
+    around.has.insert((address(NEIGHBOUR), by_others[0].id()));
+    assert_eq!(sent(&asked(), &by_others, &around), (1, 0));
     // Who wrote both is no gateway; and a post has come by nobody.
     assert_eq!(sent(&asked(), &with(&[WISE, far, CLIENT]), &Around::default()), (1, 1));
 }
