@@ -123,39 +123,38 @@ fn a_wrong_configuration_is_refused_by_hang_up_and_the_old_one_stays() {
     assert_eq!(serving.stop(), 0);
 }
 
-#[test]
-fn systemd_is_told() {
-    let house = House::new();
+/// Where systemd would listen, and what it is told next.
+fn systemd(house: &House) -> (String, impl Fn() -> String) {
     let path = house.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let told = || {
+    let told = move || {
         let mut buffer = [0; 1000];
         let n = socket.recv(&mut buffer).unwrap();
-        String::from_utf8_lossy(&buffer[..n]).into_owned()
+        String::from_utf8_lossy(&buffer[..n]).trim().to_owned()
     };
-    let serving = Serving::start(&house, &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
-    assert_eq!(told().trim(), "READY=1");
+    (path.into_os_string().into_string().unwrap(), told)
+}
+
+#[test]
+fn systemd_is_told() {
+    let house = House::new();
+    let (path, told) = systemd(&house);
+    let serving = Serving::start(&house, &[("NOTIFY_SOCKET", path.as_str())]);
+    assert_eq!(told(), "READY=1");
     serving.child.signal(Signal::HUP);
     let reloading = told();
     assert!(reloading.contains("RELOADING=1") && reloading.contains("MONOTONIC_USEC="), "{reloading}");
-    assert_eq!(told().trim(), "READY=1");
+    assert_eq!(told(), "READY=1");
     assert_eq!(serving.stop(), 0);
-    assert_eq!(told().trim(), "STOPPING=1");
+    assert_eq!(told(), "STOPPING=1");
 }
 
 #[test]
 fn the_watchdog_hears_of_it_until_the_end() {
     let house = House::new();
-    let path = house.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let told = || {
-        let mut buffer = [0; 1000];
-        let n = socket.recv(&mut buffer).unwrap();
-        String::from_utf8_lossy(&buffer[..n]).trim().to_owned()
-    };
-    let wanted = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "200000")];
+    let (path, told) = systemd(&house);
+    let wanted = [("NOTIFY_SOCKET", path.as_str()), ("WATCHDOG_USEC", "200000")];
     let serving = Serving::start(&house, &wanted);
     assert_eq!(told(), "READY=1");
     for _ in 0..3 {

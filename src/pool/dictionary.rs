@@ -367,5 +367,6 @@ mod tests {
         }
         let each = (dictionary.memory_bytes() - empty) / dictionary.len();
         assert!((24..34).contains(&each), "{each}");
+        assert!(Dictionary::new(1 << 20).memory_bytes() < 1000, "a small one takes next to nothing");
     }
 }

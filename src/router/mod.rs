@@ -27,7 +27,7 @@ pub use policy::{NoSignal, RoutingPolicy, Strategy};
 
 use crate::message::{Address, Message, MessageId, UnixTime};
 use crate::policy::{Scope, is_key_exchange};
-use crate::pool::{Audience, Pool, Query, Question, Scored, Texts};
+use crate::pool::{Audience, Entry, Pool, Query, Question, Scored, Texts};
 use plan::{No, Plan};
 use serde::{Deserialize, Serialize};
 
@@ -237,12 +237,17 @@ fn matches(
     question.search(&query, policy.matches, around)
 }
 
+/// Whether we took Y from its author: a person here, or a peer that is nobody's client.
+fn is_first_router_of(plan: &Plan<'_>, y: &Entry) -> bool {
+    y.hops.len() == 1 || plan.is_own(y.home_router())
+}
+
 /// Whether X and its match met before: a gateway that X came by has the match as well, so that it has
-/// sent the one to the home of the other. Else every gateway on the way would do it again. A match that
-/// was posted here is sent from here in any case: that is what X has come for.
+/// sent the one to the home of the other. Else every gateway on the way would do it again. A match whose
+/// first router we are is ours to exchange in any case: that is what X has come for.
 fn is_exchanged(plan: &mut Plan<'_>, pool: &Pool, scored: &Scored) -> bool {
     let Some(y) = pool.get(scored.seq) else { return true };
-    if plan.is_own(y.home_router()) {
+    if is_first_router_of(plan, &y) {
         return false;
     }
     let (subject, around) = (plan.subject(), plan.around());
@@ -316,7 +321,7 @@ fn exchange_subject(plan: &mut Plan<'_>, pool: &Pool, found: &[Scored], everywhe
         let why = format!("it matches {}, which was written there ({:.1} bits)", y.id, scored.gain_bits);
         if plan.is_own(home) {
             plan.say(format!("{} was posted here: its author may want to know", y.id));
-        } else if !everywhere && y.hops.len() > 1 {
+        } else if !everywhere && !is_first_router_of(plan, &y) {
             plan.say(format!("where {} was written they hear of it from its first router", y.id));
         } else if let Err(no) = plan.send_subject(home, why)
             && no != No::Twice

@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {
     /// The competitive walk: the first router sends to a few peers, each later one to one, never
-    /// back, until a strong match or the length of the header ends it.
+    /// back, until a strong match, a match that was posted there, or the length of the header ends it.
     #[default]
     Walk,
     /// Section 3.2 as written: to the best peer, and to those fairly close to it (3.3); if the

@@ -108,6 +108,26 @@ fn what_happens_to_the_network_shows_in_the_figures() {
 }
 
 #[test]
+fn a_part_that_is_left_out_is_missing() {
+    let traffic = conversations(6, 50);
+    let scenario = Scenario { gateways: 12, routing: short(), ..Scenario::default() };
+    let parts =
+        [Part::Steps, Part::Matches, Part::Introductions, Part::Competition, Part::Learning, Part::Offers];
+    let rules: Vec<Rule> =
+        [Rule::Configured].into_iter().chain(parts.into_iter().map(Rule::Without)).collect();
+    let rows = run(&traffic, &scenario, &rules);
+    let introductions = |row: &Row| row.bodies_per_post - row.steps_per_post - row.matches_per_post;
+    let [all, steps, matches, alone, lot, known, offers] = rows.as_slice() else { panic!("{rows:?}") };
+    assert!(all.steps_per_post > 0.0 && all.matches_per_post > 0.0 && introductions(all) > 0.0, "{all:?}");
+    assert_eq!(steps.steps_per_post, 0.0);
+    assert_eq!(matches.matches_per_post, 0.0);
+    assert!(introductions(alone).abs() < 1e-9, "{alone:?}");
+    assert!(lot.steps_per_post > 0.0 && lot.way != all.way, "as many steps, to others: {lot:?}");
+    assert_ne!(json(std::slice::from_ref(known)), json(std::slice::from_ref(all)));
+    assert_eq!(offers.offers_per_post, 0.0);
+}
+
+#[test]
 fn spam_is_told_apart_from_posts() {
     let traffic = conversations(10, 100).with_spam(0.2, true, 5);
     let row = run(&traffic, &Scenario { gateways: 10, ..Scenario::default() }, &[Rule::Configured]).remove(0);
@@ -144,7 +164,10 @@ fn rules_have_names() {
     for name in ["configured", "central", "literal", "flooding-3", "random-40"] {
         assert_eq!(name.parse::<Rule>().unwrap().to_string(), name);
     }
-    for name in ["", "flooding", "flooding-0", "random-1001", "walk"] {
+    for part in Part::ALL {
+        assert_eq!(Rule::Without(part).to_string().parse(), Ok(Rule::Without(part)));
+    }
+    for name in ["", "flooding", "flooding-0", "random-1001", "walk", "no-", "no-walk"] {
         assert!(name.parse::<Rule>().is_err(), "{name}");
     }
 }

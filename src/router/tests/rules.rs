@@ -139,6 +139,11 @@ fn what_met_before_is_not_exchanged_again() {
     around.own.insert(address(far));
     around.has.insert((address(NEIGHBOUR), by_others[0].id()));
     assert_eq!(sent(&asked(), &by_others, &around), (1, 0));
+    // The same if its author is a peer that sent it to us: nobody else lets it know.
+    let author = with(&[WISE]);
+    let mut around = Around::default();
+    around.has.insert((address(NEIGHBOUR), author[0].id()));
+    assert_eq!(sent(&asked(), &author, &around), (1, 1));
     // Who wrote both is no gateway; and a post has come by nobody.
     assert_eq!(sent(&asked(), &with(&[WISE, far, CLIENT]), &Around::default()), (1, 1));
 }
