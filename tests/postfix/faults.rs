@@ -182,6 +182,12 @@ fn the_filter_is_killed_at_any_moment() {
     assert!(running.unwrap().stop().success());
 }
 
+/// How many mails the filter knows to be with the next hop: slots of 32 bytes that begin with their number.
+fn receipts(house: &House) -> usize {
+    let file = std::fs::read(house.dir().join("data/filter-receipts")).unwrap();
+    file.chunks_exact(32).filter(|slot| slot[..8] != [0; 8]).count()
+}
+
 /// The next hop has said 250, and Postfix never hears it: the filter is killed, or the connection is
 /// cut, before its own word is there. Handed over again such a mail is not handed on again.
 #[test]
@@ -204,9 +210,10 @@ fn the_word_about_a_mail_is_lost() {
         let [from, to] = [time - 1, time].map(|part| world.sent.len() * part / times);
         send_from(world.postfix.entrance, &world.sent[..to], from);
         until("a word is kept back", || (front.muted() > before).then_some(()));
-        // What is on its way to the next hop is not what is looked at here.
+        // What is on its way to the next hop is not what is looked at here. What Postfix has heard can't be
+        // counted for it: words are cut off on their way in each round, not only those that are kept back.
         let taken = world.hopper.hold();
-        until("the filter has said so", || (front.all_taken() >= taken + again(&world.house)).then_some(()));
+        until("the filter has noted what was taken", || (receipts(&world.house) >= taken).then_some(()));
         if time % 2 == 0 {
             running.take().unwrap().kill();
         }

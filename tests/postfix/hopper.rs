@@ -124,26 +124,21 @@ impl Hopper {
         self.shared.taken.load(Ordering::SeqCst)
     }
 
-    /// Drops what was held, with its connections, and goes on.
+    /// Drops what was held, with its connections, and goes on. The connections are cut while all is still
+    /// held: else one more mail could go to the real next hop on a connection that nobody hears it on.
     pub(crate) fn drop_held(&self) {
-        {
-            let mut held = self.shared.held.lock().unwrap();
-            *held = (false, held.1 + 1);
-        }
+        let mut held = self.shared.held.lock().unwrap();
         for stream in self.shared.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+        *held = (false, held.1 + 1);
+        drop(held);
         self.shared.let_go.notify_all();
     }
 
     /// From now on mails are handed through, and what is said about them is not.
     pub(crate) fn mute(&self) {
         self.shared.mute.store(true, Ordering::SeqCst);
-    }
-
-    /// How many mails were taken, whether that was handed through or kept back.
-    pub(crate) fn all_taken(&self) -> usize {
-        self.shared.taken.load(Ordering::SeqCst) + self.muted()
     }
 
     /// How many good words about mails were kept back.
