@@ -387,13 +387,13 @@ keys! {
         "How closeness is measured.";
     ROUTING_MATCHES: "routing" "matches" Integer { min: 0, max: 100 }, Default("5"), "", false,
         "Matches of a message at most: those in an answer to a person, and those whose authors get to know of it.";
-    ROUTING_ANSWERS: "routing" "answers" Integer { min: 0, max: 100 }, Default("3"), "", false,
+    ROUTING_ANSWERS: "routing" "answers" Integer { min: 0, max: 100 }, Default("2"), "", false,
         "How many of its matches a gateway on the way of a message sends to the gateway that it comes from; others on the way have good ones too.";
     ROUTING_AGE: "routing" "age" Number { min: 0.0, max: 100.0 }, Default("3.0"), "", false,
         "What it costs to point back at an older message: bits for each doubling of the mails in between.";
-    ROUTING_FIRST_WALKS: "routing" "first_walks" Integer { min: 1, max: 100 }, Default("3"), "", false,
-        "Peers that a new message is sent to by the first gateway; each later one sends it to 1. In small nets of about 30 gateways: 2.";
-    ROUTING_MAX_HOPS: "routing" "max_hops" Integer { min: 1, max: 32 }, Default("6"), "", false,
+    ROUTING_FIRST_WALKS: "routing" "first_walks" Integer { min: 1, max: 100 }, Default("2"), "", false,
+        "Peers that a new message is sent to by the first gateway; each later one sends it to 1.";
+    ROUTING_MAX_HOPS: "routing" "max_hops" Integer { min: 1, max: 32 }, Default("3"), "", false,
         "Header lines after which a message is not sent onward. In small nets of about 30 gateways: 2.";
     ROUTING_WALK_AGE: "routing" "walk_age" Duration { min: 0, max: YEAR }, Default(r#""1d""#), "", false,
         "A message whose origin is older is kept, matched and delivered, but not sent onward.";
@@ -402,7 +402,7 @@ keys! {
             ("discard", "nobody, as the specification has it"),
         ]), Default(r#""random""#), "", false,
         "Who gets a message that resembles nothing of any peer.";
-    ROUTING_STRONG_MATCH: "routing" "strong_match" Number { min: 0.0, max: 1.0 }, Default("0.3"), "", false,
+    ROUTING_STRONG_MATCH: "routing" "strong_match" Number { min: 0.0, max: 1.0 }, Default("0.12"), "", false,
         "A match that saves this share of a message's bits ends its walk here.";
     ROUTING_CONTACTS: "routing" "contacts" Integer { min: 1, max: 10_000 }, Default("48"), "", false,
         "Gateways that are considered for a message, the pinned ones first.";
