@@ -447,6 +447,7 @@ fn routing(r: &mut Reader<'_>, own: &[Option<&Address>]) -> Option<Routing> {
     let walk_age = r.duration(&keys::ROUTING_WALK_AGE);
     let no_signal =
         r.choice(&keys::ROUTING_NO_SIGNAL, &[("random", NoSignal::Random), ("discard", NoSignal::Discard)]);
+    let alternatives = r.integer(&keys::ROUTING_ALTERNATIVES);
     let strong_match = r.number(&keys::ROUTING_STRONG_MATCH);
     let contacts = r.integer(&keys::ROUTING_CONTACTS);
     let policy = r.choice(&keys::ROUTING_POLICY, &[("walk", Strategy::Walk), ("literal", Strategy::Literal)]);
@@ -466,6 +467,7 @@ fn routing(r: &mut Reader<'_>, own: &[Option<&Address>]) -> Option<Routing> {
             max_hops: whole(max_hops?.value),
             walk_age: walk_age?.value,
             no_signal: no_signal?.value,
+            alternatives: whole(alternatives?.value),
             strong_match: strong_match?.value,
             contacts: whole(contacts?.value),
             policy: policy?.value,

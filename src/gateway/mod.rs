@@ -38,6 +38,7 @@ mod route;
 mod say;
 pub mod sender;
 mod snapshot;
+mod steps;
 mod tags;
 mod texts;
 mod trace;

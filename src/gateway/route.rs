@@ -13,22 +13,21 @@ use rusqlite::Connection;
 use tracing::{error, info, warn};
 
 use super::texts::StoredTexts;
-use super::{Inner, aliases, answers, budget, clock, lock, people as names, read, ways, worth};
+use super::{Inner, aliases, answers, budget, clock, lock, read, steps, ways, worth};
 use crate::config::Config;
-use crate::mail;
 use crate::message::{Address, MessageId, UnixTime};
 use crate::policy::Scope;
 use crate::policy::reputation::BAD;
 use crate::pool::{Entry, Texts};
-use crate::router::{self, Contact, Decision, Forward, Subject, Surroundings, What};
+use crate::router::{self, Contact, Decision, Subject, Surroundings};
 use crate::store::counters::{self, Counter};
 use crate::store::decisions::{self, NewDecision, NewMatch};
 use crate::store::limits;
 use crate::store::messages::{self, Kind, Stored, Waiting};
 use crate::store::peers::{self, Peer};
 use crate::store::people;
-use crate::store::queue::{self, DeliveryKind, Enqueued, NewDelivery};
-use crate::store::{StoreError, bounces, exchanges, keys, meta, reputation};
+use crate::store::queue;
+use crate::store::{StoreError, bounces, exchanges, keys, reputation};
 
 /// Decisions in one transaction, at most.
 const BATCH: usize = 32;
@@ -315,16 +314,23 @@ impl Around<'_> {
             self.peers.values().filter(|peer| !message.hops.contains(&peer.address)).collect();
         known.sort_by(|a, b| {
             let bad = |peer: &Peer| reputation::present(peer, self.now) <= BAD;
-            let rank =
-                |peer: &Peer| (peer.pinned || peer.listed, !bad(peer), peer.credited_at.max(peer.last_seen));
+            // Who has brought something useful goes before who was only heard of.
+            let rank = |peer: &Peer| {
+                let proven = peer.authenticated_at.is_some();
+                (peer.pinned || peer.listed, !bad(peer), peer.credited_at, proven, peer.last_seen)
+            };
             rank(b).cmp(&rank(a)).then_with(|| a.address.cmp(&b.address))
         });
-        let in_header = message.hops.addresses().filter_map(|address| self.peers.get(address));
+        let in_header: Vec<&&Peer> =
+            message.hops.addresses().filter_map(|address| self.peers.get(address)).collect();
+        // Those in the header take nobody's place.
+        let most = self.config.routing.policy.contacts.saturating_add(in_header.len());
         let mut offered: Vec<&Address> = Vec::new();
         in_header
+            .into_iter()
             .chain(known)
             .filter(|peer| !self.is_own(&peer.address))
-            .take(self.config.routing.policy.contacts.saturating_add(message.hops.len()))
+            .take(most)
             .map(|peer| {
                 let same = self.others(&peer.address);
                 let may = self.may_send(&peer.address).and_then(|()| {
@@ -464,12 +470,9 @@ fn record(
     }
     for forward in &decision.forwards {
         if queued < most {
-            match budget::account(tx, config, &forward.to, now)? {
-                Ok(account) if enqueue_forward(tx, config, stored, forward, now)? => {
-                    account.note(tx, now)?;
-                    queued += 1;
-                }
-                Ok(_) => {}
+            let others = steps::others(decision, forward, &config.routing.policy);
+            match steps::enqueue(tx, config, stored, forward, others, now)? {
+                Ok(new) => queued += usize::from(new),
                 Err(no) => detail.reasons.push(format!("nothing goes to {}: {no}", forward.to)),
             }
         }
@@ -501,41 +504,4 @@ fn record(
 
 fn as_json(detail: &Decision) -> Result<serde_json::Value, StoreError> {
     serde_json::to_value(detail).map_err(|error| StoreError::Row(error.to_string()))
-}
-
-fn enqueue_forward(
-    tx: &Connection,
-    config: &Config,
-    stored: &Stored,
-    forward: &Forward,
-    now: UnixTime,
-) -> Result<bool, StoreError> {
-    let Ok(way) = ways::way(config, &forward.to) else { return Ok(false) };
-    let seq = match forward.what {
-        What::This => stored.seq,
-        What::Match(seq) => seq,
-    };
-    let random = clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;
-    let stamp = clock::stamp(meta::take_time(tx, now)?, random);
-    // T is in the Message-ID: another forward of the same message is another mail, the same
-    // forward sent twice is not.
-    let unique = format!(
-        "f-{}-{}",
-        stored.id,
-        names::token(&clock::digest(Some(stamp.as_str()), forward.to.as_bytes()))
-    );
-    let delivery = NewDelivery {
-        kind: DeliveryKind::Forward,
-        seq: Some(seq),
-        thread: None,
-        to: forward.to.clone(),
-        transport: way.transport.to_owned(),
-        destination: way.destination,
-        stamp: Some(stamp),
-        message_id: mail::message_id(&unique, &config.gateway.hostname),
-        detail: None,
-        why: forward.why.clone(),
-        next_try: now,
-    };
-    Ok(matches!(queue::enqueue(tx, &delivery, now)?, Enqueued::New(_)))
 }

@@ -10,14 +10,14 @@ use rusqlite::Connection;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::{Composed, Gateway, Outgoing, Parcel, bounce, clock, notice};
+use super::{Composed, Gateway, Outgoing, Parcel, bounce, clock, notice, steps};
 use crate::config::{self, Config, SecretError};
 use crate::dns::{Resolver, ResolverError};
 use crate::message::{Address, UnixTime};
 use crate::policy::bounce::meaning;
 use crate::receive::http::Handshakes;
 use crate::send::backoff::Schedule;
-use crate::send::http::{self, Client, ClientError, Offers, Proxies, ProxyError};
+use crate::send::http::{self, Announced, Client, ClientError, Offers, Proxies, ProxyError};
 use crate::send::mailto::{
     Deadlines, Direct, Login, Mailto, Reuse, Secret, Smarthost, SmarthostError, Submission, Tokens,
 };
@@ -25,8 +25,8 @@ use crate::send::outcome::{Outcome, Trouble};
 use crate::send::queue::{ComposeFault, End, Event, House, MailCarrier, Next, Settings};
 use crate::send::resolve::System;
 use crate::send::{ssh, udp};
-use crate::store::StoreError;
 use crate::store::queue::{Delivery, DeliveryKind, Lane};
+use crate::store::{StoreError, peers};
 use crate::wire::{Scheme, scheme};
 
 /// Why mail can't be sent as configured.
@@ -54,6 +54,9 @@ pub enum SendingError {
     #[error("[http] proxy = \"environment\": {0}")]
     Proxy(#[from] ProxyError),
 }
+
+/// Peers whose announcements are read at a start, at most.
+const ANNOUNCED: usize = 4096;
 
 /// How long the DNS may take for one question about a mail host.
 const LOOK_UP: Duration = Duration::from_secs(15);
@@ -211,10 +214,14 @@ fn ssh_way(config: &Config, to: &Address) -> Option<ssh::Way> {
 }
 
 fn carriers(gateway: &Gateway, config: &Config, offers: &Offers) -> Result<Carriers, SendingError> {
-    Ok(Carriers { mail: carrier(gateway, config)?, http: http_client(config, offers)?, resolver: System })
+    Ok(Carriers {
+        mail: carrier(gateway, config)?,
+        http: http_client(gateway, config, offers)?,
+        resolver: System,
+    })
 }
 
-fn http_client(config: &Config, offers: &Offers) -> Result<Client, SendingError> {
+fn http_client(gateway: &Gateway, config: &Config, offers: &Offers) -> Result<Client, SendingError> {
     let settings = &config.http;
     let authorities =
         settings.ca_file.as_ref().map(std::fs::read).transpose().map_err(SendingError::HttpAuthorities)?;
@@ -223,7 +230,31 @@ fn http_client(config: &Config, offers: &Offers) -> Result<Client, SendingError>
         false => Proxies::default(),
     };
     let deadlines = http::Deadlines { answer: settings.timeout, ..http::Deadlines::default() };
-    Ok(Client::new(http::Options { authorities, proxies, deadlines }, offers.clone())?)
+    Ok(Client::new(
+        http::Options { authorities, proxies, deadlines, announced: announced(gateway) },
+        offers.clone(),
+    )?)
+}
+
+/// What peers have announced, out of the database and into it. It only saves work, so that a database that does
+/// not answer is no reason not to start.
+fn announced(gateway: &Gateway) -> Announced {
+    let now = clock::now();
+    let before = gateway.store().read(|conn| peers::askable(conn, now, ANNOUNCED)).unwrap_or_else(|error| {
+        warn!(%error, "what peers have announced is not known any more");
+        Vec::new()
+    });
+    let store = gateway.store().clone();
+    let keep = move |peer: &Address, until: Option<UnixTime>| {
+        let (store, peer) = (store.clone(), peer.clone());
+        tokio::spawn(async move {
+            let kept = store.write_async(move |tx| peers::set_askable(tx, &peer, until)).await;
+            if let Err(error) = kept {
+                warn!(%error, "what a peer has announced is not kept");
+            }
+        });
+    };
+    Announced { before, keep: Some(Arc::new(keep)) }
 }
 
 fn carrier(gateway: &Gateway, config: &Config) -> Result<Carrier, SendingError> {
@@ -318,7 +349,7 @@ impl House for Sender {
                 }
                 return Ok(());
             }
-            End::Refused { reply: None, .. } => return Ok(()),
+            End::Refused { reply: None, .. } | End::Elsewhere { .. } => return Ok(()),
         };
         if delivery.kind == DeliveryKind::Notice {
             return Ok(());
@@ -338,6 +369,15 @@ impl House for Sender {
         )
     }
 
+    fn elsewhere(
+        &self,
+        tx: &Connection,
+        delivery: &Delivery,
+        now: UnixTime,
+    ) -> Result<Option<Address>, StoreError> {
+        steps::elsewhere(tx, &self.gateway, delivery, now)
+    }
+
     fn tell(&self, event: &Event<'_>) {
         match event {
             Event::Attempt { delivery, next } => {
@@ -346,6 +386,7 @@ impl House for Sender {
                 let ended = match next {
                     Next::Sent(_) => "sent",
                     Next::Again { .. } => "again",
+                    Next::Over(End::Elsewhere { .. }) => "elsewhere",
                     Next::Over(_) => "failed",
                 };
                 self.gateway.metrics().attempt(&delivery.transport, kind, ended);
@@ -377,6 +418,12 @@ impl House for Sender {
                                 )
                             }
                         }
+                    }
+                    Next::Over(End::Elsewhere { to: other, reason }) => {
+                        let other = other.to_string();
+                        info!(id, delivery = number, to, kind, other, reason, "busy; another peer is asked");
+                        // Its way may be that of the other worker.
+                        self.gateway.0.queued.notify_one();
                     }
                     Next::Over(end) => {
                         warn!(id, delivery = number, to, kind, reason = end.sentence(), "not sent, over")

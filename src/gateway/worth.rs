@@ -16,7 +16,7 @@ use crate::router::Decision;
 use crate::store::limits::{self, Counted};
 use crate::store::messages::{self, Kind, Stored};
 use crate::store::people::Person;
-use crate::store::{StoreError, reputation};
+use crate::store::{StoreError, peers, reputation};
 
 /// A day, for the bounds of votes.
 const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
@@ -61,12 +61,34 @@ pub(super) fn routed(
         reputation::note(tx, &stored.neighbour, Cause::Junk, 1.0, now)?;
         return Ok(());
     }
+    if !decision.matches.is_empty() {
+        credit(tx, stored, now)?;
+    }
     let shares = decision.matches.iter().map(|found| share(found.gain_bits, found.one_sided_bits));
     let best = shares.fold(0.0, f64::max);
     if best > 0.0 {
         reputation::note(tx, &stored.neighbour, Cause::Gain, best, now)?;
     }
     Ok(())
+}
+
+/// A useful message earns credit as a contact for the neighbour that brought it, and for the router that took it
+/// from its author. The lines below the first are not signed: who stands there earns by it only once it has brought
+/// something useful itself, or if the operator named it.
+fn credit(tx: &Connection, stored: &Stored, now: UnixTime) -> Result<(), StoreError> {
+    peers::credit(tx, &stored.neighbour, now)?;
+    let Some(text) = &stored.text else { return Ok(()) };
+    let message = text.message()?;
+    let home = message.home_router();
+    if *home == stored.neighbour {
+        return Ok(());
+    }
+    match peers::get(tx, home)? {
+        Some(peer) if peer.credited_at.is_some() || peer.pinned || peer.listed => {
+            peers::credit(tx, home, now)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Why a vote does not count.

@@ -49,17 +49,24 @@ pub(super) fn peers(
     if policy.compensates() {
         compensate(plan, pool, &ranked, policy);
     }
+    let walks = policy.policy == Strategy::Walk && ranked.iter().any(|candidate| candidate.chosen.is_some());
     ranked
         .into_iter()
         .enumerate()
         .map(|(place, candidate)| PeerScore {
             why: why(&candidate),
+            spare: walks && candidate.chosen.is_none() && may_get(&candidate, policy),
             address: candidate.cost.address,
             bits: candidate.cost.bits,
             rank: place + 1,
             chosen: candidate.chosen.is_some(),
         })
         .collect()
+}
+
+/// Whether a walk may go there.
+fn may_get(candidate: &Candidate, policy: &RoutingPolicy) -> bool {
+    candidate.no.is_none() && (candidate.cost.signal || policy.no_signal == NoSignal::Random)
 }
 
 /// The peers that are considered: pinned ones, then those that were credited last.
@@ -165,10 +172,7 @@ fn send_to_best(
         if sent == wanted {
             break;
         }
-        if candidate.no.is_some() || (!candidate.cost.signal && policy.no_signal == NoSignal::Discard) {
-            continue;
-        }
-        if send(plan, candidate) {
+        if may_get(candidate, policy) && send(plan, candidate) {
             sent += 1;
         }
     }

@@ -121,6 +121,9 @@ pub struct PeerScore {
     pub rank: usize,
     /// Whether X goes there.
     pub chosen: bool,
+    /// Whether X may go there in the place of a chosen one that has no time for it.
+    #[serde(default)]
+    pub spare: bool,
     /// Why, or why not, in words.
     pub why: String,
 }

@@ -44,6 +44,8 @@ pub struct RoutingPolicy {
     pub walk_age: Duration,
     /// When no peer knows anything about it.
     pub no_signal: NoSignal,
+    /// How many others are asked, one after the other, when a peer that a walk goes on to is busy.
+    pub alternatives: usize,
     /// A match that saves this share of C(X), 0 to 1, ends the walk.
     pub strong_match: f64,
     /// How many peers are considered, pinned ones first.
@@ -73,6 +75,7 @@ impl Default for RoutingPolicy {
             max_hops: 3,
             walk_age: Duration::from_secs(86_400),
             no_signal: NoSignal::Random,
+            alternatives: 2,
             strong_match: 0.12,
             contacts: 48,
             policy: Strategy::Walk,

@@ -109,6 +109,8 @@ pub enum Trouble {
     Network,
     /// The server asked us to come back later (4xx).
     Later,
+    /// The peer itself says that it has no time or room now, so that somebody else may be asked.
+    Busy,
     /// The smarthost does not want us: the operator has to mend the configuration. Nothing is
     /// lost by it, whatever class the reply had.
     Configuration,
@@ -119,6 +121,7 @@ impl fmt::Display for Trouble {
         f.write_str(match self {
             Trouble::Network => "network",
             Trouble::Later => "later",
+            Trouble::Busy => "busy",
             Trouble::Configuration => "configuration",
         })
     }
@@ -163,6 +166,19 @@ pub fn judge(stage: Stage, reply: &Reply) -> Outcome {
         _ => {
             Outcome::Retry { trouble: Trouble::Network, reason: format!("{stage}: unexpected reply {reply}") }
         }
+    }
+}
+
+/// Whether a 4xx reply is about the limits of who gave it: it comes too fast, or there is no room (421, 452;
+/// RFC 3463: system full, system not accepting, congestion, and what is not allowed now).
+#[must_use]
+pub fn is_busy(reply: &Reply) -> bool {
+    match reply.code {
+        421 | 452 => true,
+        450 | 451 => {
+            reply.enhanced().is_some_and(|it| matches!((it.subject, it.detail), (3, 1 | 2) | (4, 5) | (7, _)))
+        }
+        _ => false,
     }
 }
 
@@ -237,6 +253,30 @@ mod tests {
                 Outcome::Done(_) => "done".to_owned(),
             };
             assert_eq!(got, expected, "{stage}: {line}");
+        }
+    }
+
+    #[test]
+    fn limits_of_others() {
+        let table = [
+            ("450 4.7.1 more than 20/h is too fast", true),
+            ("451 4.7.1 greylisted", true),
+            ("452 4.3.1 no room", true),
+            ("452 too many recipients", true),
+            ("421 4.7.0 too many connections", true),
+            ("421 shutting down", true),
+            ("451 4.3.2 not accepting now", true),
+            ("451 4.4.5 congestion", true),
+            ("451 4.3.0 trouble here", false),
+            ("450 4.2.1 mailbox busy", false),
+            ("450 4.1.1 not verified yet", false),
+            ("454 4.7.0 TLS not available", false),
+            ("450 try again", false),
+            ("550 5.7.1 not wanted", false),
+            ("552 5.3.1 full for good", false),
+        ];
+        for (line, expected) in table {
+            assert_eq!(is_busy(&reply(line)), expected, "{line}");
         }
     }
 

@@ -55,7 +55,7 @@ impl Default for Scenario {
             loss: 0.0,
             skew_s: 2,
             offers: true,
-            alternatives: 2,
+            alternatives: RoutingPolicy::default().alternatives,
             cap_per_hour: 0,
             later_days: 30,
             deaths: Deaths::default(),

@@ -217,8 +217,8 @@ impl Trace {
         Traffic { posts: self.posts.iter().map(post).collect(), authors }
     }
 
-    /// A network like the one that was traced. A gateway asks nobody else if a peer does not want a
-    /// message, and its clock is that of its machine.
+    /// A network like the one that was traced. A gateway asks nobody else if a peer has a
+    /// message already or does not answer, its limits are not simulated, and its clock is that of its machine.
     pub(super) fn scenario(&self, seed: u64) -> Scenario {
         Scenario {
             gateways: self.gateways.len(),

@@ -95,8 +95,8 @@ pub fn list(conn: &Connection) -> Result<Vec<Peer>, StoreError> {
     Ok(select.query_map([], peer)?.collect::<Result<_, _>>()?)
 }
 
-/// The peers that a message may be sent to, those credited or heard last first, at most `limit` of
-/// them; then, up to `limit` in all, those heard last among the others, so that `explain` can say
+/// The peers that a message may be sent to, those credited last first, then those that were never
+/// credited and heard last, at most `limit` of them; then, up to `limit` in all, those heard last among the others, so that `explain` can say
 /// why nothing goes there. Pinned and listed ones are never cut off by the limit.
 ///
 /// # Errors
@@ -104,12 +104,12 @@ pub fn list(conn: &Connection) -> Result<Vec<Peer>, StoreError> {
 pub fn contacts(conn: &Connection, limit: usize) -> Result<Vec<Peer>, StoreError> {
     let mut chosen = conn.prepare_cached(&format!(
         "{SELECT} WHERE p.pinned = 1 OR p.listed = 1
-          ORDER BY ifnull(p.credited_at, p.last_seen) DESC, p.id"
+          ORDER BY p.credited_at DESC, p.last_seen DESC, p.id"
     ))?;
     let mut all = chosen.query_map([], peer)?.collect::<Result<Vec<_>, _>>()?;
     let mut proven = conn.prepare_cached(&format!(
         "{SELECT} WHERE p.authenticated_at IS NOT NULL AND p.pinned = 0 AND p.listed = 0
-          ORDER BY ifnull(p.credited_at, p.last_seen) DESC LIMIT ?1"
+          ORDER BY p.credited_at DESC, p.last_seen DESC LIMIT ?1"
     ))?;
     let room = |all: &Vec<Peer>| whole(limit.saturating_sub(all.len()));
     for row in proven.query_map([room(&all)], peer)? {
@@ -267,6 +267,32 @@ pub fn credit(tx: &Connection, address: &Address, now: UnixTime) -> Result<(), S
     let id = ensure(tx, address, now)?;
     tx.prepare_cached("UPDATE peer SET credited_at = ?2 WHERE id = ?1")?.execute((id, now))?;
     Ok(())
+}
+
+/// The peer says that it can be asked before something is sent, which is believed until then; or says so no
+/// more. Of who is no peer nothing is kept.
+///
+/// # Errors
+/// Those of any write.
+pub fn set_askable(tx: &Connection, address: &Address, until: Option<UnixTime>) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE peer SET askable_until = ?2 WHERE address = ?1")?.execute((address, until))?;
+    Ok(())
+}
+
+/// The peers that can be asked at `now`, and until when that is believed, at most `limit`.
+///
+/// # Errors
+/// Those of any read.
+pub fn askable(
+    conn: &Connection,
+    now: UnixTime,
+    limit: usize,
+) -> Result<Vec<(Address, UnixTime)>, StoreError> {
+    let mut select = conn.prepare_cached(
+        "SELECT address, askable_until FROM peer WHERE askable_until > ?1 ORDER BY askable_until DESC LIMIT ?2",
+    )?;
+    let rows = select.query_map((now, whole(limit)), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Forgets a peer that shares no key. `false`: there was none.

@@ -91,6 +91,59 @@ fn a_peer_has_one_budget_over_all_transports() {
     assert_eq!(upload(&stranger).status, 200);
 }
 
+/// What goes to a peer has one budget as well, whichever of its addresses it goes to.
+#[test]
+fn a_peer_is_sent_one_budget_over_its_transports() {
+    let gate = Gate::new("home", |config: Config| {
+        config
+            .text("http", "listen", "127.0.0.1:0")
+            .text("policy", "peer_at_most", "4/h")
+            // What the peer brings is not what is counted here.
+            .set("routing", "max_hops", "1")
+    });
+    gate.start();
+    // Posted while nobody is known who could get it.
+    let topics = [
+        "Glaciers grind the rock beneath them to powder and leave long lakes behind when they melt.",
+        "Violins are tuned in fifths, and their players learn where the fingers stop the strings.",
+        "The beekeeper counts the frames with brood and decides which colony is strong enough to divide.",
+        "Paper was made of rags for centuries, until the mills tried to make it out of wood.",
+        "Submarine cables carry what continents say, and fishing anchors cut them every week.",
+        "Chess engines evaluate positions, and still the endgame tables know some answers better.",
+    ];
+    for text in topics {
+        gate.posts(text);
+    }
+    gate.until_routed();
+    for address in [WEB, MAIL] {
+        gate.house.verb(&["keys", "set", address, "--text", "the peer's own secret"]);
+    }
+    gate.house.verb(&["keys", "set", "http://other.example/cmr", "--text", "another secret"]);
+    // Each question has two of the posts as its matches, which go back to where it comes from.
+    let asks = |from: &str, key: &str, text: String| {
+        let question = signed(message(&[(in_seconds(-100), from)], text), Scheme::Hmac, key);
+        assert_eq!(ask(gate.at("http"), &post("/cmr", "", &question.write())).status, 200, "{from}");
+        gate.until_routed();
+        gate.house.json(&["explain", &question.id().to_string()])["reasons"].to_string()
+    };
+    let own = "the peer's own secret";
+    let sent = || [WEB, MAIL, "http://other.example/cmr"].map(|to| gate.queued(to).len());
+    asks(WEB, own, format!("{} {}", topics[0], topics[1]));
+    assert_eq!(sent(), [2, 0, 0]);
+    asks(MAIL, own, format!("{} {}", topics[2], topics[3]));
+    assert_eq!(sent(), [2, 2, 0]);
+    assert_eq!(gate.queued(WEB)[0]["transport"], "http");
+    assert_eq!(gate.queued(MAIL)[0]["transport"], "mailto");
+    // That were four, by two ways.
+    let reasons = asks(WEB, own, format!("{} {}", topics[4], topics[5]));
+    assert_eq!(sent(), [2, 2, 0]);
+    assert!(reasons.contains(&format!("nothing goes to {WEB}: {WEB} was sent 4/h")), "{reasons}");
+    // Nobody else is sent less by it.
+    asks("http://other.example/cmr", "another secret", format!("{} {}", topics[5], topics[0]));
+    let [web, mail, other] = sent();
+    assert!((web, mail) == (2, 2) && other >= 2, "{other}");
+}
+
 /// The reputation of a peer moves by what it signed, by whatever way that came, and by nothing else;
 /// where it is bad, most of its budget is gone.
 #[test]

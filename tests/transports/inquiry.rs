@@ -7,7 +7,7 @@ use cmr_mail::wire::inquiry;
 
 use crate::client::{Act, Names, OK, client, server};
 use crate::gate::{Gate, ask, post};
-use crate::support::daemon::Config;
+use crate::support::daemon::{Config, until};
 use crate::support::messages::{in_seconds, message};
 
 const PEER: &str = "http://peer.example/cmr";
@@ -146,6 +146,45 @@ fn what_is_here_is_told_to_who_has_it() {
     assert_eq!(says(&inquiry::write(&ids)), word("yes"));
     gate.house.verb(&["remove", &here.id().to_string()]);
     assert_eq!(says(&inquiry::write(&ids)), word("no"));
+}
+
+/// What a peer has announced is known after a restart, whether by SIGHUP or by SIGKILL and a new start.
+#[test]
+fn an_invitation_outlives_a_restart() {
+    let (at, asked) = server(vec![vec![INVITES], vec![YES], vec![NO, INVITES]]);
+    let peer = format!("http://{at}/cmr");
+    let gate = Gate::new("home", |config: Config| {
+        config.text("http", "listen", "127.0.0.1:0").set("routing", "pinned", format!("[{peer:?}]"))
+    });
+    gate.start();
+    let kind = || {
+        let (_, request) = asked.recv_timeout(crate::support::daemon::PATIENCE).unwrap();
+        if request.contains(inquiry::MEDIA_TYPE) { '?' } else { 'm' }
+    };
+    gate.posts("The first post is sent as it is.");
+    assert_eq!(kind(), 'm');
+    until("it is written down", || {
+        let kept = gate.house.read_database().query_row(
+            "SELECT askable_until - 1000000 * unixepoch() FROM peer WHERE address = ?1",
+            [peer.as_bytes()],
+            |row| row.get::<_, Option<i64>>(0),
+        );
+        let days = kept.unwrap()? / 86_400_000_000;
+        Some(assert!((6..=7).contains(&days), "{days} days"))
+    });
+    gate.restart();
+    let known = gate.posts("The second one is asked about, and is there.");
+    assert_eq!(kind(), '?');
+    until("that is its end", || {
+        gate.queued(&peer)
+            .iter()
+            .any(|row| row["id"] == known.as_str() && row["state"] == "sent")
+            .then_some(())
+    });
+    gate.daemon.borrow().as_ref().unwrap().reload();
+    until("it is read again", || gate.house.log().contains("configuration read again").then_some(()));
+    gate.posts("The third one is asked about, and sent.");
+    assert_eq!((kind(), kind()), ('?', 'm'));
 }
 
 /// Beyond the bound nobody is invited, and a message is taken all the same.

@@ -14,7 +14,9 @@
 )]
 
 mod budgets;
+mod busy;
 mod client;
+mod contacts;
 mod datagrams;
 mod flood;
 mod gate;

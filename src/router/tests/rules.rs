@@ -336,6 +336,31 @@ fn without_a_signal_it_is_a_random_peer_or_nobody() {
     assert!(peer(&d, WISE).chosen && !peer(&d, BAKER).chosen);
 }
 
+/// Who may get X in the place of a busy peer: whoever a walk could have chosen, and nobody by the letter.
+#[test]
+fn spare_peers_are_those_that_a_walk_might_have_gone_to() {
+    let cache = pool(&library());
+    let spare = |contacts: &[Contact], policy: &RoutingPolicy| {
+        let d = decide_on(&asked(), &cache, contacts, &Around::default(), policy);
+        d.peers.iter().filter(|p| p.spare).map(|p| p.address.to_string()).collect::<Vec<_>>()
+    };
+    let refused = |text: &str| Contact { may_send: false, ..contact(text) };
+    let has = |text: &str| Contact { has: true, ..contact(text) };
+    let walks = walking();
+    let table = [
+        // One stands in the header, and one is chosen.
+        (contacts(), walks.clone(), vec![BAKER]),
+        (vec![refused(BAKER), contact(WISE)], walks.clone(), vec![]),
+        (vec![has(BAKER), contact(WISE)], walks.clone(), vec![]),
+        (contacts(), RoutingPolicy { no_signal: NoSignal::Discard, ..walks.clone() }, vec![]),
+        (contacts(), RoutingPolicy { max_hops: 2, ..walks.clone() }, vec![]),
+        (contacts(), RoutingPolicy { policy: Strategy::Literal, ..walks.clone() }, vec![]),
+    ];
+    for (contacts, policy, expected) in table {
+        assert_eq!(spare(&contacts, &policy), expected, "{contacts:?} {policy:?}");
+    }
+}
+
 /// Messages that all match, of eight home routers.
 fn eight() -> Vec<Message> {
     (0..8)

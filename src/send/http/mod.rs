@@ -23,7 +23,6 @@ use hyper::{Method, Request};
 use native_tls::{Certificate, Protocol, TlsConnector};
 use thiserror::Error;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::outcome::{Outcome, Reply, Trouble};
 use super::resolve::{Resolve, ResolveError, System, reachable};
@@ -32,6 +31,7 @@ use crate::wire::handshake::{self, Waiting};
 use crate::wire::inquiry::{self, Said};
 use crate::wire::{HttpTarget, TargetError, multipart};
 use askable::Askable;
+pub use askable::{Announced, Keep};
 use connection::{Asked, Kept};
 
 /// How long the parts of a request may take.
@@ -83,6 +83,8 @@ pub struct Options {
     pub proxies: Proxies,
     /// The times.
     pub deadlines: Deadlines,
+    /// What peers have announced before.
+    pub announced: Announced,
 }
 
 /// Why there can be no client.
@@ -168,8 +170,10 @@ impl Answer {
             300..=399 => {
                 Outcome::Fail { reason: format!("{reason} (redirects are not followed)"), reply: None }
             }
-            // RFC 9110: request timeout; RFC 8470: too early; RFC 6585: too many requests.
-            408 | 425 | 429 | 500..=599 => Outcome::Retry { trouble: Trouble::Later, reason },
+            // RFC 6585: too many requests.
+            429 | 503 => Outcome::Retry { trouble: Trouble::Busy, reason },
+            // RFC 9110: request timeout; RFC 8470: too early.
+            408 | 425 | 500..=599 => Outcome::Retry { trouble: Trouble::Later, reason },
             407 => Outcome::Retry { trouble: Trouble::Configuration, reason },
             400..=499 => Outcome::Fail { reason, reply: None },
             _ => Outcome::Retry { trouble: Trouble::Network, reason },
@@ -195,14 +199,14 @@ pub struct Offers(Arc<Mutex<Waiting<oneshot::Sender<()>>>>);
 impl Offers {
     fn put(&self, key: String, message: Vec<u8>) -> oneshot::Receiver<()> {
         let (fetched, wait) = oneshot::channel();
-        self.lock().put(key, message, fetched, UnixTime::from(SystemTime::now()));
+        self.lock().put(key, message, fetched, present());
         wait
     }
 
     /// The message that waits under this key, once; and who is to be told that it was handed out.
     #[must_use]
     pub fn take(&self, key: &str) -> Option<(Vec<u8>, oneshot::Sender<()>)> {
-        self.lock().take(key, UnixTime::from(SystemTime::now()))
+        self.lock().take(key, present())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting<oneshot::Sender<()>>> {
@@ -282,7 +286,7 @@ impl Client {
             }
         }
         let (proxies, deadlines, kept) = (options.proxies, options.deadlines, Mutex::default());
-        let (tls, askable) = (builder.build()?, Askable::default());
+        let (tls, askable) = (builder.build()?, Askable::new(options.announced));
         Ok(Client(Arc::new(Inner { tls, resolver, proxies, deadlines, kept, offers, askable })))
     }
 
@@ -320,7 +324,7 @@ impl Client {
     /// Nothing depends on the answer but work that is saved: who says yes without having it could as
     /// well throw the message away, and who does not answer gets the message.
     pub async fn inquire(&self, parcel: &Parcel<'_>, ids: &[(HopKey, TailHash)]) -> Option<Outcome> {
-        if ids.is_empty() || !self.0.askable.is(parcel.to) {
+        if ids.is_empty() || !self.0.askable.is(parcel.to, present()) {
             return None;
         }
         let asked = |path: String, body: Bytes| {
@@ -342,7 +346,7 @@ impl Client {
                 None
             }
             Ok(Ok(_)) | Ok(Err(HttpError::Broken(_) | HttpError::Late(..) | HttpError::Long(_))) | Err(_) => {
-                self.0.askable.failed(parcel.to, Instant::now());
+                self.0.askable.failed(parcel.to, present());
                 None
             }
             Ok(Err(error)) => Some(error.outcome()),
@@ -439,8 +443,13 @@ impl Client {
 impl Inner {
     /// What an answer to anything but a question says about asking.
     fn heard(&self, from: &Address, answer: &Answer) {
-        self.askable.heard(from, answer.known == Some(Said::Ask), Instant::now());
+        self.askable.heard(from, answer.known == Some(Said::Ask), present());
     }
+}
+
+/// The wall clock's time: what peers announce is remembered across restarts.
+fn present() -> UnixTime {
+    UnixTime::from(SystemTime::now())
 }
 
 fn no_luck(error: &getrandom::Error) -> Outcome {
@@ -477,9 +486,9 @@ mod tests {
             (answer(301, None, ""), "never HTTP 301 (redirects are not followed)"),
             (answer(307, None, ""), "never HTTP 307 (redirects are not followed)"),
             (answer(408, None, ""), "later HTTP 408"),
-            (answer(429, None, "slow down"), "later HTTP 429: slow down"),
+            (answer(429, None, "slow down"), "busy HTTP 429: slow down"),
             (answer(500, None, ""), "later HTTP 500"),
-            (answer(503, None, "full"), "later HTTP 503: full"),
+            (answer(503, None, "full"), "busy HTTP 503: full"),
             (answer(407, None, ""), "configuration HTTP 407"),
             (answer(600, None, ""), "network HTTP 600"),
         ];

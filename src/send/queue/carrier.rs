@@ -71,7 +71,7 @@ where
         self.heard().insert(delivery.id, heard.clone());
         match self.mailto.submit_heard(&submission, &heard).await {
             Ok(receipt) => Outcome::Done(receipt.reply),
-            Err(error) => error.outcome(),
+            Err(error) => self.mailto.outcome(&error),
         }
     }
 }

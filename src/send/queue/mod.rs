@@ -18,7 +18,7 @@ mod tests;
 pub use carrier::{ComposeFault, MailCarrier};
 pub use worker::{Drained, run};
 
-use crate::message::UnixTime;
+use crate::message::{Address, UnixTime};
 use crate::send::backoff::Schedule;
 use crate::send::outcome::{Outcome, Reply, Trouble};
 use crate::store::StoreError;
@@ -99,6 +99,20 @@ pub trait House: Send + Sync + 'static {
         now: UnixTime,
     ) -> Result<(), StoreError>;
 
+    /// The peer is busy. Called in the transaction that marks the attempt: if the house queues the delivery
+    /// for somebody else, this one is over with it, both or neither. `None`: it is tried again later.
+    ///
+    /// # Errors
+    /// Those of any write.
+    fn elsewhere(
+        &self,
+        _tx: &rusqlite::Connection,
+        _delivery: &Delivery,
+        _now: UnixTime,
+    ) -> Result<Option<Address>, StoreError> {
+        Ok(None)
+    }
+
     /// Something happened that a log or a counter may want to know.
     fn tell(&self, event: &Event<'_>);
 }
@@ -120,6 +134,13 @@ pub enum End {
         /// Whose trouble that was.
         trouble: Trouble,
     },
+    /// The peer is busy, and another one is asked instead.
+    Elsewhere {
+        /// Who that is.
+        to: Address,
+        /// What the busy one said.
+        reason: String,
+    },
 }
 
 impl End {
@@ -129,6 +150,7 @@ impl End {
         match self {
             End::Refused { reason, .. } => reason.clone(),
             End::GivenUp { reason, .. } => format!("given up: {reason}"),
+            End::Elsewhere { to, reason } => format!("busy, so {to} is asked instead: {reason}"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The worker against a real database and a house that is played.
 
+mod busy;
+
 use super::*;
 use crate::message::Address;
 use crate::store::queue::{DeliveryKind, DeliveryState, Enqueued, NewDelivery, enqueue, get, list};
@@ -54,6 +56,8 @@ struct Played {
     most: AtomicUsize,
     most_at_one: AtomicUsize,
     end_faults: AtomicUsize,
+    /// Whether there is somebody else for what a busy peer does not take.
+    others: bool,
     store_troubles: AtomicUsize,
     told: AtomicUsize,
     changed: Notify,
@@ -72,6 +76,7 @@ impl Played {
             most: AtomicUsize::new(0),
             most_at_one: AtomicUsize::new(0),
             end_faults: AtomicUsize::new(0),
+            others: false,
             store_troubles: AtomicUsize::new(0),
             told: AtomicUsize::new(0),
             changed: Notify::new(),
@@ -80,6 +85,19 @@ impl Played {
 
     fn carried(&self) -> usize {
         self.carried.lock().unwrap().len()
+    }
+
+    /// What the house adds to an end fails as often as is wished.
+    fn fault(&self) -> Result<(), StoreError> {
+        match self.end_faults.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            // Two faults that pass, or one that does not.
+            n @ 1..=2 => {
+                self.end_faults.store(n - 1, Ordering::SeqCst);
+                Err(StoreError::Full("played".to_owned()))
+            }
+            _ => Err(StoreError::Constraint("played".to_owned())),
+        }
     }
 
     /// Waits until the condition holds; looked at after every event.
@@ -161,17 +179,24 @@ impl House for Played {
         notice.kind = DeliveryKind::Notice;
         notice.message_id = format!("<given-up.{}@gw.example>", delivery.id);
         enqueue(tx, &notice, now)?;
-        match self.end_faults.load(Ordering::SeqCst) {
-            0 => {}
-            // Two faults that pass, or one that does not.
-            n @ 1..=2 => {
-                self.end_faults.store(n - 1, Ordering::SeqCst);
-                return Err(StoreError::Full("played".to_owned()));
-            }
-            _ => return Err(StoreError::Constraint("played".to_owned())),
-        }
+        self.fault()?;
         self.ended.lock().unwrap().push((delivery.id, end.clone()));
         Ok(())
+    }
+
+    fn elsewhere(
+        &self,
+        tx: &rusqlite::Connection,
+        delivery: &Delivery,
+        now: UnixTime,
+    ) -> Result<Option<Address>, StoreError> {
+        if !self.others {
+            return Ok(None);
+        }
+        let other = super::tests::delivery(usize::try_from(delivery.id).unwrap(), "other.example");
+        enqueue(tx, &other, now)?;
+        self.fault()?;
+        Ok(Some(other.to))
     }
 
     fn tell(&self, event: &Event<'_>) {

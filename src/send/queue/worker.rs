@@ -1,9 +1,9 @@
 //! The loop: lease, carry, write down; wake up when something is due or somebody says so.
 
-use super::{Event, House, Next, Settings, decide};
+use super::{End, Event, House, Next, Settings, decide};
 use crate::message::UnixTime;
 use crate::send::outcome::{Outcome, Trouble};
-use crate::store::queue::Delivery;
+use crate::store::queue::{Delivery, DeliveryState};
 use crate::store::{Store, StoreError, queue};
 use std::future::Future;
 use std::sync::Arc;
@@ -114,7 +114,7 @@ impl<H: House> Worker<H> {
         let transcript = self.house.transcript(&delivery);
         let now = self.house.now();
         let next = decide(&delivery, outcome, &self.settings.schedule, now);
-        self.mark(&delivery, &next, transcript, now).await;
+        let next = self.mark(&delivery, next, transcript, now).await;
         self.house.tell(&Event::Attempt { delivery: &delivery, next: &next });
     }
 
@@ -138,26 +138,23 @@ impl<H: House> Worker<H> {
         }
     }
 
-    /// Writes down what became of a delivery. What the house adds to its end is left out if the
-    /// database will never take it: the end itself must stand, or the delivery would be sent for
-    /// ever.
-    async fn mark(&self, delivery: &Delivery, next: &Next, transcript: Option<String>, now: UnixTime) {
-        let attempt = next.attempt(transcript, now);
+    /// Writes down what became of a delivery, and gives what that was in the end. What the house adds is
+    /// left out if the database will never take it: the mark itself must stand, or the delivery would be
+    /// sent for ever.
+    async fn mark(&self, delivery: &Delivery, next: Next, transcript: Option<String>, now: UnixTime) -> Next {
         for with_house in [true, false] {
             let house = with_house.then(|| Arc::clone(&self.house));
-            let (delivery, next, attempt) = (delivery.clone(), next.clone(), attempt.clone());
+            let (delivery, next, transcript) = (delivery.clone(), next.clone(), transcript.clone());
+            // An error undoes all of it: what is transient is repeated, what is not is done without the house.
             let job = move |tx: &rusqlite::Connection| {
-                // Two layers: what is transient is repeated, what is not is told to `mark`.
-                match write_down(tx, house.as_deref(), (&delivery, &next, &attempt), now) {
-                    Err(error) if error.is_transient() => Err(error),
-                    other => Ok(other),
-                }
+                write_down(tx, house.as_deref(), (&delivery, &next, &transcript), now)
             };
-            match self.insist(job).await {
-                Ok(()) => return,
+            match self.insist_while(StoreError::is_transient, job).await {
+                Ok(next) => return next,
                 Err(error) => self.house.tell(&Event::StoreTrouble { error: &error }),
             }
         }
+        next
     }
 
     /// Repeats a job until the database takes it. A full disk must not lose what was sent; while
@@ -168,12 +165,28 @@ impl<H: House> Worker<H> {
         R: Send + 'static,
     {
         let job = Arc::new(job);
+        loop {
+            let job = Arc::clone(&job);
+            if let Ok(result) = self.insist_while(|_| true, move |tx| job(tx)).await {
+                return result;
+            }
+        }
+    }
+
+    /// The same for as long as its errors are such; else the error.
+    async fn insist_while<R, F>(&self, passes: fn(&StoreError) -> bool, job: F) -> Result<R, StoreError>
+    where
+        F: Fn(&rusqlite::Connection) -> Result<R, StoreError> + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        let job = Arc::new(job);
         let mut wait = STORE_WAIT.0;
         loop {
             let job = Arc::clone(&job);
             match self.store.write_async(move |tx| job(tx)).await {
-                Ok(result) => return result,
-                Err(error) => wait = self.pause(&error, wait).await,
+                Ok(result) => return Ok(result),
+                Err(error) if passes(&error) => wait = self.pause(&error, wait).await,
+                Err(error) => return Err(error),
             }
         }
     }
@@ -208,23 +221,37 @@ impl<H: House> Worker<H> {
     }
 }
 
-/// One transaction: the delivery's mark and, if it is over, what the house adds to that.
+/// One transaction: the delivery's mark and what the house adds to it. Gives what became of it.
 fn write_down<H: House>(
     tx: &rusqlite::Connection,
     house: Option<&H>,
-    (delivery, next, attempt): (&Delivery, &Next, &queue::Attempt),
+    (delivery, next, transcript): (&Delivery, &Next, &Option<String>),
     now: UnixTime,
-) -> Result<(), StoreError> {
-    queue::note_attempt(tx, delivery.id, attempt)?;
-    match next {
-        Next::Sent(_) => queue::succeed(tx, delivery.id, now).map(drop),
-        Next::Again { at, reason, .. } => queue::retry(tx, delivery.id, *at, reason).map(drop),
+) -> Result<Next, StoreError> {
+    let next = match (house, next) {
+        (Some(house), Next::Again { trouble: Trouble::Busy, reason, .. }) if is_leased(tx, delivery.id)? => {
+            match house.elsewhere(tx, delivery, now)? {
+                Some(to) => Next::Over(End::Elsewhere { to, reason: reason.clone() }),
+                None => next.clone(),
+            }
+        }
+        _ => next.clone(),
+    };
+    queue::note_attempt(tx, delivery.id, &next.attempt(transcript.clone(), now))?;
+    match &next {
+        Next::Sent(_) => queue::succeed(tx, delivery.id, now).map(drop)?,
+        Next::Again { at, reason, .. } => queue::retry(tx, delivery.id, *at, reason).map(drop)?,
         Next::Over(end) => {
             let ended = queue::fail(tx, delivery.id, now, &end.sentence())?;
-            match house.filter(|_| ended) {
-                Some(house) => house.ended(tx, delivery, end, now),
-                None => Ok(()),
+            if let Some(house) = house.filter(|_| ended && !matches!(end, End::Elsewhere { .. })) {
+                house.ended(tx, delivery, end, now)?;
             }
         }
     }
+    Ok(next)
+}
+
+/// Whether nobody has held or dropped it meanwhile: then nobody else is to get it either.
+fn is_leased(tx: &rusqlite::Connection, id: i64) -> Result<bool, StoreError> {
+    Ok(queue::get(tx, id)?.is_some_and(|row| row.state == DeliveryState::Leased))
 }

@@ -135,14 +135,16 @@ CREATE TABLE peer (
     returned_at      INTEGER,
     vouched_by       BLOB,
     vouched_at       INTEGER,
-    credited_at      INTEGER
+    credited_at      INTEGER,
+    askable_until    INTEGER
 ) STRICT;
 
 -- What a routing decision asks for each batch: whom we may send to, and who was heard last. Without
 -- these a stranger could slow every decision down by sending from a hundred thousand addresses.
-CREATE INDEX peer_standing ON peer (ifnull(credited_at, last_seen) DESC)
+CREATE INDEX peer_standing ON peer (credited_at DESC, last_seen DESC)
     WHERE pinned = 1 OR listed = 1 OR authenticated_at IS NOT NULL;
 CREATE INDEX peer_heard ON peer (last_seen DESC);
+CREATE INDEX peer_askable ON peer (askable_until) WHERE askable_until IS NOT NULL;
 
 -- Shared keys. ours: the address of ours that an exchanged key belongs to, since it comes out of both
 -- addresses; none for a key that was set by hand. One current and one previous at most; several may be pending, when exchanges

@@ -93,7 +93,8 @@ CREATE TABLE peer (
     returned_at      INTEGER,
     vouched_by       BLOB,
     vouched_at       INTEGER,
-    credited_at      INTEGER
+    credited_at      INTEGER,
+    askable_until    INTEGER
 ) STRICT;
 CREATE TABLE key (
     id            INTEGER PRIMARY KEY,
@@ -298,7 +299,7 @@ CREATE TABLE imap_account (
     copied      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "meta" VALUES ('last_t', 1700000005000000);
-INSERT INTO "meta" VALUES ('salt', x'2fe905fb8bde79d926eda7b9d55ee16cfb7564c169f13bf61985accd326fa051');
+INSERT INTO "meta" VALUES ('salt', x'1fa92fa17220f3d859c6ef74cf0c3f0086d184f46ac33c19a4b327f28c3836df');
 INSERT INTO "total" VALUES ('aside', 1, 259);
 INSERT INTO "total" VALUES ('delivery', 1, 260);
 INSERT INTO "total" VALUES ('hop', 4, 1116);
@@ -318,7 +319,7 @@ INSERT INTO "hop" VALUES (3, 0, x'72810ad5301eed580e75836a63db7974b5a71f0e2be870
 INSERT INTO "hop" VALUES (3, 1, x'48f0cdaa6566eddf6fb348847d4c2584e48b4cb9b02efa60d0bf4fb4c8888fc3', x'c21d006af1f215ef7f57f3e1f5c9c350388fe7281f1cc564680c884e529f4224', '2023/11/14 12:00:08', x'6d61696c746f3a71406578616d706c652e6f7267');
 INSERT INTO "holder" VALUES (1, x'61', 3);
 INSERT INTO "removed" VALUES (x'0000000000000000000000000000000000000000000000000000000000000000', 1);
-INSERT INTO "peer" VALUES (1, x'62', 1, NULL, 0, 0, -0.25, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO "peer" VALUES (1, x'62', 1, NULL, 0, 0, -0.25, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL);
 INSERT INTO "key" VALUES (1, 1, 'current', 'hmac', 0, 'hkdf', x'6b', x'67', 'dh', 1, NULL);
 INSERT INTO "exchange" VALUES (1, 1, 'dh', 'asked', 'sent', x'68', 'hkdf', NULL, NULL, 1, 0, NULL, 1, 2);
 INSERT INTO "thread" VALUES (1, 1, 1, NULL, '[]', 'Re: it''s', NULL, '[]', 1, 1, 2);
@@ -350,9 +351,10 @@ CREATE INDEX message_forget ON message (forget_after) WHERE state = 'evicted';
 CREATE INDEX message_raw ON message (raw) WHERE raw IS NOT NULL;
 CREATE INDEX message_person ON message (person) WHERE person IS NOT NULL;
 CREATE UNIQUE INDEX hop_id ON hop (hop_key, tail);
-CREATE INDEX peer_standing ON peer (ifnull(credited_at, last_seen) DESC)
+CREATE INDEX peer_standing ON peer (credited_at DESC, last_seen DESC)
     WHERE pinned = 1 OR listed = 1 OR authenticated_at IS NOT NULL;
 CREATE INDEX peer_heard ON peer (last_seen DESC);
+CREATE INDEX peer_askable ON peer (askable_until) WHERE askable_until IS NOT NULL;
 CREATE INDEX key_peer ON key (peer);
 CREATE UNIQUE INDEX key_current ON key (peer) WHERE state = 'current';
 CREATE UNIQUE INDEX key_previous ON key (peer) WHERE state = 'previous';

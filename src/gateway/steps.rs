@@ -1,0 +1,137 @@
+//! Forwards on their way into the queue: what the router decided, and the steps of walks that go to another peer
+//! because the first one is busy.
+//!
+//! It knows decisions, budgets and the queue. It must never know how a message travels, nor how peers are ranked:
+//! who is next was decided together with who was first.
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use super::{Gateway, budget, clock, people as names, read, ways};
+use crate::config::Config;
+use crate::mail;
+use crate::message::{Address, UnixTime};
+use crate::policy::Refusal;
+use crate::router::{Decision, Forward, RoutingPolicy, What};
+use crate::store::messages::{self, Stored};
+use crate::store::queue::{self, Delivery, DeliveryKind, Enqueued, NewDelivery};
+use crate::store::{StoreError, decisions, keys, meta, peers};
+
+/// Where a step of a walk says how many others may still be asked in its place.
+const OTHERS: &str = "others";
+
+/// How many others may be asked if this one is busy. Matches that are exchanged belong to where they go, so for
+/// them there is nobody else.
+pub(super) fn others(decision: &Decision, forward: &Forward, policy: &RoutingPolicy) -> usize {
+    let chosen = |to: &Address| decision.peers.iter().any(|peer| peer.chosen && peer.address == *to);
+    let is_step = forward.what == What::This && chosen(&forward.to);
+    if is_step && decision.peers.iter().any(|peer| peer.spare) { policy.alternatives } else { 0 }
+}
+
+/// Queues a forward because of `stored`, and counts it. `false`: it was queued before, or there is no way there.
+///
+/// # Errors
+/// Those of any write; inside, why nothing goes there now.
+pub(super) fn enqueue(
+    tx: &Connection,
+    config: &Config,
+    stored: &Stored,
+    forward: &Forward,
+    others: usize,
+    now: UnixTime,
+) -> Result<Result<bool, Refusal>, StoreError> {
+    let account = match budget::account(tx, config, &forward.to, now)? {
+        Ok(account) => account,
+        Err(no) => return Ok(Err(no)),
+    };
+    let Ok(way) = ways::way(config, &forward.to) else { return Ok(Ok(false)) };
+    let seq = match forward.what {
+        What::This => stored.seq,
+        What::Match(seq) => seq,
+    };
+    let random = clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;
+    let stamp = clock::stamp(meta::take_time(tx, now)?, random);
+    // T is in the Message-ID: another forward of the same message is another mail, the same
+    // forward sent twice is not.
+    let unique = format!(
+        "f-{}-{}",
+        stored.id,
+        names::token(&clock::digest(Some(stamp.as_str()), forward.to.as_bytes()))
+    );
+    let delivery = NewDelivery {
+        kind: DeliveryKind::Forward,
+        seq: Some(seq),
+        thread: None,
+        to: forward.to.clone(),
+        transport: way.transport.to_owned(),
+        destination: way.destination,
+        stamp: Some(stamp),
+        message_id: mail::message_id(&unique, &config.gateway.hostname),
+        detail: (others > 0).then(|| json!({ OTHERS: others })),
+        why: forward.why.clone(),
+        next_try: now,
+    };
+    let new = matches!(queue::enqueue(tx, &delivery, now)?, Enqueued::New(_));
+    if new {
+        account.note(tx, now)?;
+    }
+    Ok(Ok(new))
+}
+
+/// A peer has no time for a step of a walk: the next best one of the same decision gets it, if it may get it
+/// now, and if so many were not asked yet.
+///
+/// Crash argument: the new row, and the end of the old one, are one transaction with the mark of the attempt.
+/// Before its commit the old delivery is still under way and goes to the same peer again; afterwards the new one
+/// waits in the queue. A peer that has a row already gets none, so that two walks never meet.
+///
+/// # Errors
+/// Those of any write.
+pub(super) fn elsewhere(
+    tx: &Connection,
+    gateway: &Gateway,
+    delivery: &Delivery,
+    now: UnixTime,
+) -> Result<Option<Address>, StoreError> {
+    let detail = delivery.detail.as_ref().and_then(|detail| detail.get(OTHERS)).and_then(Value::as_u64);
+    let left = detail.and_then(|left| usize::try_from(left).ok()).and_then(|left| left.checked_sub(1));
+    let (Some(left), Some(seq)) = (left, delivery.seq) else { return Ok(None) };
+    let (Some(stored), Some(made)) = (messages::get(tx, seq)?, decisions::get(tx, seq)?) else {
+        return Ok(None);
+    };
+    let Some(text) = &stored.text else { return Ok(None) };
+    let message = text.message()?;
+    let config = gateway.config();
+    if now.since(message.origin().time.to_unix()) > config.routing.policy.walk_age {
+        return Ok(None);
+    }
+    let decision: Decision = serde_json::from_value(made.detail)
+        .map_err(|error| StoreError::Row(format!("a decision: {error}")))?;
+    let blocks = std::sync::Arc::clone(&read(&gateway.0.blocks));
+    let given = queue::of_message(tx, seq)?;
+    for next in decision.peers.into_iter().filter(|peer| peer.spare) {
+        let to = next.address;
+        let Some(peer) = peers::get(tx, &to)? else { continue };
+        let same = [vec![to.clone()], keys::same_neighbour(tx, &to)?].concat();
+        let has = |one: &Address| {
+            message.hops.addresses().any(|hop| hop.same_place(one))
+                || given.iter().any(|row| row.kind == DeliveryKind::Forward && row.to.same_place(one))
+        };
+        if gateway.0.is_own(&config, &to)
+            || same.iter().any(has)
+            || same.iter().try_fold(false, |any, one| {
+                Ok::<_, StoreError>(any || messages::holds(tx, stored.id, one)?)
+            })?
+            || ways::may_send(tx, &config, &blocks, &to, Some(&peer))?.is_err()
+        {
+            continue;
+        }
+        let known = next.why.strip_prefix("not needed: ").unwrap_or(&next.why);
+        let why = format!("in the place of {}, which is busy: {known}", delivery.to);
+        let forward = Forward { to, what: What::This, why };
+        if let Ok(true) = enqueue(tx, &config, &stored, &forward, left, now)? {
+            return Ok(Some(forward.to));
+        }
+    }
+    Ok(None)
+}
