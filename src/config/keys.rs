@@ -264,7 +264,7 @@ keys! {
     SEND_SMARTHOST: "send" "smarthost" Text("URL"), Default(r#""smtp://127.0.0.1:25""#), "", true,
         "The mail server that takes all outgoing mail: smtp://HOST:PORT (not encrypted), smtp+starttls://HOST:PORT or smtps://HOST:PORT. Without a port: 25, 587 and 465.";
     SEND_DIRECT: "send" "direct" Truth, Default("false"), "", false,
-        "true: mail goes to the mail hosts of each recipient's domain (its MX records), and smarthost is not used. It needs an address that other mail servers accept mail from: a static one, with a PTR record, in the domain's SPF record, and with port 25 open outwards. The name servers are those of `[authentication]` dns`.";
+        "true: mail goes to the mail hosts of each recipient's domain (its MX records), and smarthost is not used. It needs an address that other mail servers accept mail from: a static one, with a PTR record, in the domain's SPF record, and with port 25 open outwards. The name servers are those of [authentication] dns.";
     SEND_DIRECT_PORT: "send" "direct_port" Integer { min: 1, max: 65_535 }, Default("25"), "", false,
         "The port of the mail hosts that direct = true sends to.";
     SEND_DIRECT_NETWORKS: "send" "direct_networks" List("network"), Default("[]"), r#"["10.0.0.0/8"]"#, false,
@@ -387,13 +387,13 @@ keys! {
         "How closeness is measured.";
     ROUTING_MATCHES: "routing" "matches" Integer { min: 0, max: 100 }, Default("5"), "", false,
         "Matches of a message at most: those in an answer to a person, and those whose authors get to know of it.";
-    ROUTING_ANSWERS: "routing" "answers" Integer { min: 0, max: 100 }, Default("3"), "", false,
+    ROUTING_ANSWERS: "routing" "answers" Integer { min: 0, max: 100 }, Default("2"), "", false,
         "How many of its matches a gateway on the way of a message sends to the gateway that it comes from; others on the way have good ones too.";
     ROUTING_AGE: "routing" "age" Number { min: 0.0, max: 100.0 }, Default("3.0"), "", false,
         "What it costs to point back at an older message: bits for each doubling of the mails in between.";
-    ROUTING_FIRST_WALKS: "routing" "first_walks" Integer { min: 1, max: 100 }, Default("3"), "", false,
-        "Peers that a new message is sent to by the first gateway; each later one sends it to 1. In small nets of about 30 gateways: 2.";
-    ROUTING_MAX_HOPS: "routing" "max_hops" Integer { min: 1, max: 32 }, Default("6"), "", false,
+    ROUTING_FIRST_WALKS: "routing" "first_walks" Integer { min: 1, max: 100 }, Default("2"), "", false,
+        "Peers that a new message is sent to by the first gateway; each later one sends it to 1.";
+    ROUTING_MAX_HOPS: "routing" "max_hops" Integer { min: 1, max: 32 }, Default("3"), "", false,
         "Header lines after which a message is not sent onward. In small nets of about 30 gateways: 2.";
     ROUTING_WALK_AGE: "routing" "walk_age" Duration { min: 0, max: YEAR }, Default(r#""1d""#), "", false,
         "A message whose origin is older is kept, matched and delivered, but not sent onward.";
@@ -404,7 +404,7 @@ keys! {
         "Who gets a message that resembles nothing of any peer.";
     ROUTING_ALTERNATIVES: "routing" "alternatives" Integer { min: 0, max: 100 }, Default("2"), "", false,
         "How many other peers are asked, one after the other and the best first, when one that a message walks on to is busy (HTTP 429 and 503; by mail to its own hosts, send.direct, that it comes too fast or finds no room). The last of them is tried again as long as any delivery.";
-    ROUTING_STRONG_MATCH: "routing" "strong_match" Number { min: 0.0, max: 1.0 }, Default("0.3"), "", false,
+    ROUTING_STRONG_MATCH: "routing" "strong_match" Number { min: 0.0, max: 1.0 }, Default("0.12"), "", false,
         "A match that saves this share of a message's bits ends its walk here.";
     ROUTING_CONTACTS: "routing" "contacts" Integer { min: 1, max: 10_000 }, Default("48"), "", false,
         "Gateways that are considered for a message, the pinned ones first.";

@@ -192,7 +192,12 @@ impl Gateway {
                 let config = self.config();
                 let shared = self.store().read(|conn| keys::for_verifying(conn, &peer))?;
                 if shared.is_empty() {
-                    return Err(fail(UNAVAILABLE, format!("no key is shared with {text}")));
+                    return Err(fail(
+                        UNAVAILABLE,
+                        format!(
+                            "no key is shared with {text}; whether one was asked for: cmr-mail keys show"
+                        ),
+                    ));
                 }
                 json(
                     &shared

@@ -217,6 +217,10 @@ const FIELDS: [(Field, &[&str]); 4] = [
 
 /// `From: x`, `*Von:* x`, `  De : x`, `发件人：x`.
 fn field(line: &str) -> Option<Field> {
+    // Nearly every line, and cheap to see.
+    if line.is_ascii() && !line.as_bytes().contains(&b':') {
+        return None;
+    }
     let line = line.trim_start().trim_start_matches('*');
     let (name, _) = line.split_once([':', '：']).filter(|(name, _)| name.len() <= 60)?;
     let name = name.trim().trim_end_matches('*').trim_end().to_lowercase();
@@ -281,8 +285,11 @@ fn is_full_attribution(text: &str) -> bool {
 
 /// `…, 2 Nov 2026, 10:00, Ann <ann@example.org>:`, in whatever language and without a verb.
 fn is_dated_address(text: &str) -> bool {
+    if !text.trim_end().ends_with(">:") {
+        return false;
+    }
     let time = text.as_bytes().windows(3).any(|at| matches!(at, [b'0'..=b'9', b':', b'0'..=b'9']));
-    time && text.trim_end().ends_with(">:") && text.contains('<') && has_year(text) && has_address(text)
+    time && text.contains('<') && has_year(text) && has_address(text)
 }
 
 fn has_year(text: &str) -> bool {
@@ -343,8 +350,10 @@ fn opens_attribution(text: &str) -> bool {
         return true;
     }
     let text = text.trim_start_matches(['-', '*']).trim_start();
-    OPENINGS.iter().any(|opening| text.starts_with(opening))
-        || text.starts_with(|c: char| c.is_ascii_digit() || c == '"')
+    let Some(first) = text.as_bytes().first() else { return false };
+    OPENINGS.iter().any(|opening| opening.as_bytes().first() == Some(first) && text.starts_with(opening))
+        || first.is_ascii_digit()
+        || *first == b'"'
 }
 
 /// Whether it says that somebody wrote.
@@ -434,9 +443,12 @@ pub(crate) fn is_device_signature(line: &str) -> bool {
     let short = line.chars().count() <= 60
         && !line.contains([',', ';', ':'])
         && line.split_whitespace().count() <= 10;
+    if !short {
+        return false;
+    }
     let known = STARTS.iter().any(|start| line.starts_with(start));
     let known = known || ENDS.iter().any(|end| line.ends_with(end) && line.chars().count() <= 20);
-    short && known && !line.ends_with(['.', '?', '!'])
+    known && !line.ends_with(['.', '?', '!'])
 }
 
 #[cfg(test)]

@@ -23,11 +23,12 @@ pub(crate) struct OwnWords {
 /// `text` with LF line ends and without characters that have no place in a text: NUL and other
 /// controls except tab, and byte order marks.
 pub(crate) fn clean(text: &str) -> String {
+    let unbroken = !text.as_bytes().contains(&b'\r');
+    let text = if unbroken { text.to_owned() } else { text.replace("\r\n", "\n").replace('\r', "\n") };
     // Nearly every text: nothing in it is to go.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t')) {
-        return text.to_owned();
+        return text;
     }
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     text.chars().filter(|c| !is_control(*c) || matches!(c, '\n' | '\t')).collect()
 }
 

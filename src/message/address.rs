@@ -129,6 +129,15 @@ impl Address {
         if self == other {
             return true;
         }
+        // Nearly all pairs: cheap to see, and nothing of what follows overlooks more than this.
+        let bare = |address: &Address| {
+            let bytes = address.as_bytes();
+            bytes.len() - bytes.iter().rev().take_while(|byte| **byte == b'/').count()
+        };
+        let (mine, its) = (self.as_bytes().get(..bare(self)), other.as_bytes().get(..bare(other)));
+        if !mine.zip(its).is_some_and(|(mine, its)| mine.eq_ignore_ascii_case(its)) {
+            return false;
+        }
         match (self.mail_address(), other.mail_address()) {
             (Some(one), Some(two)) => return one.eq_ignore_ascii_case(two),
             (None, None) => {}

@@ -389,7 +389,9 @@ impl Texts for Around<'_> {
 
 impl Surroundings for Around<'_> {
     fn is_own(&self, address: &Address) -> bool {
-        address.host().is_some() && address.host() == self.gateway.address().host()
+        // Its aliases stand under the same host.
+        let own = self.gateway.address().as_bytes();
+        address.as_bytes().starts_with(own.strip_suffix(b"cmr").unwrap_or(own))
     }
 
     fn has(&self, address: &Address, id: MessageId) -> bool {

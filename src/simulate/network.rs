@@ -43,7 +43,8 @@ impl World<'_> {
 
     /// The gateway with this address; an alias of somebody who is at home there is none.
     pub(super) fn gateway_of(&self, address: &Address) -> Option<u32> {
-        let number = address.host()?.strip_prefix('g')?.strip_suffix(".example")?.parse().ok()?;
+        let digits = address.as_bytes().strip_prefix(b"http://g")?.split(|byte| *byte == b'.').next()?;
+        let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
         (self.address(number)? == address).then_some(number)
     }
 

@@ -12,6 +12,20 @@ use crate::filter::Mode;
 const NAME: &str = "postfix";
 const DOCS: &str = "docs/postfix.md and deploy/postfix say how";
 
+/// What of main.cf is looked at; what is not asked for here looks as if it were not set.
+const ASKED: [&str; 10] = [
+    "content_filter",
+    "disable_mime_output_conversion",
+    "lmtp_line_length_limit",
+    "lmtp_send_xforward_command",
+    "local_header_rewrite_clients",
+    "myhostname",
+    "recipient_delimiter",
+    "smtp_line_length_limit",
+    "smtp_send_xforward_command",
+    "soft_bounce",
+];
+
 /// A service of master.cf.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Service {
@@ -40,10 +54,8 @@ struct Wiring {
 /// The lines about Postfix; none where there is no filter or no Postfix.
 pub(super) fn wiring(config: &Config) -> Vec<Line> {
     let listen = config.filter.listen;
-    let names = ["content_filter", "myhostname", "soft_bounce", "disable_mime_output_conversion"];
-    let more = ["smtp_line_length_limit", "lmtp_line_length_limit", "local_header_rewrite_clients"];
     let (Some(main), Some(services), Some(options)) =
-        (postconf(&[&names[..], &more[..]].concat()), postconf(&["-M"]), postconf(&["-P"]))
+        (postconf(&ASKED), postconf(&["-M"]), postconf(&["-P"]))
     else {
         if listen.is_none() {
             return Vec::new();
@@ -98,6 +110,7 @@ impl Wiring {
     }
 
     fn main(&self, name: &str) -> &str {
+        debug_assert!(ASKED.contains(&name), "postconf is never asked for {name}");
         self.main.get(name).map_or("", String::as_str)
     }
 

@@ -29,7 +29,7 @@ fn contacts() -> Vec<Contact> {
 
 /// A weak match does not end the walk.
 fn walking() -> RoutingPolicy {
-    RoutingPolicy { strong_match: 1.0, ..RoutingPolicy::default() }
+    RoutingPolicy { first_walks: 3, max_hops: 6, answers: 3, strong_match: 1.0, ..RoutingPolicy::default() }
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn local_messages_go_nowhere_and_match_for_nobody() {
 #[test]
 fn the_walk_ends() {
     let cache = pool(&library());
-    let policy = RoutingPolicy::default();
+    let policy = RoutingPolicy { strong_match: 0.3, ..walking() };
     let says = |d: &Decision, words: &str| {
         assert!(d.reasons.iter().any(|r| r.contains(words)), "{words}: {d:#?}");
         assert!(d.peers.iter().all(|p| !p.chosen), "{d:#?}");
@@ -283,7 +283,13 @@ fn who_has_come_to_where_a_match_was_posted_walks_no_further() {
 #[test]
 fn an_own_earlier_message_does_not_end_the_walk() {
     let cache = pool(&[message(&[NEIGHBOUR, CLIENT], 1000 * SECOND, QUESTION), library().remove(1)]);
-    let d = decide_on(&asked(), &cache, &contacts(), &Around::default(), &RoutingPolicy::default());
+    let d = decide_on(
+        &asked(),
+        &cache,
+        &contacts(),
+        &Around::default(),
+        &RoutingPolicy { strong_match: 0.3, ..walking() },
+    );
     assert!(d.matches[0].gain_share > 0.3);
     assert!(d.peers.iter().any(|p| p.chosen), "{d:#?}");
 }
@@ -322,12 +328,11 @@ fn without_a_signal_it_is_a_random_peer_or_nobody() {
         drawn.extend(goes_to(&d));
     }
     assert_eq!(drawn.len(), 20, "everybody's turn comes");
-    let discard = RoutingPolicy { no_signal: NoSignal::Discard, ..RoutingPolicy::default() };
+    let discard = RoutingPolicy { no_signal: NoSignal::Discard, ..walking() };
     let d = decide_on(&x, &cache, &peers, &around, &discard);
     assert_eq!(d.forwards, []);
     // With a signal, discarding only drops the walks that would have gone by lot.
-    let d =
-        decide_on(&asked(), &cache, &contacts(), &around, &RoutingPolicy { strong_match: 1.0, ..discard });
+    let d = decide_on(&asked(), &cache, &contacts(), &around, &discard);
     assert!(peer(&d, WISE).chosen && !peer(&d, BAKER).chosen);
 }
 
