@@ -149,7 +149,8 @@ impl Postfix {
     pub(crate) fn wait_until_empty(&self) {
         let (mut least, mut since, mut flushed) = (usize::MAX, Instant::now(), Instant::now());
         loop {
-            let left = self.queued();
+            // Twice: a filter that hands a mail to `sendmail` takes it from the last queue to the first.
+            let left = self.queued().max(self.queued());
             if left == 0 {
                 return;
             }
