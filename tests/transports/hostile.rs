@@ -39,6 +39,9 @@ fn strangers_cause_few_uploads() {
     all.push(asks(&(0..20).map(|n| format!("http://l{n}.victim.example/")).collect::<Vec<_>>()));
     // A mail server is not what a web address may lead to.
     all.push(asks(&["http://smtp.other.example:25/".to_owned()]));
+    // Somebody else asks, while there are so few contacts that it is among those considered.
+    all.push(asks(&["http://later.example/".to_owned()]));
+    gate.until_routed();
     // Many domains.
     for n in 0..60 {
         all.push(asks(&[format!("http://www.victim{n}.example/")]));
