@@ -264,7 +264,7 @@ keys! {
     SEND_SMARTHOST: "send" "smarthost" Text("URL"), Default(r#""smtp://127.0.0.1:25""#), "", true,
         "The mail server that takes all outgoing mail: smtp://HOST:PORT (not encrypted), smtp+starttls://HOST:PORT or smtps://HOST:PORT. Without a port: 25, 587 and 465.";
     SEND_DIRECT: "send" "direct" Truth, Default("false"), "", false,
-        "true: mail goes to the mail hosts of each recipient's domain (its MX records), and smarthost is not used. It needs an address that other mail servers accept mail from: a static one, with a PTR record, in the domain's SPF record, and with port 25 open outwards. The name servers are those of [authentication] dns.";
+        "true: mail goes to the mail hosts of each recipient's domain (its MX records), and smarthost is not used. It needs an address that other mail servers accept mail from: a static one, with a PTR record, in the domain's SPF record, and with port 25 open outwards. The name servers are those of `[authentication] dns`.";
     SEND_DIRECT_PORT: "send" "direct_port" Integer { min: 1, max: 65_535 }, Default("25"), "", false,
         "The port of the mail hosts that direct = true sends to.";
     SEND_DIRECT_NETWORKS: "send" "direct_networks" List("network"), Default("[]"), r#"["10.0.0.0/8"]"#, false,
