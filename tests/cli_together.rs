@@ -44,6 +44,9 @@ fn the_pool_is_the_same_with_and_without_a_daemon() {
     let status = house.run("status --json", b"").code(0).json();
     assert_eq!((&status["daemon"], &status["messages"]), (&true.into(), &1.into()));
     let beside = post(&house, "Which planet is the largest?");
+    // Searches find what is routed, and a daemon does that after the answer to who posts.
+    let routed = |_: &usize| house.run("status --json", b"").code(0).json()["unrouted"] == 0;
+    assert!((0..1000).find(routed).is_some(), "it is never routed");
     let found = house.run("search --json largest planet", b"").code(0).json();
     let ids: Vec<_> = found["matches"].as_array().unwrap().iter().map(|m| m["id"].clone()).collect();
     assert!(ids.contains(&alone.clone().into()) && ids.contains(&beside.clone().into()), "{found}");

@@ -6,7 +6,7 @@
 
 use rusqlite::Connection;
 
-use super::{Gateway, bounce, people as names, read, reply, ways};
+use super::{Gateway, bounce, people as names, read, reply, steps, ways};
 use crate::config::Config;
 use crate::keys;
 use crate::mail::compose::{self, ComposeError, ForwardMail, NoticeMail, Robot};
@@ -41,6 +41,8 @@ pub struct Parcel {
     pub configured: bool,
     /// The message is signed.
     pub signed: bool,
+    /// The ids of the message that the peer took from its author, as a header says; none if that needs no asking.
+    pub home_of: Vec<(HopKey, TailHash)>,
     /// The ids that tell whether the peer has it; none if it is not to be asked.
     pub ids: Vec<(HopKey, TailHash)>,
     /// The message.
@@ -125,6 +127,7 @@ impl Gateway {
                 to: delivery.to.clone(),
                 configured: standing.configured(),
                 signed: message.signature.is_signed(),
+                home_of: home_of(conn, delivery)?,
                 ids: inquiry(delivery, &message),
                 message: message.write(),
             }),
@@ -140,6 +143,16 @@ fn inquiry(delivery: &Delivery, message: &Message) -> Vec<(HopKey, TailHash)> {
         (DeliveryKind::Forward, Some(Scheme::Http | Scheme::Https)) => message.hop_ids(),
         _ => Vec::new(),
     }
+}
+
+/// What a peer is asked about that is only said to be the home of a message: that message, if it is still here.
+fn home_of(conn: &Connection, delivery: &Delivery) -> Result<Vec<(HopKey, TailHash)>, StoreError> {
+    let Some(seq) = steps::home_of(delivery) else { return Ok(Vec::new()) };
+    let text = messages::get(conn, seq)?.and_then(|stored| stored.text);
+    Ok(text
+        .map(|text| text.message())
+        .transpose()?
+        .map_or_else(Vec::new, |message| inquiry(delivery, &message)))
 }
 
 /// Whether this is a request for a key that the operator asked for.

@@ -372,6 +372,19 @@ impl Surroundings for Around<'_> {
         })
     }
 
+    fn is_acquainted(&self, address: &Address) -> bool {
+        let friend = |peer: &Peer| peer.pinned || peer.listed || peer.key != "none";
+        match self.peers.get(address) {
+            Some(peer) => friend(peer),
+            None => peers::get(self.conn, address)
+                .map(|peer| peer.as_ref().is_some_and(friend))
+                .unwrap_or_else(|error| {
+                    self.failure.borrow_mut().get_or_insert(error);
+                    false
+                }),
+        }
+    }
+
     /// Addresses with which the same key is shared.
     fn others(&self, address: &Address) -> Vec<Address> {
         if self.peers.get(address).is_some_and(|peer| peer.key == "none") {

@@ -17,7 +17,7 @@ use crate::message::{Address, UnixTime};
 use crate::policy::bounce::meaning;
 use crate::receive::http::Handshakes;
 use crate::send::backoff::Schedule;
-use crate::send::http::{self, Announced, Client, ClientError, Offers, Proxies, ProxyError};
+use crate::send::http::{self, Announced, Client, ClientError, Knows, Offers, Proxies, ProxyError};
 use crate::send::mailto::{
     Deadlines, Direct, Login, Mailto, Reuse, Secret, Smarthost, SmarthostError, Submission, Tokens,
 };
@@ -174,11 +174,16 @@ impl Sender {
             Err(error) => return later(format!("an error in the program while composing: {error}")),
         };
         let (carriers, config) = (self.carriers(), self.gateway.config());
-        let Parcel { to, configured, signed, ids, message } = &parcel;
+        let Parcel { to, configured, signed, home_of, ids, message } = &parcel;
         match scheme(to) {
             Some(Scheme::Http | Scheme::Https) => {
                 let offered = config.http.address.as_ref().filter(|_| config.http.handshake && !signed);
                 let parcel = http::Parcel { to, configured: *configured, message };
+                match carriers.http.knows(&parcel, home_of).await {
+                    Knows::No => return Outcome::Unwanted { reason: not_its_home(to) },
+                    Knows::Unreachable(outcome) => return outcome,
+                    Knows::Yes | Knows::NotTold => {}
+                }
                 if let Some(outcome) = carriers.http.inquire(&parcel, ids).await {
                     return outcome;
                 }
@@ -197,6 +202,12 @@ impl Sender {
             }
         }
     }
+}
+
+fn not_its_home(to: &Address) -> String {
+    format!(
+        "{to} does not know the message that it took from its author, as a header says: who wrote that line there          made it up, and it has asked for nothing"
+    )
 }
 
 /// How ssh reaches a peer: by the configuration alone.
@@ -349,7 +360,7 @@ impl House for Sender {
                 }
                 return Ok(());
             }
-            End::Refused { reply: None, .. } | End::Elsewhere { .. } => return Ok(()),
+            End::Refused { reply: None, .. } | End::Unwanted { .. } | End::Elsewhere { .. } => return Ok(()),
         };
         if delivery.kind == DeliveryKind::Notice {
             return Ok(());
@@ -387,6 +398,7 @@ impl House for Sender {
                     Next::Sent(_) => "sent",
                     Next::Again { .. } => "again",
                     Next::Over(End::Elsewhere { .. }) => "elsewhere",
+                    Next::Over(End::Unwanted { .. }) => "unwanted",
                     Next::Over(_) => "failed",
                 };
                 self.gateway.metrics().attempt(&delivery.transport, kind, ended);
@@ -424,6 +436,9 @@ impl House for Sender {
                         info!(id, delivery = number, to, kind, other, reason, "busy; another peer is asked");
                         // Its way may be that of the other worker.
                         self.gateway.0.queued.notify_one();
+                    }
+                    Next::Over(End::Unwanted { reason }) => {
+                        info!(id, delivery = number, to, kind, reason, "not wanted there, over")
                     }
                     Next::Over(end) => {
                         warn!(id, delivery = number, to, kind, reason = end.sentence(), "not sent, over")

@@ -20,6 +20,14 @@ use crate::store::{StoreError, decisions, keys, meta, peers};
 /// Where a step of a walk says how many others may still be asked in its place.
 const OTHERS: &str = "others";
 
+/// Where an exchange says of which message its receiver is the home, if it is: its number.
+const HOME_OF: &str = "home_of";
+
+/// The number of the message that the receiver of a delivery took from its author, as a header says.
+pub(super) fn home_of(delivery: &Delivery) -> Option<i64> {
+    delivery.detail.as_ref()?.get(HOME_OF)?.as_i64()
+}
+
 /// How many others may be asked if this one is busy. Matches that are exchanged belong to where they go, so for
 /// them there is nobody else.
 pub(super) fn others(decision: &Decision, forward: &Forward, policy: &RoutingPolicy) -> usize {
@@ -45,10 +53,11 @@ pub(super) fn enqueue(
         Err(no) => return Ok(Err(no)),
     };
     let Ok(way) = ways::way(config, &forward.to) else { return Ok(Ok(false)) };
-    let seq = match forward.what {
+    let number = |what: What| match what {
         What::This => stored.seq,
         What::Match(seq) => seq,
     };
+    let seq = number(forward.what);
     let random = clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;
     let stamp = clock::stamp(meta::take_time(tx, now)?, random);
     // T is in the Message-ID: another forward of the same message is another mail, the same
@@ -67,7 +76,10 @@ pub(super) fn enqueue(
         destination: way.destination,
         stamp: Some(stamp),
         message_id: mail::message_id(&unique, &config.gateway.hostname),
-        detail: (others > 0).then(|| json!({ OTHERS: others })),
+        detail: match forward.home_of {
+            Some(of) => Some(json!({ HOME_OF: number(of) })),
+            None => (others > 0).then(|| json!({ OTHERS: others })),
+        },
         why: forward.why.clone(),
         next_try: now,
     };
@@ -128,7 +140,7 @@ pub(super) fn elsewhere(
         }
         let known = next.why.strip_prefix("not needed: ").unwrap_or(&next.why);
         let why = format!("in the place of {}, which is busy: {known}", delivery.to);
-        let forward = Forward { to, what: What::This, why };
+        let forward = Forward { to, what: What::This, home_of: None, why };
         if let Ok(true) = enqueue(tx, &config, &stored, &forward, left, now)? {
             return Ok(Some(forward.to));
         }

@@ -151,6 +151,19 @@ impl Address {
         }
     }
 
+    /// Whether both are at one host, or one at a host below the domain that the other names: who has
+    /// `example.org` decides about `cmr.example.org`, and nobody else does. Two IP addresses have to be equal.
+    #[must_use]
+    pub fn shares_domain(&self, other: &Address) -> bool {
+        let (Some(one), Some(two)) = (self.host(), other.host()) else { return false };
+        let below = |name: &str, domain: &str| {
+            let rest = name.len().checked_sub(domain.len()).and_then(|at| name.split_at_checked(at));
+            let named = domain.contains('.') && is_domain(domain) && is_domain(name);
+            rest.is_some_and(|(sub, rest)| named && sub.ends_with('.') && rest.eq_ignore_ascii_case(domain))
+        };
+        one.eq_ignore_ascii_case(two) || below(one, two) || below(two, one)
+    }
+
     /// Scheme and authority, and the path without slashes at its end.
     fn place(&self) -> Option<(&str, &str)> {
         self.host()?;

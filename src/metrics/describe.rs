@@ -68,7 +68,7 @@ metrics! {
         "How long a decision took, without writing it down";
     GAIN: "cmr_mail_best_gain_bits" Histogram "bits" []
         "What the best match of a message saves of it, 0 where there is none";
-    ATTEMPTS: "cmr_mail_delivery_attempts_total" Counter "" ["transport": "`mailto`, ...", "kind": "`forward`, `answer`, `later_match`, `notice` or `key_exchange`", "ended": "`sent`, `again`, `failed`, or `elsewhere`: it was busy, and another peer is asked"]
+    ATTEMPTS: "cmr_mail_delivery_attempts_total" Counter "" ["transport": "`mailto`, ...", "kind": "`forward`, `answer`, `later_match`, `notice` or `key_exchange`", "ended": "`sent`, `again`, `failed`, `elsewhere`: it was busy, and another peer is asked, or `unwanted`: it was asked first, and wants none of it"]
         "Attempts at a delivery, by how they ended";
     REQUESTS: "cmr_mail_web_requests_total" Counter "" ["code": "the status code"]
         "Requests for pages and JSON";

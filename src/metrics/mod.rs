@@ -191,8 +191,8 @@ impl Metrics {
         self.0.routing_failed.inc();
     }
 
-    /// An attempt at a delivery ended; `ended` is `sent`, `again`, `failed` or
-    /// `elsewhere`.
+    /// An attempt at a delivery ended; `ended` is `sent`, `again`, `failed`, `elsewhere` or
+    /// `unwanted`.
     pub fn attempt(&self, transport: &str, kind: &str, ended: &str) {
         let labels =
             vec![("transport", transport.to_owned()), ("kind", kind.to_owned()), ("ended", ended.to_owned())];

@@ -114,6 +114,12 @@ impl Entry {
         (body.len() + hops) as u64
     }
 
+    /// The oldest address.
+    #[must_use]
+    pub fn origin(&self) -> &Address {
+        self.hops.last().unwrap_or(&self.author)
+    }
+
     /// The router that took it from its author: the second oldest address, else the origin's.
     #[must_use]
     pub fn home_router(&self) -> &Address {

@@ -128,6 +128,12 @@ fn walk(
         ));
         return;
     }
+    let home = subject.message.home_router();
+    // Who forges the lines below its own could make a walk begin anew at each of its steps.
+    if !subject.is_new() && !plan.believes(home, &origin.address) {
+        plan.say(format!("it walks no further: nothing shows that {home} took it from {}", origin.address));
+        return;
+    }
     // An author's own earlier message is no answer, however strong. The author of a message that
     // was posted here may be known by another address than the alias in its origin line.
     let by_others = |s: &&Scored| {
@@ -185,7 +191,7 @@ fn send(plan: &mut Plan<'_>, candidate: &mut Candidate) -> bool {
     } else {
         "drawn by lot: nobody that is left has sent anything about it".to_owned()
     };
-    match plan.send_subject(&candidate.cost.address, why.clone()) {
+    match plan.send_subject(&candidate.cost.address, None, why.clone()) {
         Ok(()) => {
             candidate.chosen = Some(why);
             true
@@ -241,7 +247,7 @@ fn compensate(plan: &mut Plan<'_>, pool: &Pool, ranked: &[Candidate], policy: &R
     match chosen {
         Some(y) => {
             let why = format!("compensation: {to} knows the message best and has sent it");
-            if let Err(no) = plan.send_cached(to, &y, why) {
+            if let Err(no) = plan.send_cached(to, &y, None, why) {
                 plan.say(format!("{} does not go to {to} for compensation: {no}", y.id));
             }
         }

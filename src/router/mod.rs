@@ -82,6 +82,9 @@ pub trait Surroundings: Texts {
         Vec::new()
     }
 
+    /// Whether the gateway at an address is no stranger: the operator named it, or a key is shared with it.
+    fn is_acquainted(&self, address: &Address) -> bool;
+
     /// Whether anything may be sent to an address that is not among the contacts.
     ///
     /// # Errors
@@ -106,6 +109,10 @@ pub struct Forward {
     pub to: Address,
     /// What.
     pub what: What,
+    /// The message that this address took from its author, as a line below the first says. Nobody signs such a
+    /// line: the address is asked whether it has that message, before it gets one that it has not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home_of: Option<What>,
     /// Why, in words.
     pub why: String,
 }
@@ -204,7 +211,7 @@ pub fn decide(
         exchange_matches(&mut plan, pool, &met_here, subject, policy);
         let scores = choose::peers(&mut plan, &question, peers, policy, now, seed, &found);
         let everywhere = subject.is_new() || policy.policy == Strategy::Literal;
-        exchange_subject(&mut plan, pool, &met_here, everywhere);
+        exchange_subject(&mut plan, pool, &met_here, everywhere, policy);
         scores
     };
     let matches: Vec<Match> = found
@@ -273,6 +280,7 @@ fn exchange_matches(
     policy: &RoutingPolicy,
 ) {
     let (home, neighbour) = (subject.message.home_router(), &subject.message.sender().address);
+    let origin = &subject.message.origin().address;
     if found.is_empty() {
         return;
     }
@@ -281,7 +289,8 @@ fn exchange_matches(
         plan.say("it was posted here, so its matches are for our own answer".to_owned());
         return;
     }
-    let most = if policy.policy == Strategy::Literal { found.len() } else { policy.answers };
+    let literal = policy.policy == Strategy::Literal;
+    let most = if literal { found.len() } else { policy.answers };
     if found.len() > most {
         plan.say(format!("the {most} nearest matches are sent back (answers = {most})"));
     }
@@ -289,13 +298,19 @@ fn exchange_matches(
         let Some(y) = pool.get(scored.seq) else {
             continue;
         };
-        let mut targets = vec![(home, "which this router took from its author")];
-        if neighbour != home {
-            targets.push((neighbour, "which this neighbour sent"));
-        }
-        for (to, who) in targets {
+        let targets = if !literal && !plan.believes(home, origin) {
+            vec![(origin, None, "which was written there")]
+        } else if neighbour == home {
+            vec![(home, None, "which this router took from its author")]
+        } else {
+            vec![
+                (home, Some(What::This), "which this router took from its author"),
+                (neighbour, None, "which this neighbour sent"),
+            ]
+        };
+        for (to, home_of, who) in targets {
             let why = format!("{} saves {:.1} bits of {}, {who}", y.id, scored.gain_bits, subject.id);
-            match plan.send_cached(to, &y, why) {
+            match plan.send_cached(to, &y, home_of, why) {
                 Ok(()) => break,
                 Err(no) => {
                     plan.say(format!("{} does not go to {to}: {no}", y.id));
@@ -315,18 +330,27 @@ fn exchange_matches(
 /// Y to the first router of X, which finds X there and sends it to where Y was written: in a simulated
 /// network of 30 gateways the exchange of both by every gateway on the way cost 10 % more bodies and
 /// 70 % more offers, and found nothing more (`docs/network.md`).
-fn exchange_subject(plan: &mut Plan<'_>, pool: &Pool, found: &[Scored], everywhere: bool) {
+fn exchange_subject(
+    plan: &mut Plan<'_>,
+    pool: &Pool,
+    found: &[Scored],
+    everywhere: bool,
+    policy: &RoutingPolicy,
+) {
     for scored in found {
         let Some(y) = pool.get(scored.seq) else {
             continue;
         };
-        let home = y.home_router();
+        let believed = policy.policy == Strategy::Literal || plan.believes(y.home_router(), y.origin());
+        let home = if believed { y.home_router() } else { y.origin() };
+        // Who sent it to us as the first router said so itself.
+        let home_of = (believed && *home != y.sender).then_some(What::Match(scored.seq));
         let why = format!("it matches {}, which was written there ({:.1} bits)", y.id, scored.gain_bits);
         if plan.is_own(home) {
             plan.say(format!("{} was posted here: its author may want to know", y.id));
         } else if !everywhere && !is_first_router_of(plan, &y) {
             plan.say(format!("where {} was written they hear of it from its first router", y.id));
-        } else if let Err(no) = plan.send_subject(home, why)
+        } else if let Err(no) = plan.send_subject(home, home_of, why)
             && no != No::Twice
         {
             plan.say(format!("it does not go to {home}, where {} was written: {no}", y.id));

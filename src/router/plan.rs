@@ -94,6 +94,13 @@ impl<'a> Plan<'a> {
         self.around.is_own(address)
     }
 
+    /// Whether a router took a message from this author, as a header says: it does if both are of one domain,
+    /// or if the router is no stranger. Whoever could write itself into the place of every home would get the
+    /// answers to everything.
+    pub(super) fn believes(&self, home: &Address, origin: &Address) -> bool {
+        home == origin || home.shares_domain(origin) || self.around.is_acquainted(home)
+    }
+
     /// One more sentence of explanation.
     pub(super) fn say(&mut self, sentence: String) {
         self.reasons.push(sentence);
@@ -115,14 +122,25 @@ impl<'a> Plan<'a> {
         self.check(to, What::Match(y.seq), y.id, y.hops.iter(), false)
     }
 
-    pub(super) fn send_subject(&mut self, to: &Address, why: String) -> Result<(), No> {
+    pub(super) fn send_subject(
+        &mut self,
+        to: &Address,
+        home_of: Option<What>,
+        why: String,
+    ) -> Result<(), No> {
         self.check_subject(to)?;
-        self.push(to, What::This, why)
+        self.push(Forward { to: to.clone(), what: What::This, home_of, why })
     }
 
-    pub(super) fn send_cached(&mut self, to: &Address, y: &Entry, why: String) -> Result<(), No> {
+    pub(super) fn send_cached(
+        &mut self,
+        to: &Address,
+        y: &Entry,
+        home_of: Option<What>,
+        why: String,
+    ) -> Result<(), No> {
         self.check_cached(to, y)?;
-        self.push(to, What::Match(y.seq), why)
+        self.push(Forward { to: to.clone(), what: What::Match(y.seq), home_of, why })
     }
 
     pub(super) fn done(self) -> (Vec<String>, Vec<Forward>) {
@@ -161,13 +179,13 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn push(&mut self, to: &Address, what: What, why: String) -> Result<(), No> {
+    fn push(&mut self, forward: Forward) -> Result<(), No> {
         if self.left == 0 {
             return Err(No::Budget(self.most));
         }
         self.left -= 1;
-        self.sent.insert((to.clone(), what));
-        self.forwards.push(Forward { to: to.clone(), what, why });
+        self.sent.insert((forward.to.clone(), forward.what));
+        self.forwards.push(forward);
         Ok(())
     }
 }

@@ -147,6 +147,11 @@ pub enum Outcome {
         /// mail could not even be offered.
         reply: Option<Reply>,
     },
+    /// The peer was asked, and wants none of it: nothing was sent, and nothing is wrong.
+    Unwanted {
+        /// A sentence for the operator.
+        reason: String,
+    },
 }
 
 /// What a reply that was not the wanted one means at this stage.
@@ -251,6 +256,7 @@ mod tests {
                     FAIL.to_owned()
                 }
                 Outcome::Done(_) => "done".to_owned(),
+                Outcome::Unwanted { reason } => reason,
             };
             assert_eq!(got, expected, "{stage}: {line}");
         }

@@ -58,6 +58,8 @@ pub(super) struct Transfer {
     pub(super) walk: Option<Alternatives>,
     /// A match that goes to where the subject comes from; else the subject itself.
     pub(super) is_match: bool,
+    /// The post that the receiver took from its author, as a header says: without it, it wants nothing.
+    pub(super) home_of: Option<u32>,
 }
 
 /// What a gateway made of a message.
@@ -144,6 +146,18 @@ impl Gateway {
         }
     }
 
+    /// Notes that `other` did not want this post.
+    pub(super) fn has_it_not(&mut self, post: u32, other: u32) {
+        if let Some(known) = self.holders.get_mut(&post) {
+            known.retain(|it| *it != other);
+        }
+    }
+
+    /// Whether this post was ever here.
+    pub(super) fn knows(&self, post: u32) -> bool {
+        self.seen.contains(&post)
+    }
+
     /// What it says to a message that `from` brings, at most `cap` an hour.
     pub(super) fn receive(
         &mut self,
@@ -219,10 +233,14 @@ impl Gateway {
             .collect();
         let walks: HashSet<&Address> =
             decision.peers.iter().filter(|peer| peer.chosen).map(|peer| &peer.address).collect();
-        let mut wanted: Vec<(u32, u32, Option<Alternatives>)> = Vec::new();
+        let mut wanted: Vec<(u32, u32, Option<Alternatives>, Option<u32>)> = Vec::new();
         let mut by_lot = 0;
         for forward in &decision.forwards {
             let Some(to) = world.gateway_of(&forward.to) else { continue };
+            let home_of = forward.home_of.and_then(|what| match what {
+                What::This => Some(post),
+                What::Match(seq) => number(seq),
+            });
             match forward.what {
                 What::Match(_) if rule.lacks(Part::Matches) => {}
                 What::This if rule.lacks(Part::Introductions) && !walks.contains(&forward.to) => {}
@@ -232,10 +250,11 @@ impl Gateway {
                         to,
                         post,
                         Some(Alternatives::new(spare.iter().copied(), world.alternatives())),
+                        None,
                     ));
                 }
-                What::This => wanted.push((to, post, None)),
-                What::Match(seq) => wanted.extend(number(seq).map(|other| (to, other, None))),
+                What::This => wanted.push((to, post, None, home_of)),
+                What::Match(seq) => wanted.extend(number(seq).map(|other| (to, other, None, home_of))),
             }
         }
         let lines = message.hops.len();
@@ -246,7 +265,7 @@ impl Gateway {
                     self.neighbours
                         .iter()
                         .filter(|to| free(**to))
-                        .map(|to| (*to, post, Some(Alternatives::default()))),
+                        .map(|to| (*to, post, Some(Alternatives::default()), None)),
                 );
             }
             Rule::RandomWalk(steps) if lines <= steps => by_lot = 1,
@@ -254,13 +273,14 @@ impl Gateway {
         }
         if by_lot > 0 {
             lots.extend(self.contacts.present(now).map(|known| known.gateway).filter(|to| free(*to)));
-            lots.retain(|to| wanted.iter().all(|(other, what, _)| (other, *what) != (to, post)));
+            lots.retain(|to| wanted.iter().all(|(other, what, ..)| (other, *what) != (to, post)));
         }
         self.chance.shuffle(&mut lots);
         let rest = lots.split_off(by_lot.min(lots.len()));
         wanted.extend(
-            lots.into_iter()
-                .map(|to| (to, post, Some(Alternatives::new(rest.iter().copied(), world.alternatives())))),
+            lots.into_iter().map(|to| {
+                (to, post, Some(Alternatives::new(rest.iter().copied(), world.alternatives())), None)
+            }),
         );
         self.keep(world, post, message, id);
         if !rule.lacks(Part::Learning) {
@@ -268,7 +288,7 @@ impl Gateway {
         }
         let transfers = wanted
             .into_iter()
-            .filter_map(|(to, what, walk)| {
+            .filter_map(|(to, what, walk, home_of)| {
                 let sent = if what == post {
                     self.stamped(world, message, now)
                 } else {
@@ -278,7 +298,7 @@ impl Gateway {
                 }?;
                 self.has_it(what, to);
                 let is_match = what != post;
-                Some(Transfer { to, post: what, message: Arc::new(sent), walk, is_match })
+                Some(Transfer { to, post: what, message: Arc::new(sent), walk, is_match, home_of })
             })
             .collect();
         Routed { matches, transfers }
@@ -399,6 +419,10 @@ impl Surroundings for Around<'_> {
         let Some(other) = self.world.gateway_of(address) else { return false };
         let Some(post) = self.world.number_of(id) else { return false };
         self.holds(other, post)
+    }
+
+    fn is_acquainted(&self, address: &Address) -> bool {
+        self.world.gateway_of(address).is_some_and(|other| self.gateway.contacts.standing(other).pinned)
     }
 
     fn may_send(&self, address: &Address) -> Result<(), String> {

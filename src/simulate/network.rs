@@ -327,6 +327,15 @@ impl<'a> Network<'a> {
         let message = std::sync::Arc::clone(&transfer.message);
         let offers = self.scenario.offers && !self.rule.lacks(Part::Offers);
         let asked = offers && !self.silent.get(to as usize).is_some_and(|silent| *silent);
+        // Who is named as a first router, and is none, is asked for nothing but an answer.
+        if asked && transfer.home_of.is_some_and(|of| !gateway.knows(of) && !gateway.knows(post)) {
+            self.score.offers += 1;
+            self.score.misdirected += 1;
+            if let Some(sender) = self.gateways.get_mut(from as usize) {
+                sender.has_it_not(post, to);
+            }
+            return;
+        }
         match gateway.receive(post, &message, from, self.scenario.cap_per_hour, now) {
             Reception::Known if asked => {
                 self.score.offers += 1;

@@ -37,8 +37,11 @@ pub struct Row {
     /// Of these: matches that went to where the post they match comes from. The rest are posts that
     /// went to where one of their matches comes from.
     pub matches_per_post: f64,
-    /// Transfers that ended with "known already" before the body, for each post.
+    /// Transfers that ended before the body, for each post: with "known already", or misdirected.
     pub offers_per_post: f64,
+    /// Of these: transfers to who is named as a first router, and did not have what it is said to have taken
+    /// from its author.
+    pub misdirected_per_post: f64,
     /// The hops that a body had made at its arrival, on average.
     pub hops_mean: f64,
     /// The share of all posts that visited the busiest gateway.
@@ -76,6 +79,7 @@ pub(super) struct Score {
     pub(super) steps: u64,
     pub(super) matches: u64,
     pub(super) offers: u64,
+    pub(super) misdirected: u64,
     pub(super) busy: u64,
     pub(super) refused: u64,
     pub(super) named: u64,
@@ -143,6 +147,7 @@ impl Score {
         row.matches_per_post = share(self.matches, posts);
         row.offers_per_post = share(self.offers, posts);
         row.busy_per_post = share(self.busy, posts);
+        row.misdirected_per_post = share(self.misdirected, posts);
         row.refused_per_post = share(self.refused, posts);
         row.named_bodies_share = share(self.named, self.bodies);
         row.hops_mean = share(self.hops, self.bodies);

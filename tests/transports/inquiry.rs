@@ -28,7 +28,7 @@ async fn sends(client: &Client, to: &str) -> String {
     };
     match outcome {
         Outcome::Done(reply) => format!("done {}", reply.text),
-        Outcome::Fail { reason, .. } => format!("never: {reason}"),
+        Outcome::Fail { reason, .. } | Outcome::Unwanted { reason } => format!("never: {reason}"),
         Outcome::Retry { reason, .. } => format!("later: {reason}"),
     }
 }
@@ -186,6 +186,57 @@ fn an_invitation_outlives_a_restart() {
     until("it is read again", || gate.house.log().contains("configuration read again").then_some(()));
     gate.posts("The third one is asked about, and sent.");
     assert_eq!((kind(), kind()), ('?', 'm'));
+}
+
+/// Who is only named as a first router, by a line that anybody may have written, is asked whether it has that
+/// message, and left in peace if not.
+#[test]
+fn who_never_had_it_gets_nothing_because_of_it() {
+    let (at, asked) = server(vec![vec![INVITES, NO, YES, NO, INVITES]]);
+    let peer = format!("http://{at}/cmr");
+    let gate = Gate::new("home", |config: Config| {
+        let config = config.text("http", "listen", "127.0.0.1:0");
+        config.set("routing", "pinned", format!("[{peer:?}]")).set("routing", "max_hops", "1")
+    });
+    gate.start();
+    let brought = |hops: &[&str], text: &str| {
+        let hops: Vec<_> = (1..).zip(hops).map(|(n, hop)| (in_seconds(-3 * n), *hop)).collect();
+        let message = message(&hops, text);
+        assert_eq!(ask(gate.at("http"), &post("/cmr", "", &message.write())).status, 200);
+        gate.until_routed();
+        message
+    };
+    let kind = || {
+        let (_, request) = asked.recv_timeout(crate::support::daemon::PATIENCE).unwrap();
+        match request.split_once("\r\n\r\n") {
+            Some((head, body)) if head.contains(inquiry::MEDIA_TYPE) => {
+                inquiry::read(body.as_bytes()).unwrap()
+            }
+            _ => Vec::new(),
+        }
+    };
+    let ended = |id: &str, state: &str| {
+        until("the delivery is over", || {
+            gate.queued(&peer).into_iter().find(|row| row["id"] == id && row["state"] == state)
+        })
+    };
+    // The peer brought this one itself, and is not asked about it.
+    let author = "http://author.example/";
+    brought(&[&peer, author], "Poppy seed rolls are baked on Saturdays.");
+    let asks = gate.posts("When are poppy seed rolls baked?");
+    assert_eq!(kind(), []);
+    ended(&asks, "sent");
+    // Of this one somebody else says that the peer was its first router.
+    let planet = brought(&["http://way.example/", &peer, author], "Jupiter is the largest planet of all.");
+    let asks = gate.posts("Is Jupiter the largest planet of all?");
+    assert_eq!(kind(), planet.hop_ids(), "the message that it is said to have taken");
+    let row = ended(&asks, "failed");
+    assert!(row["last_error"].as_str().unwrap().contains("has asked for nothing"), "{row}");
+    let asks = gate.posts("Why is Jupiter the largest planet of all?");
+    assert_eq!(kind(), planet.hop_ids());
+    assert_ne!(kind(), [], "then about what would be sent");
+    assert_eq!(kind(), []);
+    ended(&asks, "sent");
 }
 
 /// Beyond the bound nobody is invited, and a message is taken all the same.

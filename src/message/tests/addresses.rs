@@ -115,6 +115,32 @@ fn scheme_and_host_are_found_where_all_readers_agree() {
 }
 
 #[test]
+fn one_domain() {
+    let shared = [
+        ("mailto:cmr+ann.3fa9@example.org", "https://cmr.example.org/cmr"),
+        ("mailto:cmr+ann.3fa9@cmr.example.org", "https://EXAMPLE.org:8443/cmr"),
+        ("http://a.example/x", "udp://a.example:4000"),
+        ("http://localhost:1/", "http://localhost:2/"),
+        ("http://192.0.2.1/", "udp://192.0.2.1:99"),
+    ];
+    let apart = [
+        ("http://a.example.org/", "http://b.example.org/"),
+        ("http://example.org/", "http://badexample.org/"),
+        ("http://example.org.evil.example/", "http://example.org/"),
+        ("http://org/", "http://example.org/"),
+        ("http://2.1/", "http://192.0.2.1/"),
+        ("http://[::1]/", "http://[::2]/"),
+        ("box 12", "box 12"),
+    ];
+    for (pairs, wanted) in [(&shared[..], true), (&apart[..], false)] {
+        for (one, two) in pairs {
+            assert_eq!(address(one).shares_domain(&address(two)), wanted, "{one} {two}");
+            assert_eq!(address(two).shares_domain(&address(one)), wanted, "{two} {one}");
+        }
+    }
+}
+
+#[test]
 fn spellings_of_one_place_are_recognised_and_nothing_else() {
     let same = [
         ("mailto:cmr@example.org", "MAILTO:CMR@Example.Org"),

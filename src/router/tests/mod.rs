@@ -59,6 +59,8 @@ pub(super) struct Around {
     pub(super) refused: BTreeMap<Address, String>,
     /// Addresses of one neighbour.
     pub(super) same: Vec<Address>,
+    /// Who was not named by the operator, and shares no key.
+    pub(super) strangers: BTreeSet<Address>,
 }
 
 impl Texts for Around {
@@ -79,6 +81,10 @@ impl Surroundings for Around {
     fn others(&self, address: &Address) -> Vec<Address> {
         let same = self.same.iter().filter(|_| self.same.contains(address));
         same.filter(|other| *other != address).cloned().collect()
+    }
+
+    fn is_acquainted(&self, address: &Address) -> bool {
+        !self.strangers.contains(address)
     }
 
     fn may_send(&self, address: &Address) -> Result<(), String> {

@@ -107,6 +107,7 @@ impl Case {
         let ids: Vec<MessageId> = self.cache.iter().map(|(m, _)| m.id()).collect();
         Around {
             same: Vec::new(),
+            strangers: BTreeSet::from([address("http://node2.example/")]),
             bodies: (1..).zip(&self.cache).map(|(seq, (m, _))| (seq, m.body.clone())).collect(),
             own: self.own.iter().map(|a| address(a)).collect(),
             has: self

@@ -78,6 +78,55 @@ fn the_neighbour_stands_in_for_a_home_router_that_cannot_be_sent_to() {
     assert_eq!(cached_to(&d), []);
 }
 
+/// Lines below the first are signed by nobody: a stranger that says it took a message from its author is only
+/// believed about authors of its own domain.
+#[test]
+fn a_stranger_is_the_home_of_its_own_people_alone() {
+    let strangers =
+        |all: &[&str]| Around { strangers: all.iter().map(|it| address(it)).collect(), ..Around::default() };
+    let far = "http://observatory.example/";
+    let all = strangers(&[HOME, NEIGHBOUR, far]);
+    let pool = pool(&library());
+    let d = decide_on(&asked(), &pool, &contacts(), &all, &walking());
+    // The match goes to the author itself, and the walk ends here.
+    assert_eq!(cached_to(&d), [(CLIENT.to_owned(), 1)]);
+    assert_eq!(goes_to(&d), [""; 0], "{d:#?}");
+    assert!(
+        d.reasons.iter().any(|r| r.contains("nothing shows that http://home.example/ took it")),
+        "{d:#?}"
+    );
+    // Nor is it believed about what is cached.
+    let posted = message(&[CLIENT], 60 * SECOND, QUESTION);
+    let one = RoutingPolicy { first_walks: 1, ..walking() };
+    let to = goes_to(&decide_on(&posted, &pool, &contacts(), &all, &one));
+    assert_eq!(to, [WISE, "mailto:dave@sky.example"]);
+    // By the letter of A3 every line is believed.
+    let literal = RoutingPolicy { policy: Strategy::Literal, ..walking() };
+    let d = decide_on(&asked(), &pool, &contacts(), &all, &literal);
+    assert_eq!(cached_to(&d), [(HOME.to_owned(), 1)]);
+    // Of one domain with its author, it is believed.
+    let at_home = message(&[NEIGHBOUR, HOME, "mailto:asker@home.example"], 60 * SECOND, QUESTION);
+    let d = decide_on(&at_home, &pool, &contacts(), &all, &walking());
+    assert_eq!((cached_to(&d), goes_to(&d)), (vec![(HOME.to_owned(), 1)], vec![WISE.to_owned()]));
+}
+
+/// Who is named by a line that it did not write itself is asked first whether the line is true.
+#[test]
+fn who_is_only_named_as_a_home_is_asked_first() {
+    let pool = pool(&library());
+    let asks = |x: &Message| {
+        let one = RoutingPolicy { first_walks: 1, ..walking() };
+        let d = decide_on(x, &pool, &contacts(), &Around::default(), &one);
+        d.forwards.iter().map(|f| (f.to.to_string(), f.home_of)).collect::<Vec<_>>()
+    };
+    let row = |to: &str, home_of| (to.to_owned(), home_of);
+    assert_eq!(asks(&asked()), [row(HOME, Some(What::This)), row(WISE, None)]);
+    // The home brought it itself.
+    assert_eq!(asks(&message(&[HOME, CLIENT], DAY, QUESTION)).first(), Some(&row(HOME, None)));
+    let posted = message(&[CLIENT], 60 * SECOND, QUESTION);
+    assert!(asks(&posted).contains(&row("http://observatory.example/", Some(What::Match(1)))));
+}
+
 #[test]
 fn nothing_goes_where_it_has_been() {
     let pool = pool(&library());

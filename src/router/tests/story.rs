@@ -38,6 +38,10 @@ impl Surroundings for Node {
         self.has.contains(&(address.clone(), id))
     }
 
+    fn is_acquainted(&self, address: &Address) -> bool {
+        self.may_send(address).is_ok()
+    }
+
     fn may_send(&self, address: &Address) -> Result<(), String> {
         let known = self.contacts.iter().any(|c| c.address == *address);
         if known { Ok(()) } else { Err("not listed".into()) }

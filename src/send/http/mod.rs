@@ -214,6 +214,19 @@ impl Offers {
     }
 }
 
+/// What a peer says about a message before any is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Knows {
+    /// It has it.
+    Yes,
+    /// It has it not.
+    No,
+    /// It was not asked, or gave no answer that says so.
+    NotTold,
+    /// It can't be reached: what that means for what would have been sent.
+    Unreachable(Outcome),
+}
+
 /// A message for a peer, and what is known about the peer.
 #[derive(Clone, Copy, Debug)]
 pub struct Parcel<'a> {
@@ -319,13 +332,26 @@ impl Client {
         }
     }
 
-    /// Asks a peer that has invited us to, whether it has the message with these ids: if so, or if it
-    /// can't be reached, that is the outcome, and nothing is sent. `None`: the message is to be sent.
-    /// Nothing depends on the answer but work that is saved: who says yes without having it could as
-    /// well throw the message away, and who does not answer gets the message.
+    /// Asks a peer that has invited us to, whether it has the message with these ids, which are those of
+    /// what would be sent: if so, or if it can't be reached, that is the outcome, and nothing is sent.
+    /// `None`: the message is to be sent. Nothing depends on the answer but work that is saved: who says yes
+    /// without having it could as well throw the message away, and who does not answer gets the message.
     pub async fn inquire(&self, parcel: &Parcel<'_>, ids: &[(HopKey, TailHash)]) -> Option<Outcome> {
+        match self.knows(parcel, ids).await {
+            Knows::Yes => {
+                let text = "it is there already: only its ids were sent".to_owned();
+                Some(Outcome::Done(Reply { code: 200, text }))
+            }
+            Knows::No | Knows::NotTold => None,
+            Knows::Unreachable(outcome) => Some(outcome),
+        }
+    }
+
+    /// Asks the peer of a parcel, if it has invited us to, whether it has a message with these ids. Without ids
+    /// nothing is asked.
+    pub async fn knows(&self, parcel: &Parcel<'_>, ids: &[(HopKey, TailHash)]) -> Knows {
         if ids.is_empty() || !self.0.askable.is(parcel.to, present()) {
-            return None;
+            return Knows::NotTold;
         }
         let asked = |path: String, body: Bytes| {
             let question = Request::builder().method(Method::POST).uri(path);
@@ -335,21 +361,18 @@ impl Client {
         let asking = self.ask(&to, None, Bytes::from(inquiry::write(ids)), asked, 4 << 10);
         let limit = self.0.deadlines.connect.saturating_add(INQUIRY);
         match tokio::time::timeout(limit, asking).await {
-            Ok(Ok(Answer { status: 200, known: Some(Said::Yes), .. })) => {
-                let text = "it is there already: only its ids were sent".to_owned();
-                Some(Outcome::Done(Reply { code: 200, text }))
-            }
-            Ok(Ok(Answer { status: 200, known: Some(Said::No), .. })) => None,
+            Ok(Ok(Answer { status: 200, known: Some(Said::Yes), .. })) => Knows::Yes,
+            Ok(Ok(Answer { status: 200, known: Some(Said::No), .. })) => Knows::No,
             // It has no time for questions now, and will say when it has.
             Ok(Ok(answer @ Answer { status: 429 | 503, .. })) => {
                 self.0.heard(parcel.to, &answer);
-                None
+                Knows::NotTold
             }
             Ok(Ok(_)) | Ok(Err(HttpError::Broken(_) | HttpError::Late(..) | HttpError::Long(_))) | Err(_) => {
                 self.0.askable.failed(parcel.to, present());
-                None
+                Knows::NotTold
             }
-            Ok(Err(error)) => Some(error.outcome()),
+            Ok(Err(error)) => Knows::Unreachable(error.outcome()),
         }
     }
 
@@ -495,7 +518,7 @@ mod tests {
         for (answer, expected) in table {
             let got = match answer.outcome() {
                 Outcome::Done(reply) => format!("done {}", reply.text),
-                Outcome::Fail { reason, .. } => format!("never {reason}"),
+                Outcome::Fail { reason, .. } | Outcome::Unwanted { reason } => format!("never {reason}"),
                 Outcome::Retry { trouble, reason } => format!("{trouble} {reason}"),
             };
             assert_eq!(got, expected);

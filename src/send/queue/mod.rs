@@ -127,6 +127,11 @@ pub enum End {
         /// What the next hop said, if it was asked.
         reply: Option<Reply>,
     },
+    /// The peer was asked before anything was sent, and wants none of it.
+    Unwanted {
+        /// A sentence for the operator.
+        reason: String,
+    },
     /// It was tried for as long as configured.
     GivenUp {
         /// What the last attempt met.
@@ -148,7 +153,7 @@ impl End {
     #[must_use]
     pub fn sentence(&self) -> String {
         match self {
-            End::Refused { reason, .. } => reason.clone(),
+            End::Refused { reason, .. } | End::Unwanted { reason } => reason.clone(),
             End::GivenUp { reason, .. } => format!("given up: {reason}"),
             End::Elsewhere { to, reason } => format!("busy, so {to} is asked instead: {reason}"),
         }
@@ -208,6 +213,7 @@ pub fn decide(delivery: &Delivery, outcome: Outcome, schedule: &Schedule, now: U
     match outcome {
         Outcome::Done(reply) => Next::Sent(reply),
         Outcome::Fail { reason, reply } => Next::Over(End::Refused { reason, reply }),
+        Outcome::Unwanted { reason } => Next::Over(End::Unwanted { reason }),
         Outcome::Retry { trouble, reason } => {
             let age = now.since(delivery.created);
             match schedule.next(delivery.id, delivery.attempts, age) {
