@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Line;
 use crate::config::Config;
+use crate::message::Address;
 use crate::wire::{HttpTarget, Scheme, UdpTarget, scheme};
 
 /// How long a look-up may take.
@@ -59,8 +60,23 @@ fn http(config: &Config) -> Line {
             format!("{address} is http, but the listener speaks https"),
             "write https:// in [http] address",
         ),
-        _ => Line::ok(NAME, format!("we are {address}")),
+        _ => of_one_domain(config, NAME, address)
+            .unwrap_or_else(|| Line::ok(NAME, format!("we are {address}"))),
     }
+}
+
+/// Others take a gateway that they do not know for the home of authors of its own domain alone.
+fn of_one_domain(config: &Config, name: &'static str, address: &Address) -> Option<Line> {
+    let posting = config.smtp.recipients.first().map_or(config.gateway.mail_address.as_str(), String::as_str);
+    let author = Address::new(format!("mailto:{posting}")).ok()?;
+    (!author.shares_domain(address)).then(|| {
+        Line::warn(
+            name,
+            format!("{address} is of another domain than {posting}"),
+            "gateways that neither list this one nor share a key with it will not believe that it took its people's \
+             messages, and answer less: give both one domain, for example cmr.example.org beside cmr@example.org",
+        )
+    })
 }
 
 fn ssh(config: &Config) -> Line {
@@ -140,6 +156,10 @@ mod tests {
             (
                 "[http]\nlisten = \"127.0.0.1:0\"\naddress = \"https://home.test/\"\nproxies = [\"127.0.0.1\"]\n",
                 vec![("http", State::Ok, "we are https://home.test/")],
+            ),
+            (
+                "[http]\nlisten = \"127.0.0.1:0\"\naddress = \"http://home.hosting.test/\"\n",
+                vec![("http", State::Warn, "of another domain than cmr@home.test")],
             ),
             ("[udp]\nlisten = \"127.0.0.1:0\"\n", vec![("udp", State::Warn, "no [udp] address")]),
             ("[udp]\nlisten = \"192.0.2.1:9\"\n", vec![("udp", State::Fail, "192.0.2.1:9")]),
