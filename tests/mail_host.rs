@@ -31,7 +31,7 @@ fn mail_for(recipient: &str, mail: &[u8]) -> Submission {
 
 fn refusal(result: Result<Receipt, SendError>) -> String {
     match result.expect_err("refused").outcome() {
-        Outcome::Fail { reason, .. } | Outcome::Unwanted { reason } => format!("fail {reason}"),
+        Outcome::Fail { reason, .. } | Outcome::Unrelated { reason } => format!("fail {reason}"),
         Outcome::Retry { trouble, reason } => format!("retry {trouble} {reason}"),
         Outcome::Done(reply) => panic!("{reply}"),
     }

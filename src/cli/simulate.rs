@@ -257,7 +257,7 @@ fn render(run: &simulate::Outcome) -> String {
     text.push_str(&paragraph(
         "recall: of all pairs of an author and a message of somebody else in a thread that the author wrote in, the \
          share that reached the author. precision: of all that reached authors, the share from such threads. bodies, \
-         offers: whole messages, and transfers that ended with \"known already\" before the body, for each post. \
+         offers: whole messages, and transfers that ended with a question before the body, for each post. \
          busiest: the share of all posts that visited the busiest gateway.",
         0,
     ));

@@ -370,7 +370,7 @@ keys! {
             ("alias", "an address of this gateway that stands for the author"),
             ("address", "the author's own mail address: for closed houses"),
         ]), Default(r#""alias""#), "", false,
-        "What the world sees as the sender of a post.";
+        "What the world sees as the sender of a post. With `address`, gateways to which this one is a stranger do not believe that it took a post from an author of another domain, and answer less.";
     PEOPLE_LATER_MATCHES: "people" "later_matches" Duration { min: 0, max: YEAR }, Default(r#""30d""#), "", false,
         "How long after a post its author is still sent closely related messages.";
     PEOPLE_DIGEST: "people" "digest" Duration { min: 0, max: YEAR }, Default(r#""10m""#), "", false,

@@ -92,10 +92,7 @@ pub(super) fn account(
     to: &Address,
     now: UnixTime,
 ) -> Result<Result<Account, Refusal>, StoreError> {
-    let peer = peers::get(conn, to)?;
-    let standing = ways::standing(peer.as_ref());
-    let known = standing.configured() || standing.authenticated || keys::current(conn, to)?.is_some();
-    if known || !scheme(to).is_some_and(|it| it.is_http()) {
+    if is_neighbour(conn, to)? {
         let (name, rate) = (name_of(conn, to)?, config.policy.peer_at_most);
         let sent = limits::number_since(conn, Counted::Sent, name.as_bytes(), rate.window_start(now))?;
         return Ok(match rate.allows(sent) {
@@ -139,6 +136,24 @@ pub(super) fn spent(
         }
     }
     Ok(spent)
+}
+
+/// A forward to this address was never sent: nobody can use up what others may be sent by naming them in headers.
+///
+/// # Errors
+/// Those of any write.
+pub(super) fn give_back(tx: &Connection, to: &Address) -> Result<(), StoreError> {
+    match is_neighbour(tx, to)? {
+        true => limits::take_back(tx, Counted::Sent, name_of(tx, to)?.as_bytes()),
+        false => limits::take_back(tx, Counted::ToStranger, to.as_bytes()),
+    }
+}
+
+/// Whether what goes there counts as a neighbour's: it has shown who it is, or it is no web address.
+fn is_neighbour(conn: &Connection, to: &Address) -> Result<bool, StoreError> {
+    let standing = ways::standing(peers::get(conn, to)?.as_ref());
+    let known = standing.configured() || standing.authenticated || keys::current(conn, to)?.is_some();
+    Ok(known || !scheme(to).is_some_and(|it| it.is_http()))
 }
 
 impl Account {

@@ -129,6 +129,7 @@ impl Plan {
             let network = arrival.peer.map(|_| format!("{spoofable}{source}"));
             Some(Brake::new(tx, network, config.policy.unproven_at_most, brings, now)?)
         };
+        let raw = NewRaw { raw: whole, received: arrival.received, via, forget_after };
         let came = Came {
             config,
             received: arrival.received,
@@ -143,6 +144,7 @@ impl Plan {
             secret: arrival.tls,
             ours: ways::own_at(config, arrival.via, transport),
             brake: brake.as_ref(),
+            raw: (!may_hold_key && arrival.kept.is_none()).then_some(&raw),
         };
         match content {
             Content::NotOurs => outcome.left = true,
@@ -194,8 +196,7 @@ impl Plan {
                 }
             }
             Content::Post(post) => match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
-                Ok(Some(seq)) => seqs.push(seq),
-                Ok(None) => {}
+                Ok(()) => {}
                 Err(why) => {
                     not_taken.push(NotTaken { place: "the mail".to_owned(), why, bytes: None, id: None })
                 }
@@ -212,7 +213,6 @@ impl Plan {
         if !keeps_whole || arrival.kept.is_some() {
             seqs.clear();
         }
-        let raw = NewRaw { raw: whole, received: arrival.received, via, forget_after };
         asides::keep_raw(tx, &seqs, &raw, RAW_MAX)?;
         let conflicts = not_taken.iter().any(|it| matches!(it.why, Refused::Conflict(_)));
         let keeps_something = !outcome.taken.is_empty() || !outcome.known.is_empty() || conflicts;
@@ -275,6 +275,8 @@ struct Came<'a> {
     ours: &'a Address,
     /// What holds back what too little is known of; none for our own networks and mailboxes.
     brake: Option<&'a Brake>,
+    /// The mail, if it is to be kept beside a post.
+    raw: Option<&'a NewRaw<'a>>,
 }
 
 impl Came<'_> {
@@ -469,7 +471,7 @@ fn admit_message(
     }
 }
 
-/// A person's text: made a message on the person's behalf. `Ok(None)`: known.
+/// A person's text: made a message on the person's behalf, unless it is known.
 fn admit_post(
     tx: &Connection,
     config: &Config,
@@ -477,7 +479,7 @@ fn admit_post(
     header: &Header,
     came: &Came<'_>,
     outcome: &mut Outcome,
-) -> Result<Result<Option<i64>, Refused>, StoreError> {
+) -> Result<Result<(), Refused>, StoreError> {
     let PostPlan { author, display_name, post, ignored, answerable } = plan;
     let body = post.body();
     let authenticated = came.authenticity.is_authenticated();
@@ -540,7 +542,12 @@ fn admit_post(
     if let Some(refusal) = came.held_back(tx, sure, &new)? {
         return Ok(Err(refusal.into()));
     }
-    match messages::admit(tx, &new)? {
+    new.raw = came.raw.map(|raw| asides::put_raw(tx, raw, RAW_MAX)).transpose()?.flatten();
+    let admitted = messages::admit(tx, &new)?;
+    if let Some(raw) = new.raw.filter(|_| !matches!(admitted, Admitted::New(_) | Admitted::Conflict { .. })) {
+        asides::drop_raw(tx, raw)?;
+    }
+    match admitted {
         Admitted::New(seq) | Admitted::Conflict { seq, .. } => {
             came.counts(tx, sure)?;
             if let Some(person) = person.as_ref().filter(|person| person.stopped_at.is_some()) {
@@ -566,11 +573,11 @@ fn admit_post(
             }
             outcome.taken.push(id);
             outcome.wakes_router = true;
-            Ok(Ok(Some(seq)))
+            Ok(Ok(()))
         }
         Admitted::Duplicate { .. } => {
             outcome.known.push(id);
-            Ok(Ok(None))
+            Ok(Ok(()))
         }
         Admitted::ConflictAside { .. } => Ok(Err(Refused::Conflict(id))),
         Admitted::Removed => Ok(Err(Refused::Removed(id))),

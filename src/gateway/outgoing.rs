@@ -41,8 +41,8 @@ pub struct Parcel {
     pub configured: bool,
     /// The message is signed.
     pub signed: bool,
-    /// The ids of the message that the peer took from its author, as a header says; none if that needs no asking.
-    pub home_of: Vec<(HopKey, TailHash)>,
+    /// The ids of each message because of which the peer is to get this one; none for a step of a walk.
+    pub because: Vec<Vec<(HopKey, TailHash)>>,
     /// The ids that tell whether the peer has it; none if it is not to be asked.
     pub ids: Vec<(HopKey, TailHash)>,
     /// The message.
@@ -122,12 +122,16 @@ impl Gateway {
             }
             Err(no) => return Ok(Composed::Gone(no)),
         };
+        let because = because(conn, delivery)?;
+        if because.is_empty() && !steps::because(delivery).is_empty() {
+            return Ok(Composed::Gone("what it was to be sent because of is not here any more".to_owned()));
+        }
         Ok(match message(conn, config, delivery)? {
             Ok(message) => Composed::Parcel(Parcel {
                 to: delivery.to.clone(),
                 configured: standing.configured(),
                 signed: message.signature.is_signed(),
-                home_of: home_of(conn, delivery)?,
+                because,
                 ids: inquiry(delivery, &message),
                 message: message.write(),
             }),
@@ -145,14 +149,16 @@ fn inquiry(delivery: &Delivery, message: &Message) -> Vec<(HopKey, TailHash)> {
     }
 }
 
-/// What a peer is asked about that is only said to be the home of a message: that message, if it is still here.
-fn home_of(conn: &Connection, delivery: &Delivery) -> Result<Vec<(HopKey, TailHash)>, StoreError> {
-    let Some(seq) = steps::home_of(delivery) else { return Ok(Vec::new()) };
-    let text = messages::get(conn, seq)?.and_then(|stored| stored.text);
-    Ok(text
-        .map(|text| text.message())
-        .transpose()?
-        .map_or_else(Vec::new, |message| inquiry(delivery, &message)))
+/// The ids of the messages because of which the peer is to get this one; evicted ones have them, too.
+fn because(conn: &Connection, delivery: &Delivery) -> Result<Vec<Vec<(HopKey, TailHash)>>, StoreError> {
+    let ids = |seq: i64| -> Result<Vec<(HopKey, TailHash)>, StoreError> {
+        Ok(messages::hops(conn, seq)?.into_iter().map(|hop| (hop.key, hop.tail)).collect())
+    };
+    steps::because(delivery)
+        .into_iter()
+        .map(ids)
+        .filter(|ids| !ids.as_ref().is_ok_and(Vec::is_empty))
+        .collect()
 }
 
 /// Whether this is a request for a key that the operator asked for.

@@ -22,6 +22,7 @@ use crate::pool::{Entry, Texts};
 use crate::router::{self, Contact, Decision, Subject, Surroundings};
 use crate::store::counters::{self, Counter};
 use crate::store::decisions::{self, NewDecision, NewMatch};
+use crate::store::keys::KeyOrigin;
 use crate::store::limits;
 use crate::store::messages::{self, Kind, Stored, Waiting};
 use crate::store::peers::{self, Peer};
@@ -372,17 +373,27 @@ impl Surroundings for Around<'_> {
         })
     }
 
+    /// What an exchange of keys made is no acquaintance: it shows that somebody is there, not who.
     fn is_acquainted(&self, address: &Address) -> bool {
-        let friend = |peer: &Peer| peer.pinned || peer.listed || peer.key != "none";
-        match self.peers.get(address) {
-            Some(peer) => friend(peer),
-            None => peers::get(self.conn, address)
-                .map(|peer| peer.as_ref().is_some_and(friend))
-                .unwrap_or_else(|error| {
-                    self.failure.borrow_mut().get_or_insert(error);
-                    false
-                }),
-        }
+        let look = || -> Result<bool, StoreError> {
+            let asked;
+            let peer = match self.peers.get(address) {
+                Some(peer) => Some(*peer),
+                None => {
+                    asked = peers::get(self.conn, address)?;
+                    asked.as_ref()
+                }
+            };
+            if peer.is_some_and(|peer| peer.pinned || peer.listed) {
+                return Ok(true);
+            }
+            let keyed = peer.is_some_and(|peer| peer.key != "none");
+            Ok(keyed && keys::current(self.conn, address)?.is_some_and(|key| key.origin == KeyOrigin::Manual))
+        };
+        look().unwrap_or_else(|error| {
+            self.failure.borrow_mut().get_or_insert(error);
+            false
+        })
     }
 
     /// Addresses with which the same key is shared.

@@ -10,14 +10,14 @@ use rusqlite::Connection;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::{Composed, Gateway, Outgoing, Parcel, bounce, clock, notice, steps};
+use super::{Composed, Gateway, Outgoing, Parcel, bounce, budget, clock, notice, steps};
 use crate::config::{self, Config, SecretError};
 use crate::dns::{Resolver, ResolverError};
 use crate::message::{Address, UnixTime};
 use crate::policy::bounce::meaning;
 use crate::receive::http::Handshakes;
 use crate::send::backoff::Schedule;
-use crate::send::http::{self, Announced, Client, ClientError, Knows, Offers, Proxies, ProxyError};
+use crate::send::http::{self, Announced, Client, ClientError, Offers, Proxies, ProxyError};
 use crate::send::mailto::{
     Deadlines, Direct, Login, Mailto, Reuse, Secret, Smarthost, SmarthostError, Submission, Tokens,
 };
@@ -174,15 +174,13 @@ impl Sender {
             Err(error) => return later(format!("an error in the program while composing: {error}")),
         };
         let (carriers, config) = (self.carriers(), self.gateway.config());
-        let Parcel { to, configured, signed, home_of, ids, message } = &parcel;
+        let Parcel { to, configured, signed, because, ids, message } = &parcel;
         match scheme(to) {
             Some(Scheme::Http | Scheme::Https) => {
                 let offered = config.http.address.as_ref().filter(|_| config.http.handshake && !signed);
                 let parcel = http::Parcel { to, configured: *configured, message };
-                match carriers.http.knows(&parcel, home_of).await {
-                    Knows::No => return Outcome::Unwanted { reason: not_its_home(to) },
-                    Knows::Unreachable(outcome) => return outcome,
-                    Knows::Yes | Knows::NotTold => {}
+                if let Some(outcome) = carriers.http.relates(&parcel, because).await {
+                    return outcome.unwrap_or_else(|| Outcome::Unrelated { reason: unrelated(to) });
                 }
                 if let Some(outcome) = carriers.http.inquire(&parcel, ids).await {
                     return outcome;
@@ -204,9 +202,10 @@ impl Sender {
     }
 }
 
-fn not_its_home(to: &Address) -> String {
+fn unrelated(to: &Address) -> String {
     format!(
-        "{to} does not know the message that it took from its author, as a header says: who wrote that line there          made it up, and it has asked for nothing"
+        "{to} does not know the message because of which it was to get this one, though a header names it there: that \
+         line may be made up, so nothing was sent"
     )
 }
 
@@ -360,7 +359,8 @@ impl House for Sender {
                 }
                 return Ok(());
             }
-            End::Refused { reply: None, .. } | End::Unwanted { .. } | End::Elsewhere { .. } => return Ok(()),
+            End::Unrelated { .. } => return budget::give_back(tx, &delivery.to),
+            End::Refused { reply: None, .. } | End::Elsewhere { .. } => return Ok(()),
         };
         if delivery.kind == DeliveryKind::Notice {
             return Ok(());
@@ -398,7 +398,7 @@ impl House for Sender {
                     Next::Sent(_) => "sent",
                     Next::Again { .. } => "again",
                     Next::Over(End::Elsewhere { .. }) => "elsewhere",
-                    Next::Over(End::Unwanted { .. }) => "unwanted",
+                    Next::Over(End::Unrelated { .. }) => "unrelated",
                     Next::Over(_) => "failed",
                 };
                 self.gateway.metrics().attempt(&delivery.transport, kind, ended);
@@ -437,8 +437,8 @@ impl House for Sender {
                         // Its way may be that of the other worker.
                         self.gateway.0.queued.notify_one();
                     }
-                    Next::Over(End::Unwanted { reason }) => {
-                        info!(id, delivery = number, to, kind, reason, "not wanted there, over")
+                    Next::Over(End::Unrelated { reason }) => {
+                        info!(id, delivery = number, to, kind, reason, "of no use there, over")
                     }
                     Next::Over(end) => {
                         warn!(id, delivery = number, to, kind, reason = end.sentence(), "not sent, over")

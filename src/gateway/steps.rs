@@ -14,18 +14,22 @@ use crate::message::{Address, UnixTime};
 use crate::policy::Refusal;
 use crate::router::{Decision, Forward, RoutingPolicy, What};
 use crate::store::messages::{self, Stored};
-use crate::store::queue::{self, Delivery, DeliveryKind, Enqueued, NewDelivery};
+use crate::store::queue::{self, Delivery, DeliveryKind, DeliveryState, Enqueued, NewDelivery};
 use crate::store::{StoreError, decisions, keys, meta, peers};
 
 /// Where a step of a walk says how many others may still be asked in its place.
 const OTHERS: &str = "others";
 
-/// Where an exchange says of which message its receiver is the home, if it is: its number.
-const HOME_OF: &str = "home_of";
+/// Where an exchange says because of which messages it is made: their numbers.
+const BECAUSE: &str = "because";
 
-/// The number of the message that the receiver of a delivery took from its author, as a header says.
-pub(super) fn home_of(delivery: &Delivery) -> Option<i64> {
-    delivery.detail.as_ref()?.get(HOME_OF)?.as_i64()
+/// Such numbers of one delivery, at most.
+const REASONS: usize = 4;
+
+/// The numbers of the messages because of which a delivery is of use to its receiver; none for a step.
+pub(super) fn because(delivery: &Delivery) -> Vec<i64> {
+    let listed = delivery.detail.as_ref().and_then(|detail| detail.get(BECAUSE)).and_then(Value::as_array);
+    listed.into_iter().flatten().filter_map(Value::as_i64).take(REASONS).collect()
 }
 
 /// How many others may be asked if this one is busy. Matches that are exchanged belong to where they go, so for
@@ -58,6 +62,7 @@ pub(super) fn enqueue(
         What::Match(seq) => seq,
     };
     let seq = number(forward.what);
+    let because: Vec<i64> = forward.because.iter().map(|what| number(*what)).collect();
     let random = clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;
     let stamp = clock::stamp(meta::take_time(tx, now)?, random);
     // T is in the Message-ID: another forward of the same message is another mail, the same
@@ -76,18 +81,50 @@ pub(super) fn enqueue(
         destination: way.destination,
         stamp: Some(stamp),
         message_id: mail::message_id(&unique, &config.gateway.hostname),
-        detail: match forward.home_of {
-            Some(of) => Some(json!({ HOME_OF: number(of) })),
-            None => (others > 0).then(|| json!({ OTHERS: others })),
+        detail: match others {
+            0 => reasons(because.clone()),
+            _ => Some(json!({ OTHERS: others })),
         },
         why: forward.why.clone(),
         next_try: now,
     };
-    let new = matches!(queue::enqueue(tx, &delivery, now)?, Enqueued::New(_));
+    let new = match queue::enqueue(tx, &delivery, now)? {
+        Enqueued::New(_) => true,
+        Enqueued::Already(id) => {
+            join(tx, id, because)? && { matches!(queue::enqueue(tx, &delivery, now)?, Enqueued::New(_)) }
+        }
+    };
     if new {
         account.note(tx, now)?;
     }
     Ok(Ok(new))
+}
+
+fn reasons(because: Vec<i64>) -> Option<Value> {
+    (!because.is_empty()).then(|| json!({ BECAUSE: because }))
+}
+
+/// The same message is to go to the same peer for another reason: what waits there has both, and what ended because the
+/// first one was none is forgotten. `true`: it is, and may be queued anew.
+fn join(tx: &Connection, id: i64, because: Vec<i64>) -> Result<bool, StoreError> {
+    let Some(known) = queue::get(tx, id)? else { return Ok(false) };
+    let before = self::because(&known);
+    if known.kind != DeliveryKind::Forward || before.is_empty() {
+        return Ok(false);
+    }
+    match known.state {
+        DeliveryState::Failed => queue::forget(tx, id),
+        DeliveryState::Sent => Ok(false),
+        DeliveryState::Ready | DeliveryState::Leased | DeliveryState::Held => {
+            // A step goes there whatever the peer has.
+            let all = match because.is_empty() {
+                true => None,
+                false => reasons(because.into_iter().chain(before).take(REASONS).collect()),
+            };
+            queue::set_detail(tx, id, all.as_ref())?;
+            Ok(false)
+        }
+    }
 }
 
 /// A peer has no time for a step of a walk: the next best one of the same decision gets it, if it may get it
@@ -127,7 +164,10 @@ pub(super) fn elsewhere(
         let same = [vec![to.clone()], keys::same_neighbour(tx, &to)?].concat();
         let has = |one: &Address| {
             message.hops.addresses().any(|hop| hop.same_place(one))
-                || given.iter().any(|row| row.kind == DeliveryKind::Forward && row.to.same_place(one))
+                || given.iter().any(|row| {
+                    let over = row.state == DeliveryState::Failed && !because(row).is_empty();
+                    row.kind == DeliveryKind::Forward && row.to.same_place(one) && !over
+                })
         };
         if gateway.0.is_own(&config, &to)
             || same.iter().any(has)
@@ -140,7 +180,7 @@ pub(super) fn elsewhere(
         }
         let known = next.why.strip_prefix("not needed: ").unwrap_or(&next.why);
         let why = format!("in the place of {}, which is busy: {known}", delivery.to);
-        let forward = Forward { to, what: What::This, home_of: None, why };
+        let forward = Forward { to, what: What::This, because: Vec::new(), why };
         if let Ok(true) = enqueue(tx, &config, &stored, &forward, left, now)? {
             return Ok(Some(forward.to));
         }

@@ -152,7 +152,8 @@ impl Address {
     }
 
     /// Whether both are at one host, or one at a host below the domain that the other names: who has
-    /// `example.org` decides about `cmr.example.org`, and nobody else does. Two IP addresses have to be equal.
+    /// `example.org` decides who has `cmr.example.org`. Where a domain gives names to anybody, those share it with
+    /// the domain itself, and not with each other. Two IP addresses have to be equal.
     #[must_use]
     pub fn shares_domain(&self, other: &Address) -> bool {
         let (Some(one), Some(two)) = (self.host(), other.host()) else { return false };

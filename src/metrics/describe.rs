@@ -56,7 +56,7 @@ macro_rules! metrics {
 metrics! {
     MAILS: "cmr_mail_arrivals_total" Counter "" ["via": "`smtp`, `lmtp`, `filter`, `imap`, `pipe` or `bare`", "reply": "`2xx` taken, `4xx` put off, `5xx` refused"]
         "Mails and messages that were brought whole, by their way and the reply that they got";
-    MESSAGES: "cmr_mail_messages_total" Counter "" ["via": "as above", "fate": "`new`, `known` for a duplicate, or `not_sent` for a duplicate of which only the ids came"]
+    MESSAGES: "cmr_mail_messages_total" Counter "" ["via": "as above", "fate": "`new`, `known` for a duplicate, or `not_sent` for what is here already and of which only the ids came"]
         "Messages in what was brought";
     REFUSED: "cmr_mail_refusals_total" Counter "" ["reason": "`format`, `unreadable`, `signature`, `no-key`, `author`, `blocked`, `too-fast`, `policy`, `nothing`, `key-exchange`, `conflict`, `token`, `command` or `removed`"]
         "Parts of mails that were not taken, by reason";
@@ -68,7 +68,7 @@ metrics! {
         "How long a decision took, without writing it down";
     GAIN: "cmr_mail_best_gain_bits" Histogram "bits" []
         "What the best match of a message saves of it, 0 where there is none";
-    ATTEMPTS: "cmr_mail_delivery_attempts_total" Counter "" ["transport": "`mailto`, ...", "kind": "`forward`, `answer`, `later_match`, `notice` or `key_exchange`", "ended": "`sent`, `again`, `failed`, `elsewhere`: it was busy, and another peer is asked, or `unwanted`: it was asked first, and wants none of it"]
+    ATTEMPTS: "cmr_mail_delivery_attempts_total" Counter "" ["transport": "`mailto`, ...", "kind": "`forward`, `answer`, `later_match`, `notice` or `key_exchange`", "ended": "`sent`, `again`, `failed`, `elsewhere`: it was busy, and another peer is asked, or `unrelated`: it was asked first, and has nothing that this goes with"]
         "Attempts at a delivery, by how they ended";
     REQUESTS: "cmr_mail_web_requests_total" Counter "" ["code": "the status code"]
         "Requests for pages and JSON";

@@ -192,7 +192,7 @@ impl Metrics {
     }
 
     /// An attempt at a delivery ended; `ended` is `sent`, `again`, `failed`, `elsewhere` or
-    /// `unwanted`.
+    /// `unrelated`.
     pub fn attempt(&self, transport: &str, kind: &str, ended: &str) {
         let labels =
             vec![("transport", transport.to_owned()), ("kind", kind.to_owned()), ("ended", ended.to_owned())];

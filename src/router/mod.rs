@@ -8,7 +8,8 @@
 //! 1. **Match.** X is measured against the public messages of the pool; the best `matches` ones
 //!    above the thresholds of [`crate::pool`] are its matches.
 //! 2. **Exchange** (A3). Each match Y goes to the router that took X from its author (to X's
-//!    neighbour if that can't be sent to), and X to the router that took Y from its author.
+//!    neighbour if that can't be sent to), and X to the router that took Y from its author. A router that
+//!    is a stranger is believed about authors of its own domain; else the author's own address is taken.
 //! 3. **Walk** (3.2), see [`Strategy`]: X goes to the peers whose sent text codes it shortest.
 //! 4. **Flow** (3.3). Nothing goes to an address in its own header, to ourselves, to who can't be
 //!    sent to, to who is known to have it, or twice; all of it together at most `max_forwards`.
@@ -82,7 +83,7 @@ pub trait Surroundings: Texts {
         Vec::new()
     }
 
-    /// Whether the gateway at an address is no stranger: the operator named it, or a key is shared with it.
+    /// Whether the gateway at an address is no stranger: the operator named it, or set a key for it.
     fn is_acquainted(&self, address: &Address) -> bool;
 
     /// Whether anything may be sent to an address that is not among the contacts.
@@ -109,10 +110,11 @@ pub struct Forward {
     pub to: Address,
     /// What.
     pub what: What,
-    /// The message that this address took from its author, as a line below the first says. Nobody signs such a
-    /// line: the address is asked whether it has that message, before it gets one that it has not asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub home_of: Option<What>,
+    /// The messages because of which this one is of use there; none for a step of a walk. Only headers say that
+    /// the peer has one of them, and nobody signs what stands below their first lines (nor, without a key, the
+    /// first): it is asked, before it gets what it has not asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<What>,
     /// Why, in words.
     pub why: String,
 }
@@ -298,19 +300,17 @@ fn exchange_matches(
         let Some(y) = pool.get(scored.seq) else {
             continue;
         };
-        let targets = if !literal && !plan.believes(home, origin) {
-            vec![(origin, None, "which was written there")]
-        } else if neighbour == home {
-            vec![(home, None, "which this router took from its author")]
-        } else {
-            vec![
-                (home, Some(What::This), "which this router took from its author"),
-                (neighbour, None, "which this neighbour sent"),
-            ]
+        let believed = literal || plan.believes(home, origin);
+        let mut targets = match believed {
+            true => vec![(home, "which this router took from its author")],
+            false => vec![(origin, "which was written there")],
         };
-        for (to, home_of, who) in targets {
+        if neighbour != home && (believed || plan.around().is_acquainted(neighbour)) {
+            targets.push((neighbour, "which this neighbour sent"));
+        }
+        for (to, who) in targets {
             let why = format!("{} saves {:.1} bits of {}, {who}", y.id, scored.gain_bits, subject.id);
-            match plan.send_cached(to, &y, home_of, why) {
+            match plan.send_cached(to, &y, Some(What::This), why) {
                 Ok(()) => break,
                 Err(no) => {
                     plan.say(format!("{} does not go to {to}: {no}", y.id));
@@ -343,14 +343,12 @@ fn exchange_subject(
         };
         let believed = policy.policy == Strategy::Literal || plan.believes(y.home_router(), y.origin());
         let home = if believed { y.home_router() } else { y.origin() };
-        // Who sent it to us as the first router said so itself.
-        let home_of = (believed && *home != y.sender).then_some(What::Match(scored.seq));
         let why = format!("it matches {}, which was written there ({:.1} bits)", y.id, scored.gain_bits);
         if plan.is_own(home) {
             plan.say(format!("{} was posted here: its author may want to know", y.id));
         } else if !everywhere && !is_first_router_of(plan, &y) {
             plan.say(format!("where {} was written they hear of it from its first router", y.id));
-        } else if let Err(no) = plan.send_subject(home, home_of, why)
+        } else if let Err(no) = plan.send_subject(home, Some(What::Match(scored.seq)), why)
             && no != No::Twice
         {
             plan.say(format!("it does not go to {home}, where {} was written: {no}", y.id));

@@ -96,7 +96,7 @@ impl<'a> Plan<'a> {
 
     /// Whether a router took a message from this author, as a header says: it does if both are of one domain,
     /// or if the router is no stranger. Whoever could write itself into the place of every home would get the
-    /// answers to everything.
+    /// answers to everything that passes by. (Who writes another origin as well has made another message.)
     pub(super) fn believes(&self, home: &Address, origin: &Address) -> bool {
         home == origin || home.shares_domain(origin) || self.around.is_acquainted(home)
     }
@@ -125,22 +125,25 @@ impl<'a> Plan<'a> {
     pub(super) fn send_subject(
         &mut self,
         to: &Address,
-        home_of: Option<What>,
+        because: Option<What>,
         why: String,
     ) -> Result<(), No> {
-        self.check_subject(to)?;
-        self.push(Forward { to: to.clone(), what: What::This, home_of, why })
+        let checked = self.check_subject(to);
+        self.push(
+            checked,
+            Forward { to: to.clone(), what: What::This, because: because.into_iter().collect(), why },
+        )
     }
 
     pub(super) fn send_cached(
         &mut self,
         to: &Address,
         y: &Entry,
-        home_of: Option<What>,
+        because: Option<What>,
         why: String,
     ) -> Result<(), No> {
-        self.check_cached(to, y)?;
-        self.push(Forward { to: to.clone(), what: What::Match(y.seq), home_of, why })
+        let (checked, what) = (self.check_cached(to, y), What::Match(y.seq));
+        self.push(checked, Forward { to: to.clone(), what, because: because.into_iter().collect(), why })
     }
 
     pub(super) fn done(self) -> (Vec<String>, Vec<Forward>) {
@@ -179,7 +182,16 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn push(&mut self, forward: Forward) -> Result<(), No> {
+    fn push(&mut self, checked: Result<(), No>, forward: Forward) -> Result<(), No> {
+        if checked == Err(No::Twice) {
+            // One reason may be made up and the other true: any of them is enough.
+            let same = |it: &&mut Forward| it.to == forward.to && it.what == forward.what;
+            if let Some(other) = self.forwards.iter_mut().find(same).filter(|it| !it.because.is_empty()) {
+                other.because.extend(forward.because);
+            }
+            return Err(No::Twice);
+        }
+        checked?;
         if self.left == 0 {
             return Err(No::Budget(self.most));
         }

@@ -147,8 +147,8 @@ pub enum Outcome {
         /// mail could not even be offered.
         reply: Option<Reply>,
     },
-    /// The peer was asked, and wants none of it: nothing was sent, and nothing is wrong.
-    Unwanted {
+    /// The peer was asked, and has none of the messages because of which it was to get this one: nothing was sent.
+    Unrelated {
         /// A sentence for the operator.
         reason: String,
     },
@@ -256,7 +256,7 @@ mod tests {
                     FAIL.to_owned()
                 }
                 Outcome::Done(_) => "done".to_owned(),
-                Outcome::Unwanted { reason } => reason,
+                Outcome::Unrelated { reason } => reason,
             };
             assert_eq!(got, expected, "{stage}: {line}");
         }

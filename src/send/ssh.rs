@@ -204,7 +204,7 @@ mod tests {
         for (command, expected) in table {
             let got = match send(&way(&program, &command), &message).await {
                 Outcome::Done(reply) => format!("done {}", reply.text),
-                Outcome::Fail { reason, .. } | Outcome::Unwanted { reason } => format!("never {reason}"),
+                Outcome::Fail { reason, .. } | Outcome::Unrelated { reason } => format!("never {reason}"),
                 Outcome::Retry { trouble, reason } => format!("{trouble} {reason}"),
             };
             assert_eq!(got, expected, "{command}");

@@ -58,8 +58,8 @@ pub(super) struct Transfer {
     pub(super) walk: Option<Alternatives>,
     /// A match that goes to where the subject comes from; else the subject itself.
     pub(super) is_match: bool,
-    /// The post that the receiver took from its author, as a header says: without it, it wants nothing.
-    pub(super) home_of: Option<u32>,
+    /// The posts because of which the receiver is to get it: it wants nothing if it has none of them.
+    pub(super) because: Vec<u32>,
 }
 
 /// What a gateway made of a message.
@@ -233,14 +233,17 @@ impl Gateway {
             .collect();
         let walks: HashSet<&Address> =
             decision.peers.iter().filter(|peer| peer.chosen).map(|peer| &peer.address).collect();
-        let mut wanted: Vec<(u32, u32, Option<Alternatives>, Option<u32>)> = Vec::new();
+        let mut wanted: Vec<(u32, u32, Option<Alternatives>, Vec<u32>)> = Vec::new();
         let mut by_lot = 0;
         for forward in &decision.forwards {
             let Some(to) = world.gateway_of(&forward.to) else { continue };
-            let home_of = forward.home_of.and_then(|what| match what {
-                What::This => Some(post),
-                What::Match(seq) => number(seq),
-            });
+            let because = || {
+                let posts = forward.because.iter().filter_map(|what| match what {
+                    What::This => Some(post),
+                    What::Match(seq) => number(*seq),
+                });
+                posts.collect::<Vec<u32>>()
+            };
             match forward.what {
                 What::Match(_) if rule.lacks(Part::Matches) => {}
                 What::This if rule.lacks(Part::Introductions) && !walks.contains(&forward.to) => {}
@@ -250,11 +253,11 @@ impl Gateway {
                         to,
                         post,
                         Some(Alternatives::new(spare.iter().copied(), world.alternatives())),
-                        None,
+                        Vec::new(),
                     ));
                 }
-                What::This => wanted.push((to, post, None, home_of)),
-                What::Match(seq) => wanted.extend(number(seq).map(|other| (to, other, None, home_of))),
+                What::This => wanted.push((to, post, None, because())),
+                What::Match(seq) => wanted.extend(number(seq).map(|other| (to, other, None, because()))),
             }
         }
         let lines = message.hops.len();
@@ -265,7 +268,7 @@ impl Gateway {
                     self.neighbours
                         .iter()
                         .filter(|to| free(**to))
-                        .map(|to| (*to, post, Some(Alternatives::default()), None)),
+                        .map(|to| (*to, post, Some(Alternatives::default()), Vec::new())),
                 );
             }
             Rule::RandomWalk(steps) if lines <= steps => by_lot = 1,
@@ -277,18 +280,16 @@ impl Gateway {
         }
         self.chance.shuffle(&mut lots);
         let rest = lots.split_off(by_lot.min(lots.len()));
-        wanted.extend(
-            lots.into_iter().map(|to| {
-                (to, post, Some(Alternatives::new(rest.iter().copied(), world.alternatives())), None)
-            }),
-        );
+        wanted.extend(lots.into_iter().map(|to| {
+            (to, post, Some(Alternatives::new(rest.iter().copied(), world.alternatives())), Vec::new())
+        }));
         self.keep(world, post, message, id);
         if !rule.lacks(Part::Learning) {
             self.learn(world, message, from, !matches.is_empty(), now);
         }
         let transfers = wanted
             .into_iter()
-            .filter_map(|(to, what, walk, home_of)| {
+            .filter_map(|(to, what, walk, because)| {
                 let sent = if what == post {
                     self.stamped(world, message, now)
                 } else {
@@ -298,7 +299,7 @@ impl Gateway {
                 }?;
                 self.has_it(what, to);
                 let is_match = what != post;
-                Some(Transfer { to, post: what, message: Arc::new(sent), walk, is_match, home_of })
+                Some(Transfer { to, post: what, message: Arc::new(sent), walk, is_match, because })
             })
             .collect();
         Routed { matches, transfers }

@@ -327,8 +327,9 @@ impl<'a> Network<'a> {
         let message = std::sync::Arc::clone(&transfer.message);
         let offers = self.scenario.offers && !self.rule.lacks(Part::Offers);
         let asked = offers && !self.silent.get(to as usize).is_some_and(|silent| *silent);
-        // Who is named as a first router, and is none, is asked for nothing but an answer.
-        if asked && transfer.home_of.is_some_and(|of| !gateway.knows(of) && !gateway.knows(post)) {
+        // Who is named in a header, and has nothing that the post goes with, only answers a question.
+        let related = transfer.because.is_empty() || transfer.because.iter().any(|of| gateway.knows(*of));
+        if asked && !related && !gateway.knows(post) {
             self.score.offers += 1;
             self.score.misdirected += 1;
             if let Some(sender) = self.gateways.get_mut(from as usize) {

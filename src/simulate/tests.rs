@@ -99,7 +99,13 @@ fn what_happens_to_the_network_shows_in_the_figures() {
 
     let poison = Poison { share: 0.2, names: Named::Victim };
     let poisoned = walk(&Scenario { poison, ..calm.clone() });
-    assert!(poisoned.named_bodies_share > 0.0 && poisoned.named_contacts_share > 0.0, "{poisoned:?}");
+    assert!(poisoned.misdirected_per_post > 0.0, "its neighbours believe it, and it is asked: {poisoned:?}");
+    assert!(poisoned.named_bodies_share < poisoned.named_contacts_share, "{poisoned:?}");
+    // Who names itself becomes no home of others, and makes nobody's walk begin anew.
+    let poison = Poison { share: 0.2, names: Named::Attacker };
+    let usurped = walk(&Scenario { poison, ..calm.clone() });
+    assert!(usurped.named_bodies_share > 0.0, "{usurped:?}");
+    assert!(usurped.bodies_per_post < 1.2 * before.bodies_per_post, "{usurped:?} {before:?}");
 
     let off = walk(&Scenario { skew_s: 25, ..calm.clone() });
     assert_eq!(off.refused_per_post, 0.0, "within the skew a message waits: {off:?}");

@@ -194,12 +194,10 @@ pub fn keep_raw(
     new: &NewRaw<'_>,
     most_bytes: u64,
 ) -> Result<Option<i64>, StoreError> {
-    if seqs.is_empty() || count(whole(new.raw.len())) > most_bytes {
+    if seqs.is_empty() {
         return Ok(None);
     }
-    tx.prepare_cached("INSERT INTO raw_mail (raw, received, via, forget_after) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((new.raw, new.received, new.via, new.forget_after))?;
-    let id = tx.last_insert_rowid();
+    let Some(id) = put_raw(tx, new, most_bytes)? else { return Ok(None) };
     let mut attached = 0;
     let mut attach =
         tx.prepare_cached("UPDATE message SET raw = ?2 WHERE seq = ?1 AND state <> 'evicted'")?;
@@ -207,13 +205,36 @@ pub fn keep_raw(
         attached += attach.execute((seq, id))?;
     }
     if attached == 0 {
-        tx.prepare_cached("DELETE FROM raw_mail WHERE id = ?1")?.execute([id])?;
+        drop_raw(tx, id)?;
         return Ok(None);
     }
+    Ok(Some(id))
+}
+
+/// The same for a message that is about to be stored with this number, which saves changing its row.
+///
+/// # Errors
+/// Those of any write.
+pub fn put_raw(tx: &Connection, new: &NewRaw<'_>, most_bytes: u64) -> Result<Option<i64>, StoreError> {
+    if count(whole(new.raw.len())) > most_bytes {
+        return Ok(None);
+    }
+    tx.prepare_cached("INSERT INTO raw_mail (raw, received, via, forget_after) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((new.raw, new.received, new.via, new.forget_after))?;
+    let id = tx.last_insert_rowid();
     while meta::total(tx, "raw_mail")?.1 > most_bytes {
         tx.prepare_cached("DELETE FROM raw_mail WHERE id = (SELECT min(id) FROM raw_mail)")?.execute([])?;
     }
     Ok(Some(id))
+}
+
+/// Nothing was stored that a raw mail of [`put_raw`] belongs to.
+///
+/// # Errors
+/// Those of any write.
+pub fn drop_raw(tx: &Connection, id: i64) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM raw_mail WHERE id = ?1")?.execute([id])?;
+    Ok(())
 }
 
 /// Drops asides and raw mails whose time is over, at most `limit` of each. Returns how many.

@@ -101,7 +101,7 @@ async fn submit(mailto: &Mailto, submission: &Submission) -> String {
             Outcome::Fail { reason, reply } => {
                 format!("fail {reason} / {}", reply.map(|reply| reply.to_string()).unwrap_or_default())
             }
-            Outcome::Unwanted { reason } => panic!("no mail host is asked first: {reason}"),
+            Outcome::Unrelated { reason } => panic!("no mail host is asked first: {reason}"),
         },
     }
 }

@@ -124,7 +124,7 @@ impl Dialogue {
                 Err(error) => match error.outcome() {
                     Outcome::Done(reply) => panic!("an error is done: {reply}"),
                     Outcome::Retry { trouble, reason } => format!("retry {trouble} {reason}"),
-                    Outcome::Fail { reason, .. } | Outcome::Unwanted { reason } => format!("fail {reason}"),
+                    Outcome::Fail { reason, .. } | Outcome::Unrelated { reason } => format!("fail {reason}"),
                 },
             };
             // An ellipsis stands for what the system's libraries word.

@@ -180,14 +180,16 @@ fn no_more_are_asked_than_configured_and_nobody_blocked() {
 fn an_exchange_of_matches_waits_for_its_peer() {
     let [busy, free] = ["busy", "free"].map(|name| Neighbour::new(name, "1/h", |config| config));
     busy.gate.start();
-    busy.fill();
+    // The busy one takes a message from its author, and nothing more.
+    let written = (in_seconds(-9), "http://author.example/");
+    assert_eq!(ask(busy.place, &post("/cmr", "", &message(&[written], POST).write())).status, 200);
     free.gate.start();
     let gate = home(&[(&free.address, KNOWN[0])], 2, |config| {
         let pinned = format!("{:?}", [&busy.address, &free.address]);
         config.set("routing", "matches", "5").set("routing", "pinned", pinned)
     });
     // It comes from the busy one, and is like what was sent here before: that goes back to the busy one.
-    let asked = message(&[(in_seconds(-5), busy.address.as_str())], POST);
+    let asked = message(&[(in_seconds(-5), busy.address.as_str()), written], POST);
     assert_eq!(ask(gate.at("http"), &post("/cmr", "", &asked.write())).status, 200);
     let row = until("the match is tried twice", || {
         let row = gate.queued(&busy.address).pop()?;

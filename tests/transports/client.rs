@@ -70,7 +70,7 @@ async fn upload(client: &Client, to: &str, configured: bool) -> String {
     let to = Address::try_from(to).unwrap();
     match client.upload(&Parcel { to: &to, configured, message: b"0\r\nmessage" }).await {
         Outcome::Done(reply) => format!("done {}", reply.text),
-        Outcome::Fail { reason, .. } | Outcome::Unwanted { reason } => format!("never: {reason}"),
+        Outcome::Fail { reason, .. } | Outcome::Unrelated { reason } => format!("never: {reason}"),
         Outcome::Retry { reason, .. } => format!("later: {reason}"),
     }
 }

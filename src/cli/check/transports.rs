@@ -32,7 +32,8 @@ pub(super) fn ours(config: &Config, running: bool) -> Vec<Line> {
                 format!("{listen}, but no [udp] address: peers answer by mail"),
                 "set [udp] address to what they reach",
             ),
-            (_, Some(address)) => Line::ok("udp", format!("{listen}, as {address}")),
+            (_, Some(address)) => of_one_domain(config, "udp", address)
+                .unwrap_or_else(|| Line::ok("udp", format!("{listen}, as {address}"))),
         });
     }
     if !config.ssh.peers.is_empty() {

@@ -95,6 +95,13 @@ fn a_stranger_is_the_home_of_its_own_people_alone() {
         d.reasons.iter().any(|r| r.contains("nothing shows that http://home.example/ took it")),
         "{d:#?}"
     );
+    // If the author can't be reached, a neighbour that is no stranger stands in.
+    for (known, wanted) in [(true, vec![(NEIGHBOUR.to_owned(), 1)]), (false, vec![])] {
+        let mut around = strangers(if known { &[HOME] } else { &[HOME, NEIGHBOUR] });
+        around.refused.insert(address(CLIENT), "a stranger".into());
+        let d = decide_on(&asked(), &pool, &contacts(), &around, &walking());
+        assert_eq!(cached_to(&d), wanted);
+    }
     // Nor is it believed about what is cached.
     let posted = message(&[CLIENT], 60 * SECOND, QUESTION);
     let one = RoutingPolicy { first_walks: 1, ..walking() };
@@ -110,21 +117,29 @@ fn a_stranger_is_the_home_of_its_own_people_alone() {
     assert_eq!((cached_to(&d), goes_to(&d)), (vec![(HOME.to_owned(), 1)], vec![WISE.to_owned()]));
 }
 
-/// Who is named by a line that it did not write itself is asked first whether the line is true.
+/// Whoever gets something because of a message that a header says it has can be asked whether it has that.
 #[test]
-fn who_is_only_named_as_a_home_is_asked_first() {
+fn what_is_exchanged_says_because_of_what() {
     let pool = pool(&library());
-    let asks = |x: &Message| {
+    let asks = |x: &Message, pool: &Pool| {
         let one = RoutingPolicy { first_walks: 1, ..walking() };
-        let d = decide_on(x, &pool, &contacts(), &Around::default(), &one);
-        d.forwards.iter().map(|f| (f.to.to_string(), f.home_of)).collect::<Vec<_>>()
+        let d = decide_on(x, pool, &contacts(), &Around::default(), &one);
+        let to_routers = d.forwards.iter().filter(|f| f.to != address(CLIENT));
+        to_routers.map(|f| (f.to.to_string(), f.because.clone())).collect::<Vec<_>>()
     };
-    let row = |to: &str, home_of| (to.to_owned(), home_of);
-    assert_eq!(asks(&asked()), [row(HOME, Some(What::This)), row(WISE, None)]);
-    // The home brought it itself.
-    assert_eq!(asks(&message(&[HOME, CLIENT], DAY, QUESTION)).first(), Some(&row(HOME, None)));
+    let row = |to: &str, because: &[What]| (to.to_owned(), because.to_vec());
+    assert_eq!(asks(&asked(), &pool), [row(HOME, &[What::This]), row(WISE, &[])]);
     let posted = message(&[CLIENT], 60 * SECOND, QUESTION);
-    assert!(asks(&posted).contains(&row("http://observatory.example/", Some(What::Match(1)))));
+    let far = "http://observatory.example/";
+    assert_eq!(asks(&posted, &pool), [row(WISE, &[]), row(far, &[What::Match(1)])]);
+    // Each of several reasons is enough.
+    let mut two = library();
+    two.push(message(
+        &[BAKER, far, "mailto:eve@sky.example"],
+        DAY,
+        "Jupiter is the largest planet of all.\n",
+    ));
+    assert_eq!(asks(&posted, &super::pool(&two)).last(), Some(&row(far, &[What::Match(3), What::Match(1)])));
 }
 
 #[test]

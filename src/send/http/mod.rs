@@ -59,6 +59,8 @@ impl Default for Deadlines {
 
 /// How long a peer may take to say whether a message is there.
 const INQUIRY: Duration = Duration::from_secs(10);
+/// Questions before a message, at most: about itself, and about those because of which it is sent.
+const QUESTIONS: u32 = 5;
 
 impl Deadlines {
     fn with(self, bytes: usize) -> Duration {
@@ -70,7 +72,8 @@ impl Deadlines {
     pub fn attempt(self, bytes: usize) -> Duration {
         // A kept connection that turns out to be stale costs one more; a handshake waits to be asked.
         let sends = self.connect.saturating_add(self.with(bytes)).saturating_mul(2);
-        sends.saturating_add(self.connect).saturating_add(INQUIRY)
+        let question = self.connect.saturating_add(INQUIRY);
+        sends.saturating_add(question.saturating_mul(QUESTIONS))
     }
 }
 
@@ -347,6 +350,25 @@ impl Client {
         }
     }
 
+    /// Asks a peer that has invited us to, whether it has one of these messages, because of which it is to get the
+    /// parcel. `None`: it has, or nothing says that it has not, and the parcel is to be sent. Else it is not: there
+    /// is an outcome if the peer can't be reached, and none if it has none of them.
+    pub async fn relates(
+        &self,
+        parcel: &Parcel<'_>,
+        because: &[Vec<(HopKey, TailHash)>],
+    ) -> Option<Option<Outcome>> {
+        let mut unrelated = false;
+        for ids in because {
+            match self.knows(parcel, ids).await {
+                Knows::Yes | Knows::NotTold => return None,
+                Knows::No => unrelated = true,
+                Knows::Unreachable(outcome) => return Some(Some(outcome)),
+            }
+        }
+        unrelated.then_some(None)
+    }
+
     /// Asks the peer of a parcel, if it has invited us to, whether it has a message with these ids. Without ids
     /// nothing is asked.
     pub async fn knows(&self, parcel: &Parcel<'_>, ids: &[(HopKey, TailHash)]) -> Knows {
@@ -518,7 +540,7 @@ mod tests {
         for (answer, expected) in table {
             let got = match answer.outcome() {
                 Outcome::Done(reply) => format!("done {}", reply.text),
-                Outcome::Fail { reason, .. } | Outcome::Unwanted { reason } => format!("never {reason}"),
+                Outcome::Fail { reason, .. } | Outcome::Unrelated { reason } => format!("never {reason}"),
                 Outcome::Retry { trouble, reason } => format!("{trouble} {reason}"),
             };
             assert_eq!(got, expected);

@@ -127,8 +127,8 @@ pub enum End {
         /// What the next hop said, if it was asked.
         reply: Option<Reply>,
     },
-    /// The peer was asked before anything was sent, and wants none of it.
-    Unwanted {
+    /// The peer has none of the messages because of which it was to get this one.
+    Unrelated {
         /// A sentence for the operator.
         reason: String,
     },
@@ -153,7 +153,7 @@ impl End {
     #[must_use]
     pub fn sentence(&self) -> String {
         match self {
-            End::Refused { reason, .. } | End::Unwanted { reason } => reason.clone(),
+            End::Refused { reason, .. } | End::Unrelated { reason } => reason.clone(),
             End::GivenUp { reason, .. } => format!("given up: {reason}"),
             End::Elsewhere { to, reason } => format!("busy, so {to} is asked instead: {reason}"),
         }
@@ -213,7 +213,7 @@ pub fn decide(delivery: &Delivery, outcome: Outcome, schedule: &Schedule, now: U
     match outcome {
         Outcome::Done(reply) => Next::Sent(reply),
         Outcome::Fail { reason, reply } => Next::Over(End::Refused { reason, reply }),
-        Outcome::Unwanted { reason } => Next::Over(End::Unwanted { reason }),
+        Outcome::Unrelated { reason } => Next::Over(End::Unrelated { reason }),
         Outcome::Retry { trouble, reason } => {
             let age = now.since(delivery.created);
             match schedule.next(delivery.id, delivery.attempts, age) {

@@ -40,6 +40,8 @@ pub struct NewMessage {
     pub person: Option<i64>,
     /// It is for the pool alone: nothing is to be decided about it, and nothing sent.
     pub settled: bool,
+    /// The mail that it came in, see [`crate::store::asides::put_raw`].
+    pub raw: Option<i64>,
 }
 
 impl NewMessage {
@@ -60,6 +62,7 @@ impl NewMessage {
             via: via.into(),
             person: None,
             settled: false,
+            raw: None,
             message,
         }
     }
@@ -248,9 +251,9 @@ fn insert(tx: &Connection, new: &NewMessage, conflict: bool) -> Result<i64, Stor
     let bytes = new.header.len().saturating_add(message.body.len());
     tx.prepare_cached(
         "INSERT INTO message (public_id, origin_key, origin_address, origin_time, author, neighbour, kind, scope, state,
-                              held_until, received, via, authenticity, verified, conflict, person, bytes)
+                              held_until, received, via, authenticity, verified, conflict, person, raw, bytes)
          VALUES (:public_id, :origin_key, :origin_address, :origin_time, :author, :neighbour, :kind, :scope, :state,
-                 :held_until, :received, :via, :authenticity, :verified, :conflict, :person, :bytes)",
+                 :held_until, :received, :via, :authenticity, :verified, :conflict, :person, :raw, :bytes)",
     )?
     .execute(rusqlite::named_params! {
         ":public_id": new.id,
@@ -269,6 +272,7 @@ fn insert(tx: &Connection, new: &NewMessage, conflict: bool) -> Result<i64, Stor
         ":verified": new.verified,
         ":conflict": conflict,
         ":person": new.person,
+        ":raw": new.raw,
         ":bytes": whole(bytes),
     })?;
     let seq = tx.last_insert_rowid();

@@ -366,6 +366,25 @@ pub fn drop_delivery(tx: &Connection, id: i64, now: UnixTime) -> Result<bool, St
     fail(tx, id, now, "dropped by the operator")
 }
 
+/// Changes what the composer needs beside the message. `false` if the row is gone.
+///
+/// # Errors
+/// Those of any write.
+pub fn set_detail(tx: &Connection, id: i64, detail: Option<&Value>) -> Result<bool, StoreError> {
+    let changed = tx
+        .prepare_cached("UPDATE delivery SET detail = ?2 WHERE id = ?1")?
+        .execute((id, detail.map(Json)))?;
+    Ok(changed > 0)
+}
+
+/// Forgets a delivery that ended without success, so that another one may take its place. `false` if it is no such.
+///
+/// # Errors
+/// Those of any write.
+pub fn forget(tx: &Connection, id: i64) -> Result<bool, StoreError> {
+    Ok(tx.prepare_cached("DELETE FROM delivery WHERE id = ?1 AND state = 'failed'")?.execute([id])? > 0)
+}
+
 /// The delivery with this number.
 ///
 /// # Errors
