@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use cmr_core::protocol as theirs;
 use cmr_mail::keys::Scheme;
-use cmr_mail::message::Message;
+use cmr_mail::message::{Address, Message};
 use support::daemon::{Config, Daemon, House};
 use support::messages::{Mail, in_seconds, message, signed};
 use support::programs::Program;
@@ -171,7 +171,10 @@ fn until_routed(house: &House, id: &str) {
 
 /// A message of the peer, seconds old, whose text nobody else has.
 fn from_peer(peer: &str, age: i64, body: impl Into<Vec<u8>>) -> Message {
-    message(&[(in_seconds(-age), peer), (in_seconds(-age - 5), "http://origin.test/cmr")], body)
+    // Of somebody who is at home at the peer.
+    let author =
+        Address::try_from(peer).unwrap().host().map(|host| format!("http://{host}/someone")).unwrap();
+    message(&[(in_seconds(-age), peer), (in_seconds(-age - 5), author.as_str())], body)
 }
 
 /// Mail of a peer with this message attached.

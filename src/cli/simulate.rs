@@ -148,7 +148,7 @@ fn traffic(args: &Args, bars: &Bars) -> Outcome<Traffic> {
     Ok(traffic)
 }
 
-/// How far each rule is, on a terminal only.
+/// How far each rule is: bars on a terminal, elsewhere a line at each rule's beginning and end.
 struct Bars {
     all: MultiProgress,
     reading: ProgressBar,
@@ -198,6 +198,7 @@ impl Bars {
                     bar.set_style(style);
                 }
                 bar.set_message(format!("{gateways} gateways, {rule}"));
+                self.note(&format!("{gateways} gateways, {rule}: {posts} posts"));
                 rules.push((gateways, rule, bar.clone()));
                 bar
             }
@@ -205,6 +206,15 @@ impl Bars {
         bar.set_position(u64::try_from(done).unwrap_or(0));
         if done == posts {
             bar.finish_and_clear();
+            let seconds = bar.elapsed().as_secs();
+            self.note(&format!("{gateways} gateways, {rule}: done in {seconds} s"));
+        }
+    }
+
+    /// Who sees no bars still sees that something happens.
+    fn note(&self, text: &str) {
+        if self.all.is_hidden() {
+            out::note(&format!("cmr-mail: {text}"));
         }
     }
 

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
 use super::brake::{Brake, Known};
+use super::signed::Signed;
 use super::{aliases, bounce, budget, clock, commands, exchange, notice, origin, people as names, ways};
 use crate::config::Config;
 use crate::keys::exchange::Body;
@@ -302,33 +303,6 @@ impl Came<'_> {
     /// It was taken.
     fn counts(&self, tx: &Connection, known: Known) -> Result<(), StoreError> {
         self.brake.map_or(Ok(()), |brake| brake.note(tx, known))
-    }
-}
-
-/// A mail that is believed for its signature alone: once.
-struct Signed {
-    author: String,
-    once: Vec<String>,
-    seen: bool,
-}
-
-impl Signed {
-    fn new(tx: &Connection, header: &Header, once: Vec<String>) -> Result<Option<Self>, StoreError> {
-        let Some(from) = header.from.as_ref().filter(|_| !once.is_empty()) else { return Ok(None) };
-        let author = from.address.to_ascii_lowercase();
-        let mut seen = false;
-        for one in &once {
-            seen |= limits::was_seen(tx, author.as_bytes(), one)?;
-        }
-        Ok(Some(Signed { author, once, seen }))
-    }
-
-    /// What it authorised was done.
-    fn note(&self, tx: &Connection, now: UnixTime) -> Result<(), StoreError> {
-        for one in &self.once {
-            limits::first_time(tx, self.author.as_bytes(), one, now)?;
-        }
-        Ok(())
     }
 }
 

@@ -37,6 +37,7 @@ mod rounds;
 mod route;
 mod say;
 pub mod sender;
+mod signed;
 mod snapshot;
 mod steps;
 mod tags;
