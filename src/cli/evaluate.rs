@@ -161,6 +161,14 @@ pub(super) fn policy(context: &Context) -> Outcome<RoutingPolicy> {
     }
 }
 
+/// Where [`policy`] is from, in words.
+pub(super) fn configuration(context: &Context) -> String {
+    match Config::find(context.named.as_deref()) {
+        Ok(path) => path.display().to_string(),
+        Err(_) => "the defaults".to_owned(),
+    }
+}
+
 fn corpus(args: &Args, bar: &Bar) -> Outcome<Corpus> {
     let mut saw = || bar.read();
     let found = match (&args.train, &args.test, &args.threads, args.pool) {

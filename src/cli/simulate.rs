@@ -81,6 +81,14 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         rules.push(Rule::Configured);
         rules.extend(Rule::BESIDE);
     }
+    // Before hours of work: whether there is a place for the page.
+    if let Some(path) = &args.report {
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .or_else(|e| fail(CANT_CREATE, format!("cannot write {}: {e}", path.display())))?;
+    }
     let bars = Bars::new();
     let mut runs = Vec::new();
     let threads = usize::from(args.threads);
@@ -98,6 +106,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         }
     }
     bars.end();
+    let file_name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let configured = evaluate::configuration(context);
+    for run in &mut runs {
+        let scenario = args.scenario.as_deref().map_or_else(|| "none".to_owned(), file_name);
+        run.conditions = format!("configuration: {configured}; scenario: {scenario}; {}", run.conditions);
+    }
     if let Some(path) = &args.report {
         let name = args.paths.iter().chain(&args.trace).find_map(|path| path.file_name()).unwrap_or_default();
         let title = format!("A network on {}", name.to_string_lossy());
@@ -235,6 +249,7 @@ fn render(run: &simulate::Outcome) -> String {
         ),
         0,
     );
+    text.push_str(&paragraph(&escape::line(&run.conditions), 0));
     text.push_str(&format!(
         "\n{:14}{:>8}{:>10}{:>8}{:>8}{:>6}{:>9}{:>8}{:>8}\n",
         "rule", "recall", "precision", "bodies", "offers", "hops", "busiest", "× mean", "seconds"
@@ -268,13 +283,15 @@ fn render(run: &simulate::Outcome) -> String {
         "recall: of all pairs of an author and a message of somebody else in a thread that the author wrote in, the \
          share that reached the author. precision: of all that reached authors, the share from such threads. bodies, \
          offers: whole messages, and transfers that ended with a question before the body, for each post. \
-         busiest: the share of all posts that visited the busiest gateway.",
+         hops: of a body at its arrival. busiest: the share of all posts that visited the busiest gateway; × mean: of \
+         what visits the average one.",
         0,
     ));
     if run.rows.iter().any(|row| row.spam_share > 0.0 || row.named_bodies_share > 0.0) {
         for row in &run.rows {
             text.push_str(&format!(
-                "{:14} spam {:.1} % of what people got; forged lines name {:.1} % of contacts, {:.1} % of bodies\n",
+                "{:14} spam: {:.1} % of what people got; who is named by forged lines: {:.1} % of the entries in \
+                 contact tables, {:.1} % of the bodies go there\n",
                 escape::line(&row.policy),
                 row.spam_share * 100.0,
                 row.named_contacts_share * 100.0,

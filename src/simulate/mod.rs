@@ -34,6 +34,8 @@ use crate::router::RoutingPolicy;
 /// What a run found.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Outcome {
+    /// By what it can be repeated: version, configuration, scenario, seed and the numbers of the rule.
+    pub conditions: String,
     /// Routers in the network.
     pub gateways: usize,
     /// Authors, each at home with one of them.
@@ -42,6 +44,22 @@ pub struct Outcome {
     pub mails: usize,
     /// A row for each rule, in the order in which they were asked for.
     pub rows: Vec<Row>,
+}
+
+/// The seed, and the numbers of the rule that is configured.
+fn conditions(scenario: &Scenario, policy: &RoutingPolicy) -> String {
+    let p = scenario.routing.over(policy);
+    format!(
+        "cmr-mail {}; seed {}; matches {}, answers {}, first_walks {}, max_hops {}, strong_match {}, contacts {}",
+        env!("CARGO_PKG_VERSION"),
+        scenario.seed,
+        p.matches,
+        p.answers,
+        p.first_walks,
+        p.max_hops,
+        p.strong_match,
+        p.contacts
+    )
 }
 
 /// Told how far a rule is: its name, posts done, all posts.
@@ -59,7 +77,13 @@ pub fn simulate(
     progress: Progress<'_>,
 ) -> Outcome {
     let rows = rows((traffic, None), scenario, policy, rules, threads, progress);
-    Outcome { gateways: scenario.gateways, clients: traffic.authors, mails: traffic.posts.len(), rows }
+    Outcome {
+        conditions: conditions(scenario, policy),
+        gateways: scenario.gateways,
+        clients: traffic.authors,
+        mails: traffic.posts.len(),
+        rows,
+    }
 }
 
 /// Replays what was posted in a network of real gateways: first comes what that network reached,
@@ -76,7 +100,13 @@ pub fn replay(
     let (traffic, scenario) = (trace.traffic(), trace.scenario(seed));
     let mut found = vec![trace.row(&traffic)];
     found.extend(rows((&traffic, Some(trace)), &scenario, policy, rules, threads, progress));
-    Outcome { gateways: scenario.gateways, clients: traffic.authors, mails: traffic.posts.len(), rows: found }
+    Outcome {
+        conditions: conditions(&scenario, policy),
+        gateways: scenario.gateways,
+        clients: traffic.authors,
+        mails: traffic.posts.len(),
+        rows: found,
+    }
 }
 
 /// A row for each rule.

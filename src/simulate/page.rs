@@ -34,6 +34,7 @@ pub fn page(title: &str, runs: &[Outcome]) -> Result<String, minijinja::Error> {
             let row = run.rows.iter().find(|row| row.policy == configured).or(run.rows.first());
             context! {
                 head => format!("{} gateways, {} people, {} posts", run.gateways, run.clients, run.mails),
+                conditions => run.conditions.clone(),
                 rows => figures(&run.rows),
                 cost => cost(&run.rows),
                 time => tenths(&run.rows),

@@ -34,10 +34,10 @@ pub struct Attempt {
 /// Attempts that are remembered of one delivery: the first, and the last of all others.
 const KEPT: i64 = 5;
 
-/// Writes an attempt down, in the transaction that marks the delivery.
+/// Writes an attempt down, in the transaction that marks the delivery; of one that is gone nothing.
 ///
 /// # Errors
-/// [`StoreError::Constraint`] if the delivery is gone.
+/// Those of any write.
 pub fn note(tx: &Connection, delivery: i64, attempt: &Attempt) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO attempt (delivery, at, ended, said, transcript)
