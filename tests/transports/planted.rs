@@ -37,6 +37,7 @@ fn a_planted_id_stops_nothing() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let shown = gate.gets(&real.id().to_string());
     assert!(shown["conflicts"].as_u64() >= Some(1), "{shown}");
+    gate.until_routed();
     let search = gate.house.json(&["search", "What the peer says", "-n", "5"]).to_string();
     assert!(search.contains("What the peer says."), "{search}");
     // The other way round the first one stays.
