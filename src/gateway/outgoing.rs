@@ -122,9 +122,8 @@ impl Gateway {
             }
             Err(no) => return Ok(Composed::Gone(no)),
         };
-        // Whom the operator named gets what headers say belongs there, unasked.
-        let because = if standing.configured() { Vec::new() } else { because(conn, delivery)? };
-        if because.is_empty() && !standing.configured() && !steps::because(delivery).is_empty() {
+        let because = because(conn, delivery)?;
+        if because.is_empty() && !steps::because(delivery).is_empty() {
             return Ok(Composed::Gone("what it was to be sent because of is not here any more".to_owned()));
         }
         Ok(match message(conn, config, delivery)? {

@@ -1,6 +1,6 @@
 //! Asking before sending: what is asked of whom, what is answered, and that nothing depends on it.
 
-use cmr_mail::message::{Address, HopKey, TailHash};
+use cmr_mail::message::{Address, HopKey, Message, TailHash};
 use cmr_mail::send::http::{Client, Parcel, Proxies};
 use cmr_mail::send::outcome::Outcome;
 use cmr_mail::wire::inquiry;
@@ -186,6 +186,91 @@ fn an_invitation_outlives_a_restart() {
     until("it is read again", || gate.house.log().contains("configuration read again").then_some(()));
     gate.posts("The third one is asked about, and sent.");
     assert_eq!((kind(), kind()), ('?', 'm'));
+}
+
+/// A gateway with one peer, which is asked about matches alone; what the peer is asked comes out of the other end.
+fn beside(plays: Vec<Act>) -> (Gate, String, impl Fn() -> Vec<(HopKey, TailHash)>) {
+    let (at, asked) = server(vec![plays]);
+    let peer = format!("http://{at}/cmr");
+    let gate = Gate::new("home", |config: Config| {
+        let config = config.text("http", "listen", "127.0.0.1:0");
+        config.set("routing", "pinned", format!("[{peer:?}]")).set("routing", "max_hops", "1")
+    });
+    gate.start();
+    let question = move || {
+        let (_, request) = asked.recv_timeout(crate::support::daemon::PATIENCE).unwrap();
+        match request.split_once("\r\n\r\n") {
+            Some((head, body)) if head.contains(inquiry::MEDIA_TYPE) => {
+                inquiry::read(body.as_bytes()).unwrap()
+            }
+            _ => Vec::new(),
+        }
+    };
+    (gate, peer, question)
+}
+
+/// A message by these hops, from anybody.
+fn brought(gate: &Gate, hops: &[&str], text: &str) -> Message {
+    let hops: Vec<_> = (1..).zip(hops).map(|(n, hop)| (in_seconds(-3 * n), *hop)).collect();
+    let message = message(&hops, text);
+    assert_eq!(ask(gate.at("http"), &post("/cmr", "", &message.write())).status, 200);
+    gate.until_routed();
+    message
+}
+
+fn ended(gate: &Gate, peer: &str, id: &str, state: &str) -> serde_json::Value {
+    until("the delivery is over", || {
+        gate.queued(peer).into_iter().find(|row| row["id"] == id && row["state"] == state)
+    })
+}
+
+/// Who is only named as a first router, by a line that anybody may have written, is asked whether it has that
+/// message, and left in peace if not.
+#[test]
+fn who_never_had_it_gets_nothing_because_of_it() {
+    let (gate, peer, question) = beside(vec![INVITES, NO, YES, NO, INVITES]);
+    let author = "http://author.example/";
+    brought(&gate, &[&peer, author], "Poppy seed rolls are baked on Saturdays.");
+    let asks = gate.posts("When are poppy seed rolls baked?");
+    assert_eq!(question(), [], "it has not said yet that it can be asked");
+    ended(&gate, &peer, &asks, "sent");
+    let planet =
+        brought(&gate, &["http://way.example/", &peer, author], "Jupiter is the largest planet of all.");
+    let asks = gate.posts("Is Jupiter the largest planet of all?");
+    assert_eq!(question(), planet.hop_ids(), "the message that it is said to have taken");
+    let row = ended(&gate, &peer, &asks, "failed");
+    assert!(
+        row["last_error"].as_str().unwrap().contains("that line may be made up, so nothing was sent"),
+        "{row}"
+    );
+    let asks = gate.posts("Why is Jupiter the largest planet of all?");
+    assert_eq!(question(), planet.hop_ids());
+    assert_ne!(question(), [], "then about what would be sent");
+    assert_eq!(question(), []);
+    ended(&gate, &peer, &asks, "sent");
+}
+
+/// A made-up reason does not keep anybody from getting the same message for a true one.
+#[test]
+fn a_made_up_reason_spoils_no_true_one() {
+    let (gate, peer, question) = beside(vec![INVITES, NO, YES, NO, INVITES]);
+    let author = "http://author.example/";
+    let bread = gate.posts("When are poppy seed rolls baked?");
+    brought(&gate, &[&peer, author], "Poppy seed rolls are baked on Saturdays.");
+    assert_eq!(question(), []);
+    ended(&gate, &peer, &bread, "sent");
+    let planet = gate.posts("Is Jupiter the largest planet of all?");
+    let made_up =
+        brought(&gate, &["http://way.example/", &peer, author], "Jupiter is the largest planet of all.");
+    assert_eq!(question(), made_up.hop_ids());
+    ended(&gate, &peer, &planet, "failed");
+    let text = "Which is the largest planet of all, Jupiter or Saturn?";
+    let true_one = brought(&gate, &["http://other.example/", &peer, author], text);
+    assert_eq!(question(), true_one.hop_ids());
+    assert_ne!(question(), [], "then about what would be sent");
+    assert_eq!(question(), []);
+    ended(&gate, &peer, &planet, "sent");
+    assert!(gate.queued(&peer).iter().all(|row| row["state"] == "sent"));
 }
 
 /// Beyond the bound nobody is invited, and a message is taken all the same.
