@@ -138,17 +138,6 @@ pub(super) fn spent(
     Ok(spent)
 }
 
-/// A forward to this address was never sent: nobody can use up what others may be sent by naming them in headers.
-///
-/// # Errors
-/// Those of any write.
-pub(super) fn give_back(tx: &Connection, to: &Address) -> Result<(), StoreError> {
-    match is_neighbour(tx, to)? {
-        true => limits::take_back(tx, Counted::Sent, name_of(tx, to)?.as_bytes()),
-        false => limits::take_back(tx, Counted::ToStranger, to.as_bytes()),
-    }
-}
-
 /// Whether what goes there counts as a neighbour's: it has shown who it is, or it is no web address.
 fn is_neighbour(conn: &Connection, to: &Address) -> Result<bool, StoreError> {
     let standing = ways::standing(peers::get(conn, to)?.as_ref());

@@ -516,12 +516,7 @@ fn admit_post(
     if let Some(refusal) = came.held_back(tx, sure, &new)? {
         return Ok(Err(refusal.into()));
     }
-    new.raw = came.raw.map(|raw| asides::put_raw(tx, raw, RAW_MAX)).transpose()?.flatten();
-    let admitted = messages::admit(tx, &new)?;
-    if let Some(raw) = new.raw.filter(|_| !matches!(admitted, Admitted::New(_) | Admitted::Conflict { .. })) {
-        asides::drop_raw(tx, raw)?;
-    }
-    match admitted {
+    match messages::admit_in(tx, &new, came.raw.map(|raw| (raw, RAW_MAX)))? {
         Admitted::New(seq) | Admitted::Conflict { seq, .. } => {
             came.counts(tx, sure)?;
             if let Some(person) = person.as_ref().filter(|person| person.stopped_at.is_some()) {

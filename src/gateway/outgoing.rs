@@ -122,16 +122,12 @@ impl Gateway {
             }
             Err(no) => return Ok(Composed::Gone(no)),
         };
-        let because = because(conn, delivery)?;
-        if because.is_empty() && !steps::because(delivery).is_empty() {
-            return Ok(Composed::Gone("what it was to be sent because of is not here any more".to_owned()));
-        }
         Ok(match message(conn, config, delivery)? {
             Ok(message) => Composed::Parcel(Parcel {
                 to: delivery.to.clone(),
                 configured: standing.configured(),
                 signed: message.signature.is_signed(),
-                because,
+                because: because(conn, delivery)?,
                 ids: inquiry(delivery, &message),
                 message: message.write(),
             }),
@@ -178,6 +174,11 @@ fn message(
     delivery: &Delivery,
 ) -> Result<Result<Message, &'static str>, StoreError> {
     match delivery.kind {
+        DeliveryKind::Forward
+            if because(conn, delivery)?.is_empty() && !steps::because(delivery).is_empty() =>
+        {
+            Ok(Err("the message because of which it was to be sent is not here any more"))
+        }
         DeliveryKind::Forward => forward(conn, config, delivery),
         DeliveryKind::KeyExchange => key_exchange(conn, delivery),
         DeliveryKind::Answer | DeliveryKind::LaterMatch | DeliveryKind::Notice => {

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::{Composed, Gateway, Outgoing, Parcel, bounce, budget, clock, notice, steps};
+use super::{Composed, Gateway, Outgoing, Parcel, bounce, clock, notice, steps};
 use crate::config::{self, Config, SecretError};
 use crate::dns::{Resolver, ResolverError};
 use crate::message::{Address, UnixTime};
@@ -359,7 +359,7 @@ impl House for Sender {
                 }
                 return Ok(());
             }
-            End::Unrelated { .. } => return budget::give_back(tx, &delivery.to),
+            End::Unrelated { .. } => return steps::unrelated(tx, delivery),
             End::Refused { reply: None, .. } | End::Elsewhere { .. } => return Ok(()),
         };
         if delivery.kind == DeliveryKind::Notice {

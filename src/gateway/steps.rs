@@ -24,7 +24,7 @@ const OTHERS: &str = "others";
 const BECAUSE: &str = "because";
 
 /// Such numbers of one delivery, at most.
-const REASONS: usize = 4;
+const REASONS: usize = 8;
 
 /// The numbers of the messages because of which a delivery is of use to its receiver; none for a step.
 pub(super) fn because(delivery: &Delivery) -> Vec<i64> {
@@ -52,17 +52,21 @@ pub(super) fn enqueue(
     others: usize,
     now: UnixTime,
 ) -> Result<Result<bool, Refusal>, StoreError> {
-    let account = match budget::account(tx, config, &forward.to, now)? {
-        Ok(account) => account,
-        Err(no) => return Ok(Err(no)),
-    };
-    let Ok(way) = ways::way(config, &forward.to) else { return Ok(Ok(false)) };
     let number = |what: What| match what {
         What::This => stored.seq,
         What::Match(seq) => seq,
     };
     let seq = number(forward.what);
     let because: Vec<i64> = forward.because.iter().map(|what| number(*what)).collect();
+    // First, because a reason more costs nothing where something waits already.
+    if !join(tx, seq, &forward.to, &because)? {
+        return Ok(Ok(false));
+    }
+    let account = match budget::account(tx, config, &forward.to, now)? {
+        Ok(account) => account,
+        Err(no) => return Ok(Err(no)),
+    };
+    let Ok(way) = ways::way(config, &forward.to) else { return Ok(Ok(false)) };
     let random = clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;
     let stamp = clock::stamp(meta::take_time(tx, now)?, random);
     // T is in the Message-ID: another forward of the same message is another mail, the same
@@ -82,49 +86,61 @@ pub(super) fn enqueue(
         stamp: Some(stamp),
         message_id: mail::message_id(&unique, &config.gateway.hostname),
         detail: match others {
-            0 => reasons(because.clone()),
+            0 => reasons(&because),
             _ => Some(json!({ OTHERS: others })),
         },
         why: forward.why.clone(),
         next_try: now,
     };
-    let new = match queue::enqueue(tx, &delivery, now)? {
-        Enqueued::New(_) => true,
-        Enqueued::Already(id) => {
-            join(tx, id, because)? && { matches!(queue::enqueue(tx, &delivery, now)?, Enqueued::New(_)) }
-        }
-    };
+    let new = matches!(queue::enqueue(tx, &delivery, now)?, Enqueued::New(_));
     if new {
         account.note(tx, now)?;
     }
     Ok(Ok(new))
 }
 
-fn reasons(because: Vec<i64>) -> Option<Value> {
+fn reasons(because: &[i64]) -> Option<Value> {
     (!because.is_empty()).then(|| json!({ BECAUSE: because }))
 }
 
-/// The same message is to go to the same peer for another reason: what waits there has both, and what ended because the
-/// first one was none is forgotten. `true`: it is, and may be queued anew.
-fn join(tx: &Connection, id: i64, because: Vec<i64>) -> Result<bool, StoreError> {
-    let Some(known) = queue::get(tx, id)? else { return Ok(false) };
-    let before = self::because(&known);
-    if known.kind != DeliveryKind::Forward || before.is_empty() {
-        return Ok(false);
+/// The same message may have a row for the same peer. If it waits there for other reasons, it has this one as well; if it
+/// ended because those were none, it is forgotten. Gives whether it is to be queued.
+fn join(tx: &Connection, seq: i64, to: &Address, because: &[i64]) -> Result<bool, StoreError> {
+    let rows = queue::of_message(tx, seq)?;
+    let Some(known) = rows.into_iter().find(|row| row.kind == DeliveryKind::Forward && row.to == *to) else {
+        return Ok(true);
+    };
+    if was_unrelated(&known) {
+        return queue::forget(tx, known.id);
     }
-    match known.state {
-        DeliveryState::Failed => queue::forget(tx, id),
-        DeliveryState::Sent => Ok(false),
-        DeliveryState::Ready | DeliveryState::Leased | DeliveryState::Held => {
-            // A step goes there whatever the peer has.
-            let all = match because.is_empty() {
-                true => None,
-                false => reasons(because.into_iter().chain(before).take(REASONS).collect()),
-            };
-            queue::set_detail(tx, id, all.as_ref())?;
-            Ok(false)
-        }
+    let mut all = self::because(&known);
+    let waits = matches!(known.state, DeliveryState::Ready | DeliveryState::Leased | DeliveryState::Held);
+    if waits && !all.is_empty() {
+        all.extend(because);
+        all.truncate(REASONS);
+        // A step goes there whatever the peer has.
+        let detail = if because.is_empty() { None } else { reasons(&all) };
+        queue::set_detail(tx, known.id, detail.as_ref())?;
     }
+    Ok(false)
+}
+
+/// What a row that ended because the peer had nothing that it was for is known by.
+const UNRELATED: &str = "unrelated";
+
+/// The peer has none of the messages because of which it was to get this one. Another one may come.
+///
+/// # Errors
+/// Those of any write.
+pub(super) fn unrelated(tx: &Connection, delivery: &Delivery) -> Result<(), StoreError> {
+    let detail = json!({ BECAUSE: because(delivery), UNRELATED: true });
+    queue::set_detail(tx, delivery.id, Some(&detail)).map(drop)
+}
+
+/// Whether a row ended by [`unrelated`], and not by a refusal or by the operator.
+fn was_unrelated(row: &Delivery) -> bool {
+    let marked = row.detail.as_ref().is_some_and(|detail| detail.get(UNRELATED).is_some());
+    marked && row.state == DeliveryState::Failed
 }
 
 /// A peer has no time for a step of a walk: the next best one of the same decision gets it, if it may get it
@@ -132,7 +148,8 @@ fn join(tx: &Connection, id: i64, because: Vec<i64>) -> Result<bool, StoreError>
 ///
 /// Crash argument: the new row, and the end of the old one, are one transaction with the mark of the attempt.
 /// Before its commit the old delivery is still under way and goes to the same peer again; afterwards the new one
-/// waits in the queue. A peer that has a row already gets none, so that two walks never meet.
+/// waits in the queue. A peer that has a row already gets none, so that two walks never meet, unless that row ended because the
+/// peer had nothing that an exchange was for.
 ///
 /// # Errors
 /// Those of any write.
@@ -165,8 +182,7 @@ pub(super) fn elsewhere(
         let has = |one: &Address| {
             message.hops.addresses().any(|hop| hop.same_place(one))
                 || given.iter().any(|row| {
-                    let over = row.state == DeliveryState::Failed && !because(row).is_empty();
-                    row.kind == DeliveryKind::Forward && row.to.same_place(one) && !over
+                    row.kind == DeliveryKind::Forward && row.to.same_place(one) && !was_unrelated(row)
                 })
         };
         if gateway.0.is_own(&config, &to)

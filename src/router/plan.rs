@@ -185,7 +185,10 @@ impl<'a> Plan<'a> {
     fn push(&mut self, checked: Result<(), No>, forward: Forward) -> Result<(), No> {
         if checked == Err(No::Twice) {
             // One reason may be made up and the other true: any of them is enough.
-            let same = |it: &&mut Forward| it.to == forward.to && it.what == forward.what;
+            let others = self.around.others(&forward.to);
+            let same = |it: &&mut Forward| {
+                it.what == forward.what && (it.to == forward.to || others.contains(&it.to))
+            };
             if let Some(other) = self.forwards.iter_mut().find(same).filter(|it| !it.because.is_empty()) {
                 other.because.extend(forward.because);
             }

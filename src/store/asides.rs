@@ -205,17 +205,17 @@ pub fn keep_raw(
         attached += attach.execute((seq, id))?;
     }
     if attached == 0 {
-        drop_raw(tx, id)?;
+        tx.prepare_cached("DELETE FROM raw_mail WHERE id = ?1")?.execute([id])?;
         return Ok(None);
     }
     Ok(Some(id))
 }
 
-/// The same for a message that is about to be stored with this number, which saves changing its row.
+/// The same for a message that is about to be stored, which saves changing its row afterwards.
 ///
 /// # Errors
 /// Those of any write.
-pub fn put_raw(tx: &Connection, new: &NewRaw<'_>, most_bytes: u64) -> Result<Option<i64>, StoreError> {
+pub(super) fn put_raw(tx: &Connection, new: &NewRaw<'_>, most_bytes: u64) -> Result<Option<i64>, StoreError> {
     if count(whole(new.raw.len())) > most_bytes {
         return Ok(None);
     }
@@ -226,15 +226,6 @@ pub fn put_raw(tx: &Connection, new: &NewRaw<'_>, most_bytes: u64) -> Result<Opt
         tx.prepare_cached("DELETE FROM raw_mail WHERE id = (SELECT min(id) FROM raw_mail)")?.execute([])?;
     }
     Ok(Some(id))
-}
-
-/// Nothing was stored that a raw mail of [`put_raw`] belongs to.
-///
-/// # Errors
-/// Those of any write.
-pub fn drop_raw(tx: &Connection, id: i64) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM raw_mail WHERE id = ?1")?.execute([id])?;
-    Ok(())
 }
 
 /// Drops asides and raw mails whose time is over, at most `limit` of each. Returns how many.

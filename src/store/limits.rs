@@ -88,19 +88,6 @@ pub fn note(tx: &Connection, what: Counted, who: &[u8], at: UnixTime) -> Result<
     Ok(())
 }
 
-/// What was noted last of `who` did not come about: it does not count.
-///
-/// # Errors
-/// Those of any write.
-pub fn take_back(tx: &Connection, what: Counted, who: &[u8]) -> Result<(), StoreError> {
-    let who = hash(tx, what, who)?;
-    if let Some((_, number)) = latest(tx, what, &who)? {
-        tx.prepare_cached("DELETE FROM tally WHERE kind = ?1 AND who = ?2 AND number = ?3")?
-            .execute((what, who, number))?;
-    }
-    Ok(())
-}
-
 /// How often `who` did `what` after `since`. Takes the same time however often that was.
 ///
 /// # Errors

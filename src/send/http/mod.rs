@@ -60,7 +60,7 @@ impl Default for Deadlines {
 /// How long a peer may take to say whether a message is there.
 const INQUIRY: Duration = Duration::from_secs(10);
 /// Questions before a message, at most: about itself, and about those because of which it is sent.
-const QUESTIONS: u32 = 5;
+const QUESTIONS: u32 = 9;
 
 impl Deadlines {
     fn with(self, bytes: usize) -> Duration {
@@ -226,6 +226,8 @@ pub enum Knows {
     No,
     /// It was not asked, or gave no answer that says so.
     NotTold,
+    /// It has no time for questions now.
+    Busy(String),
     /// It can't be reached: what that means for what would have been sent.
     Unreachable(Outcome),
 }
@@ -345,7 +347,7 @@ impl Client {
                 let text = "it is there already: only its ids were sent".to_owned();
                 Some(Outcome::Done(Reply { code: 200, text }))
             }
-            Knows::No | Knows::NotTold => None,
+            Knows::No | Knows::NotTold | Knows::Busy(_) => None,
             Knows::Unreachable(outcome) => Some(outcome),
         }
     }
@@ -364,6 +366,7 @@ impl Client {
                 Knows::Yes | Knows::NotTold => return None,
                 Knows::No => unrelated = true,
                 Knows::Unreachable(outcome) => return Some(Some(outcome)),
+                Knows::Busy(reason) => return Some(Some(Outcome::Retry { trouble: Trouble::Later, reason })),
             }
         }
         unrelated.then_some(None)
@@ -388,7 +391,7 @@ impl Client {
             // It has no time for questions now, and will say when it has.
             Ok(Ok(answer @ Answer { status: 429 | 503, .. })) => {
                 self.0.heard(parcel.to, &answer);
-                Knows::NotTold
+                Knows::Busy(format!("HTTP {} to a question", answer.status))
             }
             Ok(Ok(_)) | Ok(Err(HttpError::Broken(_) | HttpError::Late(..) | HttpError::Long(_))) | Err(_) => {
                 self.0.askable.failed(parcel.to, present());

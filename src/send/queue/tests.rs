@@ -4,7 +4,9 @@ mod busy;
 
 use super::*;
 use crate::message::Address;
-use crate::store::queue::{DeliveryKind, DeliveryState, Enqueued, NewDelivery, enqueue, get, list};
+use crate::store::queue::{
+    DeliveryKind, DeliveryState, Enqueued, NewDelivery, enqueue, get, list, set_detail,
+};
 use crate::store::{Options, Store};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -341,6 +343,33 @@ async fn five_days_of_retries_end_in_one_notice() {
     let all = bench.store.read(|c| list(c, true, 10)).unwrap();
     let notices: Vec<_> = all.iter().filter(|d| d.kind == DeliveryKind::Notice).collect();
     assert!(matches!(notices.as_slice(), [n] if n.state == DeliveryState::Sent), "{notices:?}");
+}
+
+#[tokio::test]
+async fn a_reason_that_comes_while_the_peer_is_asked_counts() {
+    let store: Arc<std::sync::OnceLock<Store>> = Arc::default();
+    let filled = Arc::clone(&store);
+    let mut house = Played::new(move |d, n| {
+        if d.kind == DeliveryKind::Notice {
+            return done(d, n);
+        }
+        if d.attempts == 1 {
+            let (id, detail) = (d.id, serde_json::json!({ "because": [1, 2] }));
+            filled.get().unwrap().write(move |tx| set_detail(tx, id, Some(&detail))).unwrap();
+        }
+        Outcome::Unrelated { reason: "it has none of them".to_owned() }
+    });
+    house.jumps = true;
+    let mut bench = Bench::new(house);
+    store.set(bench.store.clone()).unwrap();
+    let id = put(&bench.store, delivery(1, "a.example")).await;
+    bench.start(Settings::default());
+    bench.until_empty().await;
+    bench.stop().await;
+    let over = row(&bench.store, id).await;
+    assert_eq!((over.state, over.attempts), (DeliveryState::Failed, 2));
+    let ends = bench.house.ended.lock().unwrap();
+    assert!(matches!(ends.as_slice(), [(i, End::Unrelated { .. })] if *i == id), "{ends:?}");
 }
 
 #[tokio::test]

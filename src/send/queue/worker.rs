@@ -235,6 +235,12 @@ fn write_down<H: House>(
                 None => next.clone(),
             }
         }
+        // What it is sent for was added to while the peer was asked: it is asked again.
+        (_, Next::Over(End::Unrelated { reason }))
+            if queue::get(tx, delivery.id)?.is_some_and(|row| row.detail != delivery.detail) =>
+        {
+            Next::Again { at: now, trouble: Trouble::Later, reason: reason.clone() }
+        }
         _ => next.clone(),
     };
     queue::note_attempt(tx, delivery.id, &next.attempt(transcript.clone(), now))?;

@@ -6,6 +6,7 @@ use super::{Kind, State};
 use crate::message::{Address, HopKey, Message, MessageId, Signature, TailHash, Timestamp, UnixTime};
 use crate::policy::{Authenticity, Scope};
 use crate::store::StoreError;
+use crate::store::asides::{self, NewRaw};
 use crate::store::removal;
 use crate::store::sql::{Json, whole};
 
@@ -40,8 +41,6 @@ pub struct NewMessage {
     pub person: Option<i64>,
     /// It is for the pool alone: nothing is to be decided about it, and nothing sent.
     pub settled: bool,
-    /// The mail that it came in, see [`crate::store::asides::put_raw`].
-    pub raw: Option<i64>,
 }
 
 impl NewMessage {
@@ -62,7 +61,6 @@ impl NewMessage {
             via: via.into(),
             person: None,
             settled: false,
-            raw: None,
             message,
         }
     }
@@ -185,6 +183,19 @@ pub fn post_again(
 /// # Errors
 /// Those of any write.
 pub fn admit(tx: &Connection, new: &NewMessage) -> Result<Admitted, StoreError> {
+    admit_in(tx, new, None)
+}
+
+/// The same for the one message of a mail, which is kept with it: the mail, and the bytes that all kept ones
+/// may have.
+///
+/// # Errors
+/// Those of any write.
+pub fn admit_in(
+    tx: &Connection,
+    new: &NewMessage,
+    mail: Option<(&NewRaw<'_>, u64)>,
+) -> Result<Admitted, StoreError> {
     if let Some((origin, _)) = new.hop_ids.last()
         && removal::is_removed(tx, origin, new.id)?
     {
@@ -195,12 +206,12 @@ pub fn admit(tx: &Connection, new: &NewMessage) -> Result<Admitted, StoreError> 
         return duplicate(tx, new, same.seq);
     }
     let Some(with) = shared.iter().map(|hop| hop.seq).min() else {
-        return Ok(Admitted::New(insert(tx, new, false)?));
+        return Ok(Admitted::New(insert(tx, new, mail, false)?));
     };
     if !new.verified || has_version(tx, &shared, &new.message.sender().address)? {
         return Ok(Admitted::ConflictAside { with });
     }
-    let seq = insert(tx, new, true)?;
+    let seq = insert(tx, new, mail, true)?;
     let mut flag = tx.prepare_cached("UPDATE message SET conflict = 1 WHERE seq = ?1")?;
     for other in &shared {
         flag.execute([other.seq])?;
@@ -240,7 +251,13 @@ fn has_version(conn: &Connection, shared: &[Shared], neighbour: &Address) -> Res
     Ok(false)
 }
 
-fn insert(tx: &Connection, new: &NewMessage, conflict: bool) -> Result<i64, StoreError> {
+fn insert(
+    tx: &Connection,
+    new: &NewMessage,
+    mail: Option<(&NewRaw<'_>, u64)>,
+    conflict: bool,
+) -> Result<i64, StoreError> {
+    let raw = mail.map(|(mail, most)| asides::put_raw(tx, mail, most)).transpose()?.flatten();
     let message = &new.message;
     let origin = message.origin();
     let state = match (new.held_until, new.settled) {
@@ -272,7 +289,7 @@ fn insert(tx: &Connection, new: &NewMessage, conflict: bool) -> Result<i64, Stor
         ":verified": new.verified,
         ":conflict": conflict,
         ":person": new.person,
-        ":raw": new.raw,
+        ":raw": raw,
         ":bytes": whole(bytes),
     })?;
     let seq = tx.last_insert_rowid();

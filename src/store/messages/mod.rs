@@ -15,7 +15,7 @@ use crate::message::{
 };
 use crate::policy::{Authenticity, Scope};
 
-pub use admit::{Admitted, NewMessage, admit, is_known, known, post_again};
+pub use admit::{Admitted, NewMessage, admit, admit_in, is_known, known, post_again};
 pub use evict::{evict, forget_beyond, forget_expired};
 pub use progress::{
     Counts, FAILURES_MAX, Waiting, all_routed_of, counts, mark_routed, next_held, next_unrouted, open_up,
