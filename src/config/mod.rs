@@ -92,6 +92,13 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 impl Config {
+    /// The mail address that people write to and that their aliases are made of: the first of `[smtp] recipients`,
+    /// else the gateway's own.
+    #[must_use]
+    pub fn posting_address(&self) -> &str {
+        self.smtp.recipients.first().unwrap_or(&self.gateway.mail_address)
+    }
+
     /// Reads and checks the file at `path`.
     ///
     /// # Errors

@@ -480,7 +480,7 @@ fn admit_post(
             _ => {}
         }
     }
-    let posting = config.smtp.recipients.first().map_or(config.gateway.mail_address.as_str(), String::as_str);
+    let posting = config.posting_address();
     let name = names::alias_name(display_name.as_deref());
     let person = if authenticated { Some(person(tx, &author, &name, came.now)?) } else { None };
     let origin = match (config.people.origin, &person) {

@@ -25,7 +25,7 @@ const UNDATED: UnixTime = UnixTime(1_000_000);
 /// # Errors
 /// The posting address holds a line end.
 pub fn archive_address(config: &Config) -> Result<Address, AddressError> {
-    let posting = config.smtp.recipients.first().map_or(config.gateway.mail_address.as_str(), String::as_str);
+    let posting = config.posting_address();
     Address::new(format!("mailto:{}", people::tagged(posting, ARCHIVE_TAG)))
 }
 

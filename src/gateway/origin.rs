@@ -159,7 +159,7 @@ impl Gateway {
     /// The database can't be used, or there are no random numbers.
     pub(super) fn probe_relay(&self, token: Option<String>) -> Result<RelayProbe, StoreError> {
         let (config, now) = (self.config(), clock::now());
-        let posting = config.smtp.recipients.first().unwrap_or(&config.gateway.mail_address).clone();
+        let posting = config.posting_address().to_owned();
         let Some(token) = token else {
             let random: [u8; 16] =
                 clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;

@@ -65,7 +65,7 @@ pub(super) fn mail(conn: &Connection, config: &Config, delivery: &Delivery) -> R
         return Ok(Made::Gone("the thread is gone"));
     };
     let Some(person) = people::get(conn, thread.person)? else { return Ok(Made::Gone("the person is gone")) };
-    let posting = config.smtp.recipients.first().map_or(config.gateway.mail_address.as_str(), String::as_str);
+    let posting = config.posting_address();
     let letter = Letter { conn, config, delivery, thread, person, posting };
     match Say::of(delivery) {
         Some(Say::Posted { .. }) => letter.posted(),

@@ -68,13 +68,13 @@ fn http(config: &Config) -> Line {
 
 /// Others take a gateway that they do not know for the home of authors of its own domain alone.
 fn of_one_domain(config: &Config, name: &'static str, address: &Address) -> Option<Line> {
-    let posting = config.smtp.recipients.first().map_or(config.gateway.mail_address.as_str(), String::as_str);
+    let posting = config.posting_address();
     let author = Address::new(format!("mailto:{posting}")).ok()?;
     (!author.shares_domain(address)).then(|| {
         Line::warn(
             name,
             format!("{address} is of another domain than {posting}"),
-            "gateways that neither list this one nor share a key with it will not believe that it took its people's \
+            "gateways whose operators neither list this one nor set a key for it will not believe that it took its people's \
              messages, and answer less: give both one domain, for example cmr.example.org beside cmr@example.org",
         )
     })

@@ -221,12 +221,13 @@ fn a_small_network_finds_threads_and_outlives_its_gateways() {
     let (keys, routing) = routing("first_walks=2,max_hops=3");
     let wish = Wish { gateways: 6, routing: keys, place: std::env::temp_dir() };
     let numbers = Numbers { cache: 1_000_000, latency_ms: [1, 50], routing };
-    let found = play(&made_up(60, 8), &wish, numbers, true);
+    let found = play(&made_up(180, 8), &wish, numbers, true);
     show(&found);
     holds(&found);
     let (real, central, simulated) = (found.row("trace"), found.row("central"), found.row("configured"));
-    // With deaths in between one run in four finds 0.83 to 0.90 of one pool, for a reason that is not known yet.
-    assert!(real.recall > 0.75 * central.recall && central.recall > 0.5, "{real:?} {central:?}");
+    // Ids differ in each run, and with them the lots of the walks: 22 runs found 0.84 to 0.92 of one pool, 0.02
+    // apart by the standard deviation. (60 posts had 88 pairs, and found 0.83 to 1.00, with and without deaths.)
+    assert!(real.recall > 0.8 * central.recall && central.recall > 0.5, "{real:?} {central:?}");
     assert!(simulated.recall > 0.9 * central.recall, "{simulated:?}");
     assert!(real.bodies_per_post < 8.0, "{real:?}");
     let asked = found.trace.transfers.iter().filter(|sent| sent.ended == Ended::Asked).count();
