@@ -11,9 +11,10 @@ use crate::authenticate::Finding;
 use crate::config::Config;
 use crate::keys::SignatureError;
 use crate::keys::exchange::{Body, BodyError};
-use crate::mail::{self, Command, Header, Ignored, NoPost, Post, Reading, Submission};
+use crate::mail::{self, Command, Header, Ignored, NoPost, Reading, Submission};
 use crate::message::{
-    self, Acceptance, Address, FormatError, Limits, Message, MessageId, Recipient, UnixTime,
+    self, Acceptance, Address, FormatError, HashedBody, Limits, Message, MessageId, Recipient, Timestamp,
+    UnixTime,
 };
 use crate::policy::exchange::NoExchange;
 use crate::policy::{self, Authenticity, Block, Provenance, Refusal};
@@ -21,6 +22,7 @@ use crate::receive::{Arrival, Via};
 use crate::smtp::Reply;
 use crate::store::messages::NewMessage;
 
+use super::clock;
 use super::keys_within::may_hold_key;
 use super::say::Hit;
 use super::tags::{self, Tag, Ticket};
@@ -29,7 +31,7 @@ use super::tags::{self, Tag, Ticket};
 const TOO_OLD: &str = "it came too long ago to be answered";
 
 /// Why something was not taken.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum Refused {
     /// The sender's bytes break a rule of the wire format (A2).
     #[error("not a well-formed CMR message: {0}")]
@@ -140,7 +142,13 @@ pub(super) struct Candidate {
 pub(super) struct PostPlan {
     pub(super) author: String,
     pub(super) display_name: Option<String>,
-    pub(super) post: Post,
+    /// With its hash, which is computed here: the thread that writes is shared by all.
+    pub(super) body: HashedBody,
+    pub(super) language: Option<String>,
+    /// The time of the message.
+    pub(super) time: Timestamp,
+    /// It is made of the mail's own date.
+    pub(super) dated: bool,
     pub(super) ignored: Vec<Ignored>,
     /// Whether an answer may go to the author, else why not.
     pub(super) answerable: Result<(), String>,
@@ -174,7 +182,7 @@ pub(super) enum Wanted {
 }
 
 /// What should have been a message, or a post, and is not taken.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct NotTaken {
     /// Where it was in the mail.
     pub(super) place: String,
@@ -460,10 +468,15 @@ fn content(
     let answerable = recent.map_err(str::to_owned).and_then(|()| {
         policy::may_be_answered(&from.address, &from.address, authenticity).map_err(|no| no.to_string())
     });
+    let body = post.body();
+    let (received, skew) = (arrival.received, config.policy.clock_skew);
     Content::Post(Box::new(PostPlan {
         author: from.address.clone(),
         display_name: from.name.clone(),
-        post,
+        time: clock::post_stamp(header.date, received, skew, header.message_id.as_deref(), &body),
+        dated: clock::sane(header.date, received, skew).is_some(),
+        body: HashedBody::new(body),
+        language: post.language,
         ignored: ignored.clone(),
         answerable,
     }))

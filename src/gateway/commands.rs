@@ -189,7 +189,7 @@ impl Asking<'_> {
                     }
                     None => {
                         let why = "the message is no longer here".to_owned();
-                        let say = Say::NotPosted { why, ignored: Vec::new() };
+                        let say = Say::NotPosted { why: why.clone(), ignored: Vec::new() };
                         self.answer(tx, &person, "what was asked for is gone", say, outcome)
                     }
                 }
@@ -201,20 +201,21 @@ impl Asking<'_> {
     pub(super) fn errand(
         &self,
         tx: &Connection,
-        errand: Errand,
+        errand: &Errand,
         outcome: &mut Outcome,
     ) -> Result<(), StoreError> {
         let Errand { author, display_name, what } = errand;
         let name = names::alias_name(display_name.as_deref());
-        let person = commit::person(tx, &author, &name, self.now)?;
+        let person = commit::person(tx, author, &name, self.now)?;
         let say = match what {
             Wanted::Help => Say::Help,
             Wanted::Status => Say::Status,
-            Wanted::Search { query, hits } => {
-                Say::Found { query: String::from_utf8_lossy(beginning(&query)).into_owned(), hits }
-            }
+            Wanted::Search { query, hits } => Say::Found {
+                query: String::from_utf8_lossy(beginning(query)).into_owned(),
+                hits: hits.clone(),
+            },
             Wanted::Nothing { why, ignored } => {
-                Say::NotPosted { why, ignored: ignored.iter().map(kept).collect() }
+                Say::NotPosted { why: why.clone(), ignored: ignored.iter().map(kept).collect() }
             }
         };
         outcome.note = Some("answered by mail; nothing was stored".to_owned());

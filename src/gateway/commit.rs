@@ -83,38 +83,28 @@ impl Plan {
     /// # Errors
     /// Those of any write.
     pub(super) fn commit(
-        self,
+        &self,
         config: &Config,
         transport: Option<&str>,
         tx: &Connection,
     ) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
         let in_dialogue = self.is_in_dialogue();
-        let Plan {
-            arrival,
-            now,
-            header,
-            tags,
-            authenticity,
-            once,
-            content,
-            provenance,
-            mailbox,
-            may_hold_key,
-        } = self;
+        let Plan { arrival, header, tags, authenticity, once, content, mailbox, .. } = self;
+        let (now, provenance, may_hold_key) = (self.now, self.provenance, self.may_hold_key);
         let via = transport.unwrap_or(arrival.via.as_str());
         let forget_after = now.saturating_add(config.pool.keep_raw);
         let whole = &arrival.raw;
-        let source = origin::source(&arrival, via);
-        let signed = Signed::new(tx, &header, once)?;
+        let source = origin::source(arrival, via);
+        let signed = Signed::new(tx, header, once)?;
         let replayed = signed.as_ref().is_some_and(|it| it.seen);
         let mut seqs = Vec::new();
         let mut not_taken = Vec::new();
         let mut authorised = false;
         let known = header.from.as_ref().filter(|_| authenticity.is_authenticated() && !replayed);
         let known = known.map(|from| from.address.as_str());
-        let asking = commands::Asking { config, header: &header, known, raw: whole, now };
-        let addressees = aliases::behind(tx, &tags)?;
+        let asking = commands::Asking { config, header, known, raw: whole, now };
+        let addressees = aliases::behind(tx, tags)?;
         let brings = match &content {
             Content::Messages(candidates, _) => candidates.len(),
             Content::Post(_) => 1,
@@ -136,7 +126,7 @@ impl Plan {
             received: arrival.received,
             now,
             via,
-            authenticity: &authenticity,
+            authenticity,
             author: header.from.as_ref().map(|from| from.address.as_str()),
             provenance,
             replayed,
@@ -155,18 +145,18 @@ impl Plan {
                 outcome.note = Some("a mail of our own came back; nothing was stored".to_owned());
             }
             Content::Bounce(token, report) => {
-                let what = bounce::reported(tx, &token, report.as_ref(), now)?;
+                let what = bounce::reported(tx, token, report.as_ref(), now)?;
                 outcome.note = Some(format!("{what}; nothing was stored"));
             }
             Content::Probe(relay, token) => {
                 let mailbox = origin::Back::Mailbox(mailbox.as_deref().unwrap_or_default());
                 let back = relay.map_or(mailbox, origin::Back::Relay);
-                let known = origin::probed(tx, config, (back, &token), whole, now)?;
+                let known = origin::probed(tx, config, (back, token), whole, now)?;
                 let what = if known { "the probe came back" } else { "nobody waits for this probe" };
                 outcome.note = Some(what.to_owned());
             }
             Content::Confirmation(token) => {
-                asking.confirm(tx, &token, &mut outcome)?;
+                asking.confirm(tx, token, &mut outcome)?;
             }
             Content::Stop(None) | Content::Errand(_) if replayed => {
                 outcome.note = Some("this mail was here before; nothing was done".to_owned());
@@ -177,17 +167,17 @@ impl Plan {
                 authorised = outcome.refused.is_empty();
             }
             Content::Ticket(ticket) => {
-                asking.ticket(tx, &ticket, &mut outcome)?;
+                asking.ticket(tx, ticket, &mut outcome)?;
             }
             Content::Errand(errand) => {
-                asking.errand(tx, *errand, &mut outcome)?;
+                asking.errand(tx, errand, &mut outcome)?;
                 authorised = true;
             }
             Content::ForPostmaster => {
                 notice::for_postmaster(tx, config, (whole, via, &source), now, forget_after, &mut outcome)?;
             }
             Content::Messages(candidates, rest) => {
-                not_taken = rest;
+                not_taken.clone_from(rest);
                 for candidate in candidates {
                     match admit_message(tx, config, candidate, &came, &mut outcome)? {
                         Ok(Some(seq)) => seqs.push(seq),
@@ -196,7 +186,7 @@ impl Plan {
                     }
                 }
             }
-            Content::Post(post) => match admit_post(tx, config, *post, &header, &came, &mut outcome)? {
+            Content::Post(post) => match admit_post(tx, config, post, header, &came, &mut outcome)? {
                 Ok(()) => {}
                 Err(why) => {
                     not_taken.push(NotTaken { place: "the mail".to_owned(), why, bytes: None, id: None })
@@ -310,11 +300,12 @@ impl Came<'_> {
 fn admit_message(
     tx: &Connection,
     config: &Config,
-    candidate: Candidate,
+    candidate: &Candidate,
     came: &Came<'_>,
     outcome: &mut Outcome,
 ) -> Result<Result<Option<i64>, NotTaken>, StoreError> {
     let Candidate { place, new, alternatives, held_until } = candidate;
+    let (place, new) = (place.clone(), new.clone());
     let neighbour = new.message().sender().address.clone();
     let refuse = |place: String, why: Refused, message: &Message| {
         Ok(Err(NotTaken { place, why, bytes: Some(message.write()), id: Some(message.id()) }))
@@ -391,7 +382,7 @@ fn admit_message(
     new.scope = policy::scope_of(came.provenance, false, policy::FirstPost::Ask);
     new.via = came.via.to_owned();
     new.verified = verified;
-    new.held_until = held_until;
+    new.held_until = *held_until;
     new.authenticity = if verified {
         Authenticity::CmrKey { neighbour: neighbour.clone() }
     } else if by_neighbour {
@@ -449,26 +440,24 @@ fn admit_message(
 fn admit_post(
     tx: &Connection,
     config: &Config,
-    plan: PostPlan,
+    plan: &PostPlan,
     header: &Header,
     came: &Came<'_>,
     outcome: &mut Outcome,
 ) -> Result<Result<(), Refused>, StoreError> {
-    let PostPlan { author, display_name, post, ignored, answerable } = plan;
-    let body = post.body();
+    let PostPlan { author, display_name, body, language, time, dated, ignored, answerable } = plan;
+    let (mut time, dated) = (time.clone(), *dated);
     let authenticated = came.authenticity.is_authenticated();
-    let who = people::canonical(&author);
+    let who = people::canonical(author);
     let bad = |_| StoreError::Misuse("an address of ours holds a line end");
     let author_address = Address::new(format!("mailto:{who}")).map_err(bad)?;
-    let skew = config.policy.clock_skew;
-    let mut time = clock::post_stamp(header.date, came.received, skew, header.message_id.as_deref(), &body);
-    let dated = clock::sane(header.date, came.received, skew).is_some();
     let rate = config.policy.post_at_most;
     let window = rate.window_start(came.now);
     // Another case of the letters is the same mailbox nearly everywhere, and no way around a limit.
     // A forged From uses up what forged Froms may, and nothing of the author it names.
     let counted = format!("{}{}", if authenticated { "" } else { "unproven " }, who.to_ascii_lowercase());
-    let allowed = rate.allows(limits::number_since(tx, Counted::Post, counted.as_bytes(), window)?);
+    let count = limits::count(tx, Counted::Post, counted.as_bytes())?;
+    let allowed = rate.allows(count.since(tx, window)?);
     if !dated || !allowed {
         // Whoever never heard our 250 sends the mail again. That is no second post, so it does
         // not count; and without a date it would have the time of its second receipt, and so
@@ -482,20 +471,20 @@ fn admit_post(
     }
     let posting = config.posting_address();
     let name = names::alias_name(display_name.as_deref());
-    let person = if authenticated { Some(person(tx, &author, &name, came.now)?) } else { None };
+    let person = if authenticated { Some(person(tx, author, &name, came.now)?) } else { None };
     let origin = match (config.people.origin, &person) {
         (Origin::Address, Some(_)) => author_address.clone(),
         (Origin::Alias, Some(person)) => names::alias(posting, &person.name, &person.token).map_err(bad)?,
         // Nobody knows who it is: an alias that stands for this one mail, so that a forged From
         // can't speak under somebody's name.
         (_, None) => {
-            let token = names::token(&clock::digest(header.message_id.as_deref(), &body));
+            let token = names::token(&clock::digest(header.message_id.as_deref(), body.as_bytes()));
             names::alias(posting, "someone", &token).map_err(bad)?
         }
     };
     let confirmed = person.as_ref().is_some_and(|person| person.confirmed_at.is_some());
     let reached = time.reached_at();
-    let mut new = NewMessage::new(Message::new(Hop::new(time, origin), body), came.received, came.via);
+    let mut new = NewMessage::of_one_line(Hop::new(time, origin), body, came.received, came.via);
     new.author = author_address;
     new.kind = Kind::Post;
     new.scope = policy::scope_of(Provenance::Post { confirmed }, false, config.people.first_post);
@@ -523,13 +512,13 @@ fn admit_post(
                 people::resume(tx, person.id)?;
                 outcome.promises = true;
             }
-            limits::note(tx, Counted::Post, counted.as_bytes(), came.now)?;
+            count.one_more(tx, came.now)?;
             if let Some(person) = person {
                 // Whose mail came back is there after all.
                 bounces::forgive(tx, &new.author)?;
                 let thread = NewThread {
                     seq: Some(seq),
-                    language: post.language,
+                    language: language.clone(),
                     ignored: ignored.iter().map(commands::kept).collect(),
                     authenticated: answerable.is_ok(),
                     until: came.now.saturating_add(config.people.later_matches),

@@ -378,10 +378,10 @@ impl Gateway {
                 return Ok((Outcome::default(), Some(Fate::Left)));
             }
             let outcome = plan.commit(&config, transport.as_deref(), tx)?;
-            let fate = found.map(|found| found.note(tx, &outcome, now)).transpose()?;
+            let fate = found.as_ref().map(|found| found.note(tx, &outcome, now)).transpose()?;
             Ok((outcome, fate))
         };
-        match self.0.store.write_async(job).await {
+        match self.0.store.write_repeatable_async(job).await {
             Ok((outcome, fate)) => {
                 if outcome.promises {
                     // Before anybody is told. What can't be noted now is noted at the next start.

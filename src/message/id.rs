@@ -1,6 +1,6 @@
 //! Ids: the public one of a message, and the one of each header line with what lies below it.
 
-use super::{Hop, Message};
+use super::{Hop, Message, each_body_part};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -138,11 +138,44 @@ impl HopKey {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TailHash(pub [u8; 32]);
 
+/// A body with the hash of what stands below the oldest header line, which no header changes: for who
+/// knows the body before the header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HashedBody {
+    bytes: Vec<u8>,
+    tail: TailHash,
+}
+
+impl HashedBody {
+    /// Hashes `bytes`.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let tail = body_tail(&bytes);
+        HashedBody { bytes, tail }
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The tail of the oldest header line.
+    #[must_use]
+    pub fn tail(&self) -> TailHash {
+        self.tail
+    }
+}
+
+fn body_tail(body: &[u8]) -> TailHash {
+    let mut hash = Sha256::new();
+    each_body_part(body, |part| hash.update(part));
+    TailHash(hash.finalize().into())
+}
+
 /// Keys and tails of all lines, newest first.
 pub(super) fn hop_ids(message: &Message) -> Vec<(HopKey, TailHash)> {
-    let mut hash = Sha256::new();
-    message.each_body_part(|part| hash.update(part));
-    let mut tail: [u8; 32] = hash.finalize().into();
+    let TailHash(mut tail) = body_tail(&message.body);
     let mut ids = Vec::with_capacity(message.hops.len());
     for hop in message.hops.iter().rev() {
         ids.push((HopKey::of(hop), TailHash(tail)));

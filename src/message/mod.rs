@@ -20,7 +20,7 @@ mod tests;
 pub use accept::{Acceptance, Recipient};
 pub use address::{Address, AddressError};
 pub use error::{FormatError, Rule};
-pub use id::{HopKey, IdError, MessageId, TailHash};
+pub use id::{HashedBody, HopKey, IdError, MessageId, TailHash};
 pub use parse::{Limits, declared_end, looks_like, parse};
 #[doc(hidden)]
 pub use property::parse_and_write_agree;
@@ -189,6 +189,14 @@ pub struct Message {
     pub body: Vec<u8>,
 }
 
+/// The blank line, the length line and the body: what stands below the last header line.
+fn each_body_part(body: &[u8], mut take: impl FnMut(&[u8])) {
+    take(b"\r\n");
+    take(body.len().to_string().as_bytes());
+    take(b"\r\n");
+    take(body);
+}
+
 impl Message {
     /// A new, unsigned message with one header line: what a client creates (A1).
     #[must_use]
@@ -219,15 +227,7 @@ impl Message {
     /// copy of a large body.
     pub fn each_signed_part(&self, mut take: impl FnMut(&[u8])) {
         self.hops.iter().flat_map(Hop::parts).for_each(&mut take);
-        self.each_body_part(take);
-    }
-
-    /// The blank line, the length line and the body: what stands below the last header line.
-    fn each_body_part(&self, mut take: impl FnMut(&[u8])) {
-        take(b"\r\n");
-        take(self.body.len().to_string().as_bytes());
-        take(b"\r\n");
-        take(&self.body);
+        each_body_part(&self.body, take);
     }
 
     /// The header lines with their CR LF, without the blank line that follows them.

@@ -222,6 +222,7 @@ pub(super) fn put_raw(tx: &Connection, new: &NewRaw<'_>, most_bytes: u64) -> Res
     tx.prepare_cached("INSERT INTO raw_mail (raw, received, via, forget_after) VALUES (?1, ?2, ?3, ?4)")?
         .execute((new.raw, new.received, new.via, new.forget_after))?;
     let id = tx.last_insert_rowid();
+    meta::add_to_total(tx, "raw_mail", new.raw.len())?;
     while meta::total(tx, "raw_mail")?.1 > most_bytes {
         tx.prepare_cached("DELETE FROM raw_mail WHERE id = (SELECT min(id) FROM raw_mail)")?.execute([])?;
     }

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::block_on::block_on;
 use super::journal::{self, Settled};
 use super::readers::Readers;
-use super::writer::{Request, Task, Writer, checkpoint};
+use super::writer::{Job, Once, Repeatable, Request, Task, Work, Writer, checkpoint};
 use super::{StoreError, files, meta, migrate};
 
 /// Moments of a transaction, for harnesses that crash or copy the files there.
@@ -279,7 +279,7 @@ impl Store {
         F: FnOnce(&Connection) -> Result<R, StoreError> + Send + 'static,
         R: Send + 'static,
     {
-        block_on(self.submit(job, |job| Request::Job { job, scrub: false }))
+        block_on(self.submit(Once(Some(job)), |job| Request::Job { job, scrub: false }))
     }
 
     /// As [`Store::write`], for async callers. Dropping the future before it was polled does
@@ -292,7 +292,24 @@ impl Store {
         F: FnOnce(&Connection) -> Result<R, StoreError> + Send + 'static,
         R: Send + 'static,
     {
-        self.submit(job, |job| Request::Job { job, scrub: false })
+        self.submit(Once(Some(job)), |job| Request::Job { job, scrub: false })
+    }
+
+    /// As [`Store::write_async`], for a job that may run more than once and changes nothing but the
+    /// database: if a neighbour of it in the same transaction fails, it is undone and runs again. That
+    /// makes it cheaper.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn write_repeatable_async<R, F>(
+        &self,
+        job: F,
+    ) -> impl Future<Output = Result<R, StoreError>> + Send + 'static
+    where
+        F: Fn(&Connection) -> Result<R, StoreError> + Send + 'static,
+        R: Send + 'static,
+    {
+        self.submit(Repeatable(job), |job| Request::Job { job, scrub: false })
     }
 
     /// As [`Store::write`], for jobs that remove something for good: before it returns, the
@@ -306,7 +323,7 @@ impl Store {
         F: FnOnce(&Connection) -> Result<R, StoreError> + Send + 'static,
         R: Send + 'static,
     {
-        block_on(self.submit(job, |job| Request::Job { job, scrub: true }))
+        block_on(self.submit(Once(Some(job)), |job| Request::Job { job, scrub: true }))
     }
 
     /// Rewrites the whole database file without its free space. Takes as long as copying it;
@@ -320,28 +337,26 @@ impl Store {
         let size = std::fs::metadata(self.path()).map_or(u64::MAX, |meta| meta.len());
         let in_file = size > super::traces::IN_MEMORY;
         let busy_timeout = self.0.busy_timeout;
-        block_on(self.submit(
-            move |conn| {
-                if in_file {
-                    conn.pragma_update(None, "temp_store", "FILE")?;
-                }
-                let done = conn.execute_batch("VACUUM");
-                conn.pragma_update(None, "temp_store", "MEMORY")?;
-                done?;
-                checkpoint(conn, busy_timeout)?;
-                Ok(())
-            },
-            Request::Alone,
-        ))
+        let job = move |conn: &Connection| {
+            if in_file {
+                conn.pragma_update(None, "temp_store", "FILE")?;
+            }
+            let done = conn.execute_batch("VACUUM");
+            conn.pragma_update(None, "temp_store", "MEMORY")?;
+            done?;
+            checkpoint(conn, busy_timeout)?;
+            Ok(())
+        };
+        block_on(self.submit(Once(Some(job)), Request::Alone))
     }
 
-    fn submit<R, F>(
+    fn submit<R, W>(
         &self,
-        job: F,
-        wrap: impl FnOnce(Box<dyn super::writer::Job>) -> Request + Send + 'static,
+        work: W,
+        wrap: impl FnOnce(Box<dyn Job>) -> Request + Send + 'static,
     ) -> impl Future<Output = Result<R, StoreError>> + Send + 'static
     where
-        F: FnOnce(&Connection) -> Result<R, StoreError> + Send + 'static,
+        W: Work<R> + 'static,
         R: Send + 'static,
     {
         let inner = Arc::clone(&self.0);
@@ -351,7 +366,7 @@ impl Store {
             }
             let permit = Arc::clone(&inner.room).acquire_owned().await.map_err(|_| StoreError::Closed)?;
             let (reply, result) = oneshot::channel();
-            let request = wrap(Box::new(Task { work: Some(job), outcome: None, reply, permit }));
+            let request = wrap(Box::new(Task { work, outcome: None, reply, permit }));
             inner.send(request)?;
             drop(inner);
             result.await.unwrap_or(Err(StoreError::Closed))

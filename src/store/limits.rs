@@ -70,25 +70,66 @@ fn latest(conn: &Connection, what: Counted, who: &[u8; 32]) -> Result<Option<(Un
     Ok(select.query_row((what, who), |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
+/// What was counted of somebody, for one who may do it once more in the same transaction.
+#[derive(Debug, Clone, Copy)]
+pub struct Count {
+    what: Counted,
+    who: [u8; 32],
+    latest: Option<(UnixTime, i64)>,
+}
+
+/// Looks up what is counted of `who`.
+///
+/// # Errors
+/// Those of any read.
+pub fn count(conn: &Connection, what: Counted, who: &[u8]) -> Result<Count, StoreError> {
+    let who = hash(conn, what, who)?;
+    Ok(Count { what, who, latest: latest(conn, what, &who)? })
+}
+
+impl Count {
+    /// How often it was after `since`. Takes the same time however often that was.
+    ///
+    /// # Errors
+    /// Those of any read.
+    pub fn since(&self, conn: &Connection, since: UnixTime) -> Result<u32, StoreError> {
+        let Some((_, last)) = self.latest else { return Ok(0) };
+        let mut select = conn.prepare_cached(
+            "SELECT number FROM tally WHERE kind = ?1 AND who = ?2 AND at > ?3 ORDER BY at, number LIMIT 1",
+        )?;
+        let first: Option<i64> =
+            select.query_row((self.what, self.who, since), |row| row.get(0)).optional()?;
+        let number = first.map_or(0, |first| last.saturating_sub(first).saturating_add(1));
+        Ok(u32::try_from(number).unwrap_or(u32::MAX))
+    }
+
+    /// Once more. Nothing else may have been counted of the same one since it was looked up.
+    ///
+    /// # Errors
+    /// Those of any write.
+    pub fn one_more(self, tx: &Connection, at: UnixTime) -> Result<(), StoreError> {
+        let Count { what, who, latest } = self;
+        if latest.is_some_and(|(latest, _)| latest > at) {
+            // The clock was set back. What it called the future is now, or it would count for too long.
+            tx.prepare_cached("UPDATE tally SET at = ?3 WHERE kind = ?1 AND who = ?2 AND at > ?3")?
+                .execute((what, who, at))?;
+        }
+        let number = latest.map_or(1, |(_, number)| number.saturating_add(1));
+        tx.prepare_cached("INSERT INTO tally (kind, who, at, number) VALUES (?1, ?2, ?3, ?4)")?
+            .execute((what, who, at, number))?;
+        Ok(())
+    }
+}
+
 /// `who` did `what` once more.
 ///
 /// # Errors
 /// Those of any write.
 pub fn note(tx: &Connection, what: Counted, who: &[u8], at: UnixTime) -> Result<(), StoreError> {
-    let who = hash(tx, what, who)?;
-    let latest = latest(tx, what, &who)?;
-    if latest.is_some_and(|(latest, _)| latest > at) {
-        // The clock was set back. What it called the future is now, or it would count for too long.
-        tx.prepare_cached("UPDATE tally SET at = ?3 WHERE kind = ?1 AND who = ?2 AND at > ?3")?
-            .execute((what, who, at))?;
-    }
-    let number = latest.map_or(1, |(_, number)| number.saturating_add(1));
-    tx.prepare_cached("INSERT INTO tally (kind, who, at, number) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((what, who, at, number))?;
-    Ok(())
+    count(tx, what, who)?.one_more(tx, at)
 }
 
-/// How often `who` did `what` after `since`. Takes the same time however often that was.
+/// How often `who` did `what` after `since`.
 ///
 /// # Errors
 /// Those of any read.
@@ -98,14 +139,7 @@ pub fn number_since(
     who: &[u8],
     since: UnixTime,
 ) -> Result<u32, StoreError> {
-    let who = hash(conn, what, who)?;
-    let Some((_, last)) = latest(conn, what, &who)? else { return Ok(0) };
-    let mut select = conn.prepare_cached(
-        "SELECT number FROM tally WHERE kind = ?1 AND who = ?2 AND at > ?3 ORDER BY at, number LIMIT 1",
-    )?;
-    let first: Option<i64> = select.query_row((what, who, since), |row| row.get(0)).optional()?;
-    let number = first.map_or(0, |first| last.saturating_sub(first).saturating_add(1));
-    Ok(u32::try_from(number).unwrap_or(u32::MAX))
+    count(conn, what, who)?.since(conn, since)
 }
 
 /// Forgets what was before `before`. Returns how many.

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
+use super::sql::whole;
 use crate::message::UnixTime;
 
 /// The value called `name`.
@@ -121,6 +122,14 @@ pub(super) fn total(conn: &Connection, what: &str) -> Result<(u64, u64), StoreEr
     let (items, bytes) =
         select.query_row([what], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
     Ok((u64::try_from(items).unwrap_or(0), u64::try_from(bytes).unwrap_or(0)))
+}
+
+/// One more of `what`, with so many bytes: for the inserts that no trigger counts. Belongs right beside
+/// the insert.
+pub(super) fn add_to_total(tx: &Connection, what: &str, bytes: usize) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE total SET items = items + 1, bytes = bytes + ?2 WHERE what = ?1")?
+        .execute((what, whole(bytes)))?;
+    Ok(())
 }
 
 /// The last time T that we wrote into a header line.

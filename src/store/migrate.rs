@@ -12,7 +12,7 @@ use super::StoreError;
 pub(super) const APPLICATION_ID: i64 = 0x434d_526d;
 
 /// One script per version, the first makes version 1.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// The newest version that this program knows.
 pub fn latest() -> i64 {

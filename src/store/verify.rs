@@ -54,7 +54,8 @@ const RULES: &[(&str, &str)] = &[
     ),
     (
         "wrong counts of header lines",
-        "SELECT (SELECT items FROM total WHERE what = 'hop') <> (SELECT count(*) FROM hop)",
+        "SELECT (SELECT items FROM total WHERE what = 'hop') <> (SELECT count(*) FROM hop)
+             OR (SELECT bytes FROM total WHERE what = 'hop') <> (SELECT ifnull(sum(256 + length(address)), 0) FROM hop)",
     ),
 ];
 

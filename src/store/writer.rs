@@ -1,8 +1,9 @@
 //! Group commit: the one thread that writes.
 //!
-//! Jobs wait in a queue. The thread opens a transaction, runs what is there (each job in a
-//! savepoint of its own, so that a failing one is undone alone), commits once, and only then
-//! tells every waiter its result. Under load many jobs share one sync of the disk; a single job
+//! Jobs wait in a queue. The thread opens a transaction, runs what is there, commits once, and only then
+//! tells every waiter its result. A failing job is undone alone: each has a savepoint of its own, or, if it
+//! can run again, shares one with its neighbours, which are all undone with it and then run again one by one.
+//! (A savepoint makes SQLite copy each page that the job changes: a tenth of this thread's work.) Under load many jobs share one sync of the disk; a single job
 //! never waits for company. A batch takes in what waits already, and what comes for as long as the last commit
 //! took: on a slow disk that makes large batches, of which each sync serves many. On a fast one it
 //! leaves some clients for the next batch, so that they talk while this one is committed; if all
@@ -52,35 +53,72 @@ pub(super) enum Request {
 pub(super) trait Job: Send {
     /// Runs the closure; `Err` means that its writes must be rolled back.
     fn run(&mut self, conn: &Connection) -> Result<(), StoreError>;
+    /// Whether it may be run again after its writes were rolled back.
+    fn can_run_again(&self) -> bool;
     /// Tells the waiter: its own result, or why the batch failed.
     fn finish(self: Box<Self>, batch: Result<(), StoreError>);
 }
 
+/// What a job does.
+pub(super) trait Work<R>: Send {
+    /// Whether [`Work::run`] may be called again.
+    const REPEATABLE: bool;
+    /// Does it.
+    fn run(&mut self, conn: &Connection) -> Result<R, StoreError>;
+}
+
+/// A closure that is used up.
+pub(super) struct Once<F>(pub(super) Option<F>);
+
+impl<F, R> Work<R> for Once<F>
+where
+    F: FnOnce(&Connection) -> Result<R, StoreError> + Send,
+{
+    const REPEATABLE: bool = false;
+    fn run(&mut self, conn: &Connection) -> Result<R, StoreError> {
+        self.0.take().map_or(Err(StoreError::Misuse("a job was run twice")), |work| work(conn))
+    }
+}
+
+/// A closure that changes nothing but the database.
+pub(super) struct Repeatable<F>(pub(super) F);
+
+impl<F, R> Work<R> for Repeatable<F>
+where
+    F: Fn(&Connection) -> Result<R, StoreError> + Send,
+{
+    const REPEATABLE: bool = true;
+    fn run(&mut self, conn: &Connection) -> Result<R, StoreError> {
+        (self.0)(conn)
+    }
+}
+
 /// The only [`Job`].
-pub(super) struct Task<F, R> {
-    pub(super) work: Option<F>,
+pub(super) struct Task<W, R> {
+    pub(super) work: W,
     pub(super) outcome: Option<Result<R, StoreError>>,
     pub(super) reply: oneshot::Sender<Result<R, StoreError>>,
     /// Held until the waiter was told: it bounds the jobs under way.
     pub(super) permit: OwnedSemaphorePermit,
 }
 
-impl<F, R> Job for Task<F, R>
+impl<W, R> Job for Task<W, R>
 where
-    F: FnOnce(&Connection) -> Result<R, StoreError> + Send,
+    W: Work<R>,
     R: Send,
 {
     fn run(&mut self, conn: &Connection) -> Result<(), StoreError> {
-        let Some(work) = self.work.take() else {
-            return Err(StoreError::Misuse("a job was run twice"));
-        };
         // Safe to go on after a panic: all the job could leave half done is in the database,
         // and that is rolled back.
-        let result = catch_unwind(AssertUnwindSafe(|| work(conn)))
+        let result = catch_unwind(AssertUnwindSafe(|| self.work.run(conn)))
             .unwrap_or_else(|panic| Err(StoreError::Panicked(panic_text(panic.as_ref()))));
         let verdict = result.as_ref().map(|_| ()).map_err(Clone::clone);
         self.outcome = Some(result);
         verdict
+    }
+
+    fn can_run_again(&self) -> bool {
+        W::REPEATABLE
     }
 
     fn finish(self: Box<Self>, batch: Result<(), StoreError>) {
@@ -103,6 +141,12 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
         .map(|s| (*s).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+/// Why the transaction is gone after a job: after some errors (disk full, I/O, out of memory) SQLite
+/// rolls back everything.
+fn lost(verdict: Result<(), StoreError>) -> StoreError {
+    verdict.err().unwrap_or(StoreError::Misuse("a job ended the shared transaction"))
 }
 
 /// Which file a name stands for now.
@@ -235,11 +279,12 @@ impl Writer {
         }
         let mut ready = self.waiting(self.options.batch.saturating_sub(1), &mut after);
         let mut next = Some((first, first_scrubs));
-        while let Some((mut job, scrubs)) = next {
+        // Those at the end of `waiting` that share a savepoint.
+        let mut together = 0;
+        while let Some((job, scrubs)) = next {
             scrub |= scrubs;
-            let verdict = self.in_savepoint(job.as_mut());
             waiting.push(job);
-            if let Err(error) = verdict {
+            if let Err(error) = self.run_last(&mut waiting, &mut together) {
                 // The transaction is gone, and with it what the earlier jobs wrote. Those that are
                 // still ready would find the same disk.
                 waiting.extend(ready.into_iter().map(|(job, _)| job));
@@ -319,6 +364,40 @@ impl Writer {
         result
     }
 
+    /// Runs the last of `jobs`, in the savepoint that it shares with the `together` ones before it if
+    /// all of them can run again. `Err`: the whole transaction was lost.
+    fn run_last(&self, jobs: &mut [Box<dyn Job>], together: &mut usize) -> Result<(), StoreError> {
+        let Some(conn) = &self.conn else {
+            return Err(StoreError::Closed);
+        };
+        let Some((last, before)) = jobs.split_last_mut() else { return Ok(()) };
+        if !last.can_run_again() {
+            if std::mem::take(together) > 0 {
+                conn.prepare_cached("RELEASE together")?.execute([])?;
+            }
+            return self.in_savepoint(last.as_mut());
+        }
+        if *together == 0 {
+            conn.prepare_cached("SAVEPOINT together")?.execute([])?;
+        }
+        let verdict = last.run(conn);
+        if conn.is_autocommit() {
+            return Err(lost(verdict));
+        }
+        if verdict.is_ok() {
+            *together = together.saturating_add(1);
+            return Ok(());
+        }
+        conn.prepare_cached("ROLLBACK TO together")?.execute([])?;
+        conn.prepare_cached("RELEASE together")?.execute([])?;
+        // The one that failed fails again, if it was no accident.
+        let first = before.len().saturating_sub(std::mem::take(together));
+        for job in before.iter_mut().skip(first).chain([last]) {
+            self.in_savepoint(job.as_mut())?;
+        }
+        Ok(())
+    }
+
     /// Runs one job. `Err`: the whole transaction was lost.
     fn in_savepoint(&self, job: &mut dyn Job) -> Result<(), StoreError> {
         let Some(conn) = &self.conn else {
@@ -327,11 +406,7 @@ impl Writer {
         conn.prepare_cached("SAVEPOINT job")?.execute([])?;
         let verdict = job.run(conn);
         if conn.is_autocommit() {
-            // After some errors (disk full, I/O, out of memory) SQLite rolls back everything.
-            return Err(match verdict {
-                Err(error) => error,
-                Ok(()) => StoreError::Misuse("a job ended the shared transaction"),
-            });
+            return Err(lost(verdict));
         }
         if verdict.is_err() {
             conn.prepare_cached("ROLLBACK TO job")?.execute([])?;

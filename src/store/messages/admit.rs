@@ -3,15 +3,20 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{Kind, State};
-use crate::message::{Address, HopKey, Message, MessageId, Signature, TailHash, Timestamp, UnixTime};
+use crate::message::{
+    Address, HashedBody, Hop, HopKey, Message, MessageId, Signature, TailHash, Timestamp, UnixTime,
+};
 use crate::policy::{Authenticity, Scope};
-use crate::store::StoreError;
 use crate::store::asides::{self, NewRaw};
 use crate::store::removal;
 use crate::store::sql::{Json, whole};
+use crate::store::{StoreError, meta};
 
 /// Holders of a message that are remembered beside its header.
 const HOLDERS_MAX: usize = 128;
+
+/// What a header line counts for beside its address, in bytes; as the trigger `hop_gone` has it.
+const HOP_ROW: usize = 256;
 
 /// A message that asks to be stored. Its hashes are computed when it is made, on the caller's
 /// thread: the writer's is shared by all.
@@ -47,8 +52,20 @@ impl NewMessage {
     /// A message in CMR form from an unverified neighbour: local, its author the origin address.
     /// Change the fields where more is known.
     pub fn new(message: Message, received: UnixTime, via: impl Into<String>) -> Self {
+        let hop_ids = message.hop_ids();
+        Self::with_ids(message, hop_ids, received, via.into())
+    }
+
+    /// A message of one header line, whose body was hashed before.
+    pub fn of_one_line(line: Hop, body: &HashedBody, received: UnixTime, via: impl Into<String>) -> Self {
+        let hop_ids = vec![(line.key(), body.tail())];
+        let message = Message::new(line, body.as_bytes().to_vec());
+        Self::with_ids(message, hop_ids, received, via.into())
+    }
+
+    fn with_ids(message: Message, hop_ids: Vec<(HopKey, TailHash)>, received: UnixTime, via: String) -> Self {
         NewMessage {
-            hop_ids: message.hop_ids(),
+            hop_ids,
             id: message.id(),
             header: message.header_bytes(),
             author: message.origin().address.clone(),
@@ -58,7 +75,7 @@ impl NewMessage {
             verified: false,
             received,
             held_until: None,
-            via: via.into(),
+            via,
             person: None,
             settled: false,
             message,
@@ -299,11 +316,13 @@ fn insert(
     };
     tx.prepare_cached("INSERT INTO text (seq, signature, header, body) VALUES (?1, ?2, ?3, ?4)")?
         .execute((seq, signature, &new.header, &message.body))?;
+    meta::add_to_total(tx, "text", bytes)?;
     let mut hop_insert = tx.prepare_cached(
         "INSERT INTO hop (seq, position, hop_key, tail, time, address) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     for (position, (hop, (key, tail))) in message.hops.iter().zip(&new.hop_ids).enumerate() {
         hop_insert.execute((seq, whole(position), key, tail, hop.time.as_str(), &hop.address))?;
+        meta::add_to_total(tx, "hop", HOP_ROW.saturating_add(hop.address.as_bytes().len()))?;
     }
     Ok(seq)
 }

@@ -1,8 +1,11 @@
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::thread;
+
+use rusqlite::Connection;
 
 use super::*;
 use crate::store::{Boundary, messages, meta};
@@ -88,6 +91,81 @@ fn many_writers_share_commits_and_each_gets_its_own_result() {
     assert_eq!(number(&temp.store, "SELECT count(*) FROM message"), 1800);
     assert_eq!(number(&temp.store, "SELECT count(*) FROM text"), 1800);
     assert_eq!(number(&temp.store, "SELECT items FROM total WHERE what = 'text'"), 1800);
+}
+
+/// What a job of [`jobs_that_can_run_again_share_what_undoes_them`] does after it has written.
+#[derive(Clone, Copy)]
+enum Then {
+    Succeeds,
+    Fails,
+    Panics,
+    /// Fails when it runs for the first time.
+    FailsOnce,
+}
+
+#[test]
+fn jobs_that_can_run_again_share_what_undoes_them() {
+    use Then::{Fails, FailsOnce, Panics, Succeeds};
+    // Whether it can run again, what it does, and how often it runs: with those that share a savepoint with
+    // one that fails, and then alone.
+    let table = [
+        (true, Succeeds, 2),
+        (true, Succeeds, 2),
+        (true, Fails, 2),
+        (true, Panics, 2),
+        (false, Succeeds, 1),
+        (true, Succeeds, 1),
+        (false, Fails, 1),
+        (true, Succeeds, 2),
+        (true, FailsOnce, 2),
+        (true, Succeeds, 1),
+    ];
+    let temp = temp();
+    let before = temp.store.stats().unwrap().commits;
+    let runs: Arc<Vec<AtomicUsize>> = Arc::new(table.iter().map(|_| AtomicUsize::new(0)).collect());
+    let (gate, first) = Gate::close(&temp.store);
+    let mut waiting = Vec::new();
+    for (n, (repeatable, then, _)) in table.into_iter().enumerate() {
+        let (new, runs) = (nth(n), Arc::clone(&runs));
+        let job = move |tx: &Connection| {
+            let run = runs[n].fetch_add(1, Ordering::SeqCst);
+            let admitted = admit(tx, &new)?;
+            match then {
+                Fails => Err(own_error()),
+                Panics => panic!("the job of message {n} is broken"),
+                FailsOnce if run == 0 => Err(own_error()),
+                Succeeds | FailsOnce => Ok(admitted),
+            }
+        };
+        let mut future: Pin<Box<dyn Future<Output = _>>> = if repeatable {
+            Box::pin(temp.store.write_repeatable_async(job))
+        } else {
+            Box::pin(temp.store.write_async(job))
+        };
+        // Polled once, it is in the queue.
+        let polled = future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        assert!(polled.is_pending());
+        waiting.push(future);
+    }
+    gate.open();
+    first.join().unwrap().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for (n, (future, (_, then, times))) in waiting.into_iter().zip(table).enumerate() {
+        match (then, runtime.block_on(future)) {
+            (Fails, Err(error)) => assert_eq!(error, own_error()),
+            (Panics, Err(StoreError::Panicked(text))) => {
+                assert_eq!(text, format!("the job of message {n} is broken"));
+            }
+            (Succeeds | FailsOnce, Ok(Admitted::New(_))) => {}
+            (_, other) => panic!("{n}: {other:?}"),
+        }
+        assert_eq!(runs[n].load(Ordering::SeqCst), times, "runs of {n}");
+    }
+    assert_eq!(temp.store.stats().unwrap().commits - before, 2, "one for the gate, one for all behind it");
+    let temp = temp.reopen();
+    assert_eq!(number(&temp.store, "SELECT count(*) FROM message"), 7);
+    assert_eq!(number(&temp.store, "SELECT items FROM total WHERE what = 'text'"), 7);
+    assert_eq!(temp.store.read(|conn| crate::store::verify(conn, true)).unwrap(), Vec::<String>::new());
 }
 
 #[test]

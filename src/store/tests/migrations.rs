@@ -102,6 +102,7 @@ fn fill(store: &Store) {
             tx.execute_batch(&format!(
                 "INSERT INTO person (id, address, name, token, confirm_token, created) VALUES (1, 'a@b', 'a', 't', 'c', 5);
                  INSERT INTO raw_mail (id, raw, received, via, forget_after) VALUES (1, x'00ff', 1, 'smtp', 9);
+                 UPDATE total SET items = 1, bytes = 2 WHERE what = 'raw_mail';
                  UPDATE message SET raw = 1, person = 1, state = 'routed' WHERE seq = {seq};
                  INSERT INTO holder VALUES ({seq}, x'61', 3);
                  INSERT INTO removed VALUES (zeroblob(32), 1);
