@@ -72,13 +72,29 @@ grep -q '"failed": *0' "$work/import" || { cat "$work/import"; die "import"; }
 start
 filled=$(in_root cmr-mail $config status --json | grep -o '"messages": *[0-9]*' | head -n 1)
 stop
+# As the previous schema has it: with the triggers that this one has dropped.
+in_root python3 -c 'import re, sqlite3
+older = open("/tmp/dumps/0001.sql").read()
+db = sqlite3.connect("/var/lib/cmr-mail/cmr-mail.db")
+have = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
+for trigger in re.findall(r"CREATE TRIGGER .*?\nEND;", older, re.DOTALL):
+    if trigger.split()[2] not in have:
+        db.execute(trigger)
+assert {"text_added", "raw_mail_added", "hop_added"} <= {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
+db.execute("PRAGMA user_version = 1")
+db.commit()
+db.execute("PRAGMA wal_checkpoint(TRUNCATE)")'
+in_root chown -R cmr-mail:cmr-mail /var/lib/cmr-mail
 
-say "upgrade"
+say "upgrade, from the previous schema"
 in_root dpkg -i /tmp/new.deb >"$work/dpkg" 2>&1 || { cat "$work/dpkg"; die "dpkg"; }
 grep -q 'cmr-mail init' "$work/dpkg" && die "it is configured already"
 is "$(mode /etc/cmr-mail/cmr-mail.toml)" "root:cmr-mail 640" cmr-mail.toml
 start
 is "$(in_root cmr-mail $config status --json | grep -o '"messages": *[0-9]*' | head -n 1)" "$filled" "after the upgrade"
+is "$(in_root python3 -c 'import sqlite3
+print(*sqlite3.connect("/var/lib/cmr-mail/cmr-mail.db").execute("PRAGMA user_version").fetchone())')" \
+    "$(sed -n 's/^known=//p' deploy/debian/preinst)" "the schema after the upgrade"
 echo "$filled"
 in_root su -s /bin/sh cmr-mail -c "cmr-mail $config verify"
 in_root cmr-mail $config search 'the stone that is 13 spans wide' >/dev/null
