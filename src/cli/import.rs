@@ -23,6 +23,7 @@ use crate::import::{
     Counts, Daemon, Dry, Event, Here, House, ImportError, Known, Restored, Run, Sink, Summary, View, Wish,
     day,
 };
+use crate::store::StoreError;
 use crate::store::{Snapshot, imports};
 
 /// Take an archive of mail into the pool
@@ -120,7 +121,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
     let paths: Vec<PathBuf> =
         args.path.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect();
     let house = House::new(config, clock::now()).or_else(|error| fail(CONFIG, error.to_string()))?;
-    let snapshot = Snapshot::open(&config.gateway.data_dir)?;
+    let snapshot = match Snapshot::open(&config.gateway.data_dir) {
+        // Who imports opens it for writing, and that brings it up to date. Until then nothing of it is known.
+        Err(StoreError::Older { .. }) if !args.dry_run => None,
+        opened => opened?,
+    };
     // What an export says about its messages is looked for in all of it.
     let known = match snapshot.as_ref().filter(|_| !args.dry_run && !args.restore) {
         Some(snapshot) => imports::files(snapshot.conn())?,

@@ -83,6 +83,9 @@ pub(super) enum Refused {
         "nothing shows that this really comes from you; write to the stop address that stands at the end of our mails"
     )]
     NotYours,
+    /// What others have sent fills the place where it would be kept.
+    #[error("there is no room to keep this at present; please try again later")]
+    NoRoom,
     /// Erased here for good.
     #[error("the message {0} was removed here by the operator")]
     Removed(MessageId),
@@ -102,6 +105,7 @@ impl Refused {
             Refused::Signature(_) | Refused::NoKey(_) => Reply::wrong_signature(text),
             // RFC 7372 has no code for it; RFC 3463: 4.4.3, directory server failure.
             Refused::Policy(Refusal::NotKnownYet { .. }) => Reply::new(451, 4, 3, text),
+            Refused::NoRoom => Reply::new(452, 3, 1, text),
             _ if self.is_temporary() => Reply::too_fast(text),
             Refused::Policy(_)
             | Refused::NoExchange(_)
@@ -121,7 +125,7 @@ impl Refused {
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Refused::Policy(refusal) => refusal.is_temporary(),
-            refused => matches!(refused, Refused::NoExchange(NoExchange::TooMany)),
+            refused => matches!(refused, Refused::NoRoom | Refused::NoExchange(NoExchange::TooMany)),
         }
     }
 }

@@ -76,7 +76,7 @@ impl Plan {
     /// The transaction. What depends on what is stored is decided here, by the one thread that
     /// writes, so that of two copies of a mail only one can be new.
     ///
-    /// Crash argument: messages, thread, raw mail and counts are one savepoint of one
+    /// Crash argument: messages, thread, raw mail and counts are within one savepoint of one
     /// transaction. Before its commit the sender has had no 250 and sends again; the ids in the
     /// header, and a post's id out of its Message-ID, make the repetition a duplicate.
     ///

@@ -43,6 +43,7 @@ impl Refused {
             Refused::NoSuchToken | Refused::NoSuchTicket | Refused::NotYours => "token",
             Refused::UnknownCommand(_) => "command",
             Refused::Removed(_) => "removed",
+            Refused::NoRoom => "room",
         }
     }
 }

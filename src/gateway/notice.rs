@@ -4,7 +4,8 @@
 
 use rusqlite::Connection;
 
-use super::commit::{ASIDES_MAX, Outcome};
+use super::admit::Refused;
+use super::commit::{ASIDES_MAX, Outcome, Part};
 use crate::config::Config;
 use crate::message::{Address, UnixTime};
 use crate::store::StoreError;
@@ -34,9 +35,8 @@ pub(super) fn for_postmaster(
         source,
     };
     let Some(id) = asides::put(tx, &aside, ASIDES_MAX)? else {
-        return Err(StoreError::Full(
-            "a mail for the postmaster is larger than all that may be kept aside".to_owned(),
-        ));
+        outcome.refused.push(Part::mail(Refused::NoRoom));
+        return Ok(());
     };
     let why = format!("a mail for the postmaster is kept aside as number {id}");
     // One notice an hour, whatever comes: else anybody could make us send mail.

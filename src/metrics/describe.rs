@@ -58,7 +58,7 @@ metrics! {
         "Mails and messages that were brought whole, by their way and the reply that they got";
     MESSAGES: "cmr_mail_messages_total" Counter "" ["via": "as above", "fate": "`new`, `known` for a duplicate, or `not_sent` for what is here already and of which only the ids came"]
         "Messages in what was brought";
-    REFUSED: "cmr_mail_refusals_total" Counter "" ["reason": "`format`, `unreadable`, `signature`, `no-key`, `author`, `blocked`, `too-fast`, `policy`, `nothing`, `key-exchange`, `conflict`, `token`, `command` or `removed`"]
+    REFUSED: "cmr_mail_refusals_total" Counter "" ["reason": "`format`, `unreadable`, `signature`, `no-key`, `author`, `blocked`, `too-fast`, `policy`, `nothing`, `key-exchange`, `conflict`, `token`, `command`, `removed` or `room`"]
         "Parts of mails that were not taken, by reason";
     ROUTED: "cmr_mail_routed_total" Counter "" []
         "Decisions that are durable";

@@ -105,8 +105,8 @@ pub fn put(tx: &Connection, new: &NewAside<'_>, most_bytes: u64) -> Result<Optio
         new.source,
     ))?;
     let id = tx.last_insert_rowid();
-    // The new one is the youngest of its source and fits alone. It goes only if another source, all
-    // in one piece, holds as much.
+    // The new one is the youngest of its source and fits alone. It goes only if it is all that its source
+    // has, and no other source holds more.
     while meta::total(tx, "aside")?.1 > most_bytes {
         tx.prepare_cached(
             "DELETE FROM aside WHERE id = (

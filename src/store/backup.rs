@@ -37,14 +37,15 @@ fn place(path: &Path, error: &dyn std::fmt::Display) -> StoreError {
 }
 
 /// Copies the database in `data_dir`, which others may be writing to, into the file `to`. An
-/// earlier copy there is replaced, nothing else is. `None`: there is no database yet.
+/// earlier copy there is replaced, nothing else is. `None`: there is no database yet. One of an older version
+/// is copied as it is: who is about to bring it up to date wants a copy first.
 ///
 /// Crash argument: the copy gets its name when it is complete and on disk.
 ///
 /// # Errors
 /// [`StoreError::Place`] for what is in the way; those of reading and writing.
 pub fn backup(data_dir: &Path, to: &Path, now: UnixTime) -> Result<Option<Copied>, StoreError> {
-    let Some(snapshot) = Snapshot::open(data_dir)? else { return Ok(None) };
+    let Some(snapshot) = Snapshot::open_as_it_is(data_dir)? else { return Ok(None) };
     may_replace(to)?;
     let dir = match to.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir.to_path_buf(),

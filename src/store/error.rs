@@ -32,6 +32,19 @@ pub enum StoreError {
         /// The newest version that this program can read.
         known: i64,
     },
+    /// The database was written by an older version of this program, and who only reads leaves it so.
+    #[error(
+        "the database {path} has version {found}, this program works with version {known}: the daemon brings it up \
+         to date when it starts; cmr-mail backup makes a copy of it as it is"
+    )]
+    Older {
+        /// The database file.
+        path: String,
+        /// The version in the file.
+        found: i64,
+        /// The version that this program works with.
+        known: i64,
+    },
     /// The file is a SQLite database of some other program.
     #[error("{0} is a database of another program; choose another data_dir")]
     Foreign(String),

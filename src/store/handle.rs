@@ -296,8 +296,8 @@ impl Store {
     }
 
     /// As [`Store::write_async`], for a job that may run more than once and changes nothing but the
-    /// database: if a neighbour of it in the same transaction fails, it is undone and runs again. That
-    /// makes it cheaper.
+    /// database: if it or a neighbour in the same transaction fails, they are undone and run again, once.
+    /// That makes it cheaper. (A line that it writes to the log may come twice.)
     ///
     /// # Errors
     /// As [`Store::write`].

@@ -71,7 +71,7 @@ fn latest(conn: &Connection, what: Counted, who: &[u8; 32]) -> Result<Option<(Un
 }
 
 /// What was counted of somebody, for one who may do it once more in the same transaction.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Count {
     what: Counted,
     who: [u8; 32],

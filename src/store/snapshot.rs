@@ -16,18 +16,32 @@ const BUSY: Duration = Duration::from_secs(10);
 pub struct Snapshot(Connection);
 
 impl Snapshot {
-    /// Opens the database in `data_dir` as it is now. `None`: there is none yet, or none of this
-    /// version; who writes makes it so.
+    /// Opens the database in `data_dir` as it is now. `None`: there is none yet.
     ///
     /// # Errors
-    /// [`StoreError::Newer`], [`StoreError::Foreign`], or it can't be read.
+    /// [`StoreError::Older`], [`StoreError::Newer`], [`StoreError::Foreign`], or it can't be read.
     pub fn open(data_dir: &Path) -> Result<Option<Snapshot>, StoreError> {
+        let Some(snapshot) = Self::open_as_it_is(data_dir)? else { return Ok(None) };
+        let (found, known) = (migrate::version(snapshot.conn())?, migrate::latest());
+        if found < known {
+            let path = data_dir.join(files::FILE_NAME).display().to_string();
+            return Err(StoreError::Older { path, found, known });
+        }
+        Ok(Some(snapshot))
+    }
+
+    /// The same of an older version, too, for who copies it without looking into it.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::open`], without the first.
+    pub(super) fn open_as_it_is(data_dir: &Path) -> Result<Option<Snapshot>, StoreError> {
         let path = data_dir.join(files::FILE_NAME);
         if !path.exists() {
             return Ok(None);
         }
         let conn = files::open_reader(&path, BUSY)?;
-        if migrate::version(&conn)? < migrate::latest() {
+        // An empty file: a first start was cut short.
+        if migrate::version(&conn)? == 0 {
             return Ok(None);
         }
         conn.execute_batch("BEGIN DEFERRED")?;

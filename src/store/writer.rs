@@ -2,8 +2,9 @@
 //!
 //! Jobs wait in a queue. The thread opens a transaction, runs what is there, commits once, and only then
 //! tells every waiter its result. A failing job is undone alone: each has a savepoint of its own, or, if it
-//! can run again, shares one with its neighbours, which are all undone with it and then run again one by one.
-//! (A savepoint makes SQLite copy each page that the job changes: a tenth of this thread's work.) Under load many jobs share one sync of the disk; a single job
+//! can run again, shares one with its neighbours, which are all undone with it and then run again one by
+//! one. (A savepoint makes SQLite copy each page that the job changes: a tenth of this thread's work.)
+//! Under load many jobs share one sync of the disk; a single job
 //! never waits for company. A batch takes in what waits already, and what comes for as long as the last commit
 //! took: on a slow disk that makes large batches, of which each sync serves many. On a fast one it
 //! leaves some clients for the next batch, so that they talk while this one is committed; if all
@@ -279,7 +280,7 @@ impl Writer {
         }
         let mut ready = self.waiting(self.options.batch.saturating_sub(1), &mut after);
         let mut next = Some((first, first_scrubs));
-        // Those at the end of `waiting` that share a savepoint.
+        // How many at the end of `waiting` share a savepoint.
         let mut together = 0;
         while let Some((job, scrubs)) = next {
             scrub |= scrubs;
@@ -390,6 +391,9 @@ impl Writer {
         }
         conn.prepare_cached("ROLLBACK TO together")?.execute([])?;
         conn.prepare_cached("RELEASE together")?.execute([])?;
+        if *together == 0 {
+            return Ok(());
+        }
         // The one that failed fails again, if it was no accident.
         let first = before.len().saturating_sub(std::mem::take(together));
         for job in before.iter_mut().skip(first).chain([last]) {

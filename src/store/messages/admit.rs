@@ -193,7 +193,7 @@ pub fn post_again(
 /// "Known" is decided here, inside the transaction of the insert and by the one thread that
 /// writes: of two sessions that bring the same message at the same time, one stores it and the
 /// other finds it, even in the same transaction. Crash argument: message, text and header lines
-/// are one savepoint of one transaction; there is no moment at which one is durable without the
+/// are within one savepoint of one transaction; there is no moment at which one is durable without the
 /// others, and the caller acknowledges only after the commit. A crash before it leaves the
 /// message with its sender, who repeats it.
 ///

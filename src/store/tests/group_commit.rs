@@ -112,7 +112,7 @@ fn jobs_that_can_run_again_share_what_undoes_them() {
         (true, Succeeds, 2),
         (true, Succeeds, 2),
         (true, Fails, 2),
-        (true, Panics, 2),
+        (true, Panics, 1),
         (false, Succeeds, 1),
         (true, Succeeds, 1),
         (false, Fails, 1),

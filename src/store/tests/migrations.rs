@@ -9,7 +9,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
 use super::*;
-use crate::store::{FILE_NAME, messages, meta, queue, schema_version, verify};
+use crate::store::{FILE_NAME, Snapshot, messages, meta, queue, schema_version, verify};
 
 fn dump_file(version: i64) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/store/migrations/dumps/{version:04}.sql"))
@@ -191,6 +191,31 @@ fn every_version_that_ever_was_becomes_the_newest_one() {
         assert_eq!(store.read(meta::last_time).unwrap(), Some(at(5)));
         assert_eq!(store.read(|conn| queue::list(conn, true, 10)).unwrap().len(), 1);
         put(&store, nth(50));
+    }
+}
+
+/// Who is about to bring a database up to date wants a copy first.
+#[test]
+fn an_older_version_can_be_copied_and_is_named_to_who_only_reads() {
+    for version in 1..schema_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, copy) = (dir.path().join("data"), dir.path().join("copy"));
+        std::fs::create_dir(&data).unwrap();
+        let file = data.join(FILE_NAME);
+        let dump = std::fs::read_to_string(dump_file(version)).unwrap();
+        Connection::open(&file).unwrap().execute_batch(&dump).unwrap();
+        let error = Snapshot::open(&data).unwrap_err();
+        assert!(matches!(error, StoreError::Older { found, .. } if found == version), "{error:?}");
+        assert_eq!(crate::store::backup(&data, &copy, at(7)).unwrap().unwrap().messages, 3);
+        for file in [&file, &copy] {
+            let now: i64 = read_only(file).query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+            assert_eq!(now, version, "nobody has written to it");
+        }
+        // It is good for going back, and for going on.
+        crate::store::restore(&data, &copy).unwrap();
+        let store = Store::open(&data).unwrap();
+        assert_eq!(number(&store, "PRAGMA user_version"), schema_version());
+        assert_eq!(store.read(|conn| verify(conn, true)).unwrap(), Vec::<String>::new());
     }
 }
 
