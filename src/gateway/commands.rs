@@ -5,9 +5,10 @@
 
 use rusqlite::Connection;
 
-use super::admit::{Errand, Refused, Wanted};
+use super::admit::{Errand, Wanted};
 use super::answers::{self, Mail};
 use super::commit::{self, Outcome, Part};
+use super::refused::Refused;
 use super::say::{Hit, Say};
 use super::tags::{Act, Ticket};
 use super::texts::StoredTexts;

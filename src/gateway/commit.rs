@@ -6,8 +6,9 @@
 
 use rusqlite::Connection;
 
-use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan, Refused};
+use super::admit::{Candidate, Content, NotTaken, Plan, PostPlan};
 use super::brake::{Brake, Known};
+use super::refused::Refused;
 use super::signed::Signed;
 use super::{aliases, bounce, budget, clock, commands, exchange, notice, origin, people as names, ways};
 use crate::config::Config;

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use super::admit::Refused;
 use super::ask::Outcome as Asked;
 use super::ask::{UNAVAILABLE, fail};
+use super::refused::Refused;
 use super::{Gateway, clock};
 use crate::metrics::{self, Depth, Described, Mailbox, Metrics, State, float};
 use crate::policy::Refusal;

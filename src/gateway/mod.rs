@@ -32,6 +32,7 @@ mod outgoing;
 mod pace;
 pub mod people;
 mod polling;
+mod refused;
 mod reply;
 mod rounds;
 mod route;

@@ -4,8 +4,8 @@
 
 use rusqlite::Connection;
 
-use super::admit::Refused;
 use super::commit::{ASIDES_MAX, Outcome, Part};
+use super::refused::Refused;
 use crate::config::Config;
 use crate::message::{Address, UnixTime};
 use crate::store::StoreError;
