@@ -23,8 +23,7 @@ use crate::import::{
     Counts, Daemon, Dry, Event, Here, House, ImportError, Known, Restored, Run, Sink, Summary, View, Wish,
     day,
 };
-use crate::store::StoreError;
-use crate::store::{Snapshot, imports};
+use crate::store::{Snapshot, StoreError, imports};
 
 /// Take an archive of mail into the pool
 ///

@@ -16,7 +16,6 @@ use crate::message::{
 };
 use crate::policy::{self, Authenticity, Block, Provenance, Refusal};
 use crate::receive::{Arrival, Via};
-
 use crate::store::messages::NewMessage;
 
 use super::clock;

@@ -190,7 +190,7 @@ impl Asking<'_> {
                     }
                     None => {
                         let why = "the message is no longer here".to_owned();
-                        let say = Say::NotPosted { why: why.clone(), ignored: Vec::new() };
+                        let say = Say::NotPosted { why, ignored: Vec::new() };
                         self.answer(tx, &person, "what was asked for is gone", say, outcome)
                     }
                 }

@@ -1,5 +1,7 @@
 //! The one way into the message table.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{Kind, State};
@@ -22,7 +24,8 @@ const HOP_ROW: usize = 256;
 /// thread: the writer's is shared by all.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
-    message: Message,
+    /// Shared, so that a job that may run again has its copy for nothing.
+    message: Arc<Message>,
     hop_ids: Vec<(HopKey, TailHash)>,
     id: MessageId,
     header: Vec<u8>,
@@ -78,7 +81,7 @@ impl NewMessage {
             via,
             person: None,
             settled: false,
-            message,
+            message: Arc::new(message),
         }
     }
 
