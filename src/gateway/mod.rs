@@ -48,6 +48,9 @@ mod view;
 mod ways;
 mod wording;
 mod words;
+
+#[cfg(test)]
+mod tests;
 pub mod worth;
 
 use std::path::PathBuf;
