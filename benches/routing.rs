@@ -2,8 +2,9 @@
 //!
 //! `CMR_MAIL_BENCH_MBOX` names the mails: files or folders with a colon between. Optional:
 //! `CMR_MAIL_BENCH_SIZES` (pools, default 10000,100000,1000000), `CMR_MAIL_BENCH_PLOTS` (a folder
-//! for two plots) and `CMR_MAIL_BENCH_REFERENCE` (the program `cmr-compressor` of the reference
-//! implementation, version 0.2.0).
+//! for two plots), `CMR_MAIL_BENCH_REFERENCE` (the program `cmr-compressor` of the reference
+//! implementation, version 0.2.0) and `CMR_MAIL_BENCH_PARTS` (of what follows only these:
+//! pools,peers,hostile,sustained,reference).
 //!
 //! Times are CPU time of one thread, except where two threads are meant to work. The mails are
 //! taken in the order of their dates; the newest 2,000 are the questions and in no pool. Where the
@@ -70,11 +71,23 @@ fn main() {
         "C(X) by deflate 6, once: {:.1} µs a question\n",
         deflate_scan(&[b""], &questions.iter().map(|doc| doc.text.as_ref()).collect::<Vec<_>>()).0
     );
-    pools(&docs, &questions);
-    peers(&docs, &questions);
-    hostile(&docs);
-    sustained::run(&docs);
-    reference::run(&docs, &questions);
+    let parts = std::env::var("CMR_MAIL_BENCH_PARTS").ok();
+    let wanted = |part: &str| parts.as_ref().is_none_or(|parts| parts.split(',').any(|it| it.trim() == part));
+    if wanted("pools") {
+        pools(&docs, &questions);
+    }
+    if wanted("peers") {
+        peers(&docs, &questions);
+    }
+    if wanted("hostile") {
+        hostile(&docs);
+    }
+    if wanted("sustained") {
+        sustained::run(&docs);
+    }
+    if wanted("reference") {
+        reference::run(&docs, &questions);
+    }
     if let Some(folder) = std::env::var_os("CMR_MAIL_BENCH_PLOTS") {
         plots(&PathBuf::from(folder), &docs, &questions);
     }

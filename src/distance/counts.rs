@@ -56,12 +56,12 @@ pub trait WordModel {
 /// The words of a text, within [`COUNTED_BYTES`] and [`COUNTED_WORDS`].
 #[must_use]
 pub fn word_counts(text: &[u8]) -> WordCounts {
-    word_counts_with(text, |_| {})
+    word_counts_with(text, |_, _| {})
 }
 
 /// As [`word_counts`]; `each` gets every occurrence as the index of its word among the distinct
-/// ones, in the order of the text.
-pub fn word_counts_with(text: &[u8], mut each: impl FnMut(u32)) -> WordCounts {
+/// ones and its first byte's place in the text, in the order of the text.
+pub fn word_counts_with(text: &[u8], mut each: impl FnMut(u32, usize)) -> WordCounts {
     thread_local! {
         static TABLE: RefCell<Slots> = RefCell::new(Slots::default());
     }
@@ -80,7 +80,7 @@ pub fn word_counts_with(text: &[u8], mut each: impl FnMut(u32)) -> WordCounts {
                 None => counts.words.push((token.hash, 1)),
             }
             counts.total += 1;
-            each(u32::try_from(index).unwrap_or(u32::MAX));
+            each(u32::try_from(index).unwrap_or(u32::MAX), token.start);
             true
         });
         counts

@@ -159,6 +159,39 @@ fn class(byte: u8) -> u8 {
     CLASSES.get(usize::from(byte)).copied().unwrap_or(BETWEEN)
 }
 
+/// The bits of eight bytes that mark those that are ASCII letters or digits, each its uppermost one.
+fn letters_of(eight: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOP: u64 = 0x80 * ONES;
+    // Of bytes below 128 a sum with 128 − n has the uppermost bit if they are n or more.
+    let from = |bytes: u64, least: u8| bytes + ONES * (0x80 - u64::from(least));
+    let digits = eight & !TOP;
+    let letters = digits | (0x20 * ONES);
+    let is_letter = from(letters, b'a') & !from(letters, b'z' + 1);
+    let is_digit = from(digits, b'0') & !from(digits, b'9' + 1);
+    (is_letter | is_digit) & !eight & TOP
+}
+
+/// A word of at most seven ASCII letters and digits at `at`, its hash and where it ends: most words are.
+/// All others, and those that may go on, are left to [`ascii`].
+fn short_word(text: &[u8], at: usize) -> Option<(u64, usize)> {
+    let eight = u64::from_le_bytes(text.get(at..at + 8)?.try_into().ok()?);
+    let length = (!letters_of(eight) & 0x8080_8080_8080_8080).trailing_zeros() / 8;
+    if length == 0 || length > 7 {
+        return None;
+    }
+    let next = (eight >> (8 * length)).to_le_bytes().first().copied().unwrap_or_default();
+    if class(next) != BETWEEN {
+        return None;
+    }
+    let mask = (1 << (8 * length)) - 1;
+    let hash = mixed(SEED ^ u64::from(length) ^ ((eight | SPACES) & mask), MULTIPLIER);
+    Some((mixed(hash, FINISH), at + length as usize))
+}
+
+/// Setting bit 5 makes capitals small and leaves small letters and digits alone.
+const SPACES: u64 = 0x2020_2020_2020_2020;
+
 /// A run of ASCII letters, digits and `+ / =` from `at` on; returns where to go on.
 fn ascii(
     text: &[u8],
@@ -166,6 +199,9 @@ fn ascii(
     folded: &mut Vec<u8>,
     found: &mut impl FnMut(Token) -> bool,
 ) -> Option<usize> {
+    if let Some((hash, end)) = short_word(text, at) {
+        return found(Token { hash, start: at, end, kind: Kind::Word }).then_some(end);
+    }
     let mut all = 0;
     let mut length = 0;
     let rest = text.get(at..)?;
@@ -202,12 +238,10 @@ fn ascii(
 }
 
 fn ascii_word(text: &[u8], start: usize, end: usize, found: &mut impl FnMut(Token) -> bool) -> Option<usize> {
-    const SPACES: u64 = 0x2020_2020_2020_2020;
     let length = end - start;
     if length > WORD_BYTES {
         return pieces(text, start, end, found);
     }
-    // Setting bit 5 makes capitals small and leaves small letters and digits alone.
     let mut hash = SEED ^ length as u64;
     let mut at = start;
     while at < end {
@@ -455,6 +489,12 @@ mod tests {
                 prop_assert_eq!(t.hash, word_hash(&fold(t.kind, t.of(&text))));
                 before = t;
             }
+        }
+
+        #[test]
+        fn eight_bytes_at_once_are_as_each_by_itself(bytes in any::<[u8; 8]>()) {
+            let each = bytes.map(|byte| if byte.is_ascii_alphanumeric() { 0x80 } else { 0 });
+            prop_assert_eq!(letters_of(u64::from_le_bytes(bytes)).to_le_bytes(), each);
         }
 
         #[test]

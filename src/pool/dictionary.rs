@@ -30,6 +30,14 @@ pub(super) struct Term {
     pub(super) list: List,
 }
 
+/// Where a word stands, and what was known when it was looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    part: usize,
+    at: usize,
+    pub(super) term: Term,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Place {
     tag: u32,
@@ -174,6 +182,29 @@ impl Dictionary {
         let part = self.parts.get_mut(part)?;
         let at = part.find(tag)?;
         Some(&mut part.places.get_mut(at)?.term).filter(|term| term.sections > 0)
+    }
+
+    /// Where a word stands, until another one is added or goes.
+    pub(super) fn find(&self, word: u64) -> Option<Found> {
+        let (part, tag) = self.name(word);
+        let places = self.parts.get(part)?;
+        let at = places.find(tag)?;
+        let term = places.places.get(at)?.term;
+        (term.sections > 0).then_some(Found { part, at, term })
+    }
+
+    /// What is known about a word, to change it, by where it stood; the same as [`Dictionary::get_mut`] if it
+    /// stands elsewhere by now.
+    pub(super) fn get_found(&mut self, word: u64, found: Option<&Found>) -> Option<&mut Term> {
+        let (_, tag) = self.name(word);
+        let stands = |found: &&Found| {
+            let place = self.parts.get(found.part).and_then(|part| part.places.get(found.at));
+            place.is_some_and(|place| place.tag == tag && !place.is_free())
+        };
+        match found.filter(stands) {
+            Some(found) => Some(&mut self.parts.get_mut(found.part)?.places.get_mut(found.at)?.term),
+            None => self.get_mut(word),
+        }
     }
 
     /// Reads where a word is looked for first, so that it is at hand.
@@ -326,6 +357,7 @@ mod tests {
         #[test]
         fn it_is_a_map(steps in proptest::collection::vec((0_u64..400, 0_u8..8), 0..1500)) {
             let (mut dictionary, mut map) = (Dictionary::new(1 << 30), BTreeMap::new());
+            let mut early: BTreeMap<u64, Option<Found>> = BTreeMap::new();
             for (at, (n, step)) in (0..).zip(steps) {
                 let word = word(n);
                 match (step, map.contains_key(&word)) {
@@ -339,8 +371,14 @@ mod tests {
                         dictionary.insert(word, term(at));
                         map.insert(word, at);
                     }
-                    (_, true) => {
+                    (1, true) => {
                         dictionary.get_mut(word).unwrap().mass = at;
+                        map.insert(word, at);
+                    }
+                    (_, true) => {
+                        // Found early, whatever has changed since then.
+                        let found = early.entry(word).or_insert_with(|| dictionary.find(word));
+                        dictionary.get_found(word, found.as_ref()).unwrap().mass = at;
                         map.insert(word, at);
                     }
                 }

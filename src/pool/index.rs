@@ -7,7 +7,7 @@
 pub(super) use super::dictionary::Term;
 
 use super::codec::{Damaged, Reader, Writer};
-use super::dictionary::Dictionary;
+use super::dictionary::{Dictionary, Found};
 use super::names::Name;
 use super::postings::{List, MAX_COUNT, Postings};
 use super::prior;
@@ -117,17 +117,19 @@ impl Index {
         let scale = Model::new(self, None).scale;
         // Looking up first lets the memory answer for many words at once.
         let ready = words.iter().fold(0, |sum, (word, _)| sum ^ self.words.touch(*word));
-        let found: Vec<Option<Term>> = words.iter().map(|(word, _)| self.words.get(*word).copied()).collect();
-        let ready = found.iter().flatten().fold(ready, |sum, t| sum ^ u32::from(self.postings.touch(t.list)));
+        let found: Vec<Option<Found>> = words.iter().map(|(word, _)| self.words.find(*word)).collect();
+        let lists = found.iter().flatten().map(|found| found.term.list);
+        let ready = lists.fold(ready, |sum, list| sum ^ u32::from(self.postings.touch(list)));
         let _ready = std::hint::black_box(ready);
-        let mut bits = 0.0;
+        let mut cost = WordCost::default();
         for ((word, count), found) in words.iter().zip(&found) {
             let times = f64::from(*count);
             let count = u8::try_from(*count).unwrap_or(MAX_COUNT).max(1);
             let mass = mass_of(weight, count);
-            let known = found.map(|term| f64::from(term.mass)).or(prior::is_common(*word).then_some(0.0));
-            bits += word_bits(known.map(|mass| of_mass(*word, mass) * scale), times);
-            match self.words.get_mut(*word) {
+            let prior = prior::mass(*word);
+            let known = found.map(|found| f64::from(found.term.mass)).or((prior > 0.0).then_some(0.0));
+            cost.add(known.map(|mass| of_mass(prior, mass) * scale), times);
+            match self.words.get_found(*word, found.as_ref()) {
                 Some(term) => {
                     if !self.postings.push(&mut term.list, ordinal, count) {
                         continue;
@@ -153,7 +155,7 @@ impl Index {
             }
             self.mass += u64::from(mass);
         }
-        bits
+        cost.bits()
     }
 
     /// A message of this author is gone.
@@ -277,6 +279,11 @@ impl Index {
         self.words.touch(word)
     }
 
+    /// Reads where the messages with a word are, so that it is at hand.
+    pub(super) fn touch_list(&self, term: &Term) -> u8 {
+        self.postings.touch(term.list)
+    }
+
     /// What is known about a word.
     pub(super) fn term(&self, word: u64) -> Option<&Term> {
         self.words.get(word)
@@ -286,6 +293,11 @@ impl Index {
     /// are gone included.
     pub(super) fn newest(&self, term: &Term, budget: usize, found: impl FnMut(u32, u8)) -> usize {
         self.postings.each(term.list, budget, found)
+    }
+
+    /// The same, one by one until `found` says that it is enough.
+    pub(super) fn newest_until(&self, term: &Term, found: impl FnMut(u32, u8) -> bool) {
+        self.postings.each_until(term.list, found);
     }
 
     /// How often these messages, in ascending order, have a word: index and count of those that do.
@@ -310,9 +322,9 @@ impl Index {
         self.words.memory_bytes()
     }
 
-    /// Bytes in memory.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.words.memory_bytes() + self.postings.memory_bytes() + self.authors.capacity() * 10
+    /// Bytes in memory, of the dictionary and of the postings.
+    pub(super) fn memory_parts(&self) -> (usize, usize) {
+        (self.words.memory_bytes() + self.authors.capacity() * 10, self.postings.memory_bytes())
     }
 }
 
@@ -351,10 +363,38 @@ impl Index {
     }
 }
 
-/// What it costs to code a word of this probability that occurs so many times, in bits; `None` is
-/// a word that has to be spelled.
-pub(super) fn word_bits(p: Option<f64>, times: f64) -> f64 {
-    SPACE * times + REPEATED * (times - 1.0) + p.map_or(SPELLED, |p| -p.log2())
+/// What it costs to code words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WordCost {
+    bits: f64,
+    /// The product of the words' probabilities: one logarithm for many of them.
+    product: f64,
+}
+
+impl Default for WordCost {
+    fn default() -> Self {
+        WordCost { bits: 0.0, product: 1.0 }
+    }
+}
+
+impl WordCost {
+    /// One more word, of this probability, that occurs so many times; `None` is a word that has to be spelled.
+    pub(super) fn add(&mut self, p: Option<f64>, times: f64) {
+        self.bits += SPACE * times + REPEATED * (times - 1.0);
+        match p {
+            Some(p) => self.product *= p,
+            None => self.bits += SPELLED,
+        }
+        // Far from where numbers end: no word is rarer than once in 10^18.
+        if self.product < 1e-280 {
+            *self = WordCost { bits: self.bits(), product: 1.0 };
+        }
+    }
+
+    /// In bits.
+    pub(super) fn bits(&self) -> f64 {
+        self.bits - self.product.log2()
+    }
 }
 
 /// What stands between words, a word that X had before, a word that is new: in bits.
@@ -363,8 +403,8 @@ const REPEATED: f64 = 6.0;
 const SPELLED: f64 = 24.0;
 
 /// How often a word occurs, with the prior.
-fn of_mass(word: u64, mass: f64) -> f64 {
-    (mass / f64::from(FULL_WEIGHT) + prior::mass(word)).max(NEVER_SEEN)
+fn of_mass(prior: f64, mass: f64) -> f64 {
+    (mass / f64::from(FULL_WEIGHT) + prior).max(NEVER_SEEN)
 }
 
 /// A word that was never seen is as likely as if it had been seen so often.
@@ -400,9 +440,9 @@ impl<'a> Model<'a> {
         self.indexes().fold(0, |sum, index| sum ^ index.touch(word))
     }
 
-    /// p_pool of a word that has these terms.
-    pub(super) fn of_terms(&self, word: u64, terms: &[Option<Term>]) -> f64 {
-        of_mass(word, terms.iter().flatten().map(|term| f64::from(term.mass)).sum()) * self.scale
+    /// p_pool of a word that has these terms, and occurs so often in the prior.
+    pub(super) fn of_terms(&self, prior: f64, terms: &[Option<Term>]) -> f64 {
+        of_mass(prior, terms.iter().flatten().map(|term| f64::from(term.mass)).sum()) * self.scale
     }
 }
 
@@ -416,8 +456,9 @@ impl WordModel for Model<'_> {
         for (to, index) in terms.iter_mut().zip(self.indexes()) {
             *to = index.term(word).copied();
         }
-        let is_known = terms.iter().any(Option::is_some) || prior::is_common(word);
-        is_known.then(|| self.of_terms(word, &terms))
+        let prior = prior::mass(word);
+        let is_known = terms.iter().any(Option::is_some) || prior > 0.0;
+        is_known.then(|| self.of_terms(prior, &terms))
     }
 
     fn escape(&self) -> f64 {

@@ -20,12 +20,14 @@ mod cut;
 mod dictionary;
 mod holders;
 mod index;
+mod line;
 mod names;
 mod nearest;
 mod postings;
 mod prior;
 mod profiles;
 mod question;
+mod row;
 mod scores;
 mod slots;
 mod snapshot;
@@ -42,7 +44,7 @@ pub use question::Question;
 pub use scores::{PEER_MIN_GAIN_BITS, PEER_MIN_GAIN_SHARE, PeerCost};
 pub use texts::Texts;
 
-use crate::distance::{COUNTED_BYTES, WordCounts, oldest, word_counts};
+use crate::distance::{COUNTED_BYTES, oldest};
 use crate::message::{Address, MessageId};
 use crate::policy::{Scope, is_key_exchange};
 use cut::Cut;
@@ -212,13 +214,23 @@ impl Pool {
     /// Bytes in memory, computed from what the parts hold.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.slots.memory_bytes()
-            + self.public.memory_bytes()
-            + self.local.memory_bytes()
-            + self.holders.memory_bytes()
-            + self.profiles.memory_bytes()
-            + self.addresses.memory_bytes(|address| address.as_bytes().len() + 16)
-            + self.headers.memory_bytes(|header| header.len() * 2 * size_of::<Name>() + 32)
+        self.memory_parts().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Bytes in memory, part by part.
+    #[must_use]
+    pub fn memory_parts(&self) -> [(&'static str, usize); 6] {
+        let names = self.addresses.memory_bytes(|address| address.as_bytes().len() + 16)
+            + self.headers.memory_bytes(|header| header.len() * 2 * size_of::<Name>() + 32);
+        let [public, local] = [&self.public, &self.local].map(Index::memory_parts);
+        [
+            ("messages", self.slots.memory_bytes()),
+            ("words", public.0 + local.0),
+            ("postings", public.1 + local.1),
+            ("holders", self.holders.memory_bytes()),
+            ("peers", self.profiles.memory_bytes()),
+            ("addresses", names),
+        ]
     }
 
     /// A message by its number.
@@ -280,8 +292,8 @@ impl Pool {
             self.local.renumber(&to);
             self.holders.renumber(|ordinal| to(ordinal).map(|(ordinal, _)| ordinal));
         }
-        let Cut { counts, pairs } = Cut::of(oldest(body, COUNTED_BYTES));
-        let sections = sections(body, counts);
+        let body = oldest(body, COUNTED_BYTES);
+        let (sections, pairs) = Cut::of(body).sections(body);
         let lengths: Vec<u64> = sections.iter().map(|section| section.total).collect();
         let profile_weight = lengths.iter().map(|words| profiles::weight(*words)).sum();
         let profiles = match entry.scope {
@@ -341,8 +353,9 @@ impl Pool {
     pub fn unlearn(&mut self, seq: i64, body: &[u8]) {
         let Some(slot) = self.slots.ordinal(seq).and_then(|ordinal| self.slots.get(ordinal)) else { return };
         let profiles = slot.profiles;
-        let Cut { counts, pairs } = Cut::of(oldest(body, COUNTED_BYTES));
-        for section in sections(body, counts) {
+        let body = oldest(body, COUNTED_BYTES);
+        let (sections, pairs) = Cut::of(body).sections(body);
+        for section in sections {
             self.profiles.unlearn_words(profiles, &section);
         }
         self.profiles.unlearn_pairs(profiles, &pairs);
@@ -479,36 +492,4 @@ impl Pool {
         }
         evicted
     }
-}
-
-/// A message with more words is indexed in sections.
-const LONG: u64 = 1024;
-/// Words of a section, about.
-const SECTION: u64 = 512;
-/// Sections of a message, at most; those of a longer one are longer.
-const SECTIONS: u64 = 128;
-
-/// The words of a body, as far as they count, in sections: a short question is not lost in a long
-/// mail.
-fn sections(body: &[u8], whole: WordCounts) -> Vec<WordCounts> {
-    let body = oldest(body, COUNTED_BYTES);
-    if whole.total <= LONG {
-        return vec![whole];
-    }
-    let wanted = usize::try_from((whole.total / SECTION).min(SECTIONS)).unwrap_or(1);
-    let length = body.len().div_ceil(wanted);
-    let mut out = Vec::with_capacity(wanted);
-    let mut rest = body;
-    while !rest.is_empty() {
-        let tail = rest.get(length..).unwrap_or_default();
-        // To the end of a word, unless that is far away.
-        let end = tail.iter().take(64).position(u8::is_ascii_whitespace).unwrap_or(0);
-        let (section, after) = rest.split_at_checked(length.saturating_add(end)).unwrap_or((rest, &[]));
-        let counts = word_counts(section);
-        if counts.total > 0 {
-            out.push(counts);
-        }
-        rest = after;
-    }
-    out
 }

@@ -242,6 +242,23 @@ impl Postings {
         n
     }
 
+    /// The same, until `found` says no.
+    pub(super) fn each_until(&self, list: List, mut found: impl FnMut(u32, u8) -> bool) {
+        if let Some(count) = list.single() {
+            found(list.last, count);
+            return;
+        }
+        let (mut place, mut goes_on) = (list.tail, true);
+        while place != 0 && goes_on {
+            let block = self.block(place);
+            read_while(block, |ordinal, count| {
+                goes_on = found(ordinal, count);
+                goes_on
+            });
+            place = before(block);
+        }
+    }
+
     /// The counts of these messages, ascending ordinals, where the list has them. `found` gets the
     /// index in `wanted` and the count. Only the first posting is read of blocks with none of them.
     /// The answer is how many postings were looked at.
@@ -324,6 +341,14 @@ fn first(block: &[u8]) -> u32 {
 
 /// Calls `found` with all postings of a block. How many there were.
 fn read(block: &[u8], mut found: impl FnMut(u32, u8)) -> usize {
+    read_while(block, |ordinal, count| {
+        found(ordinal, count);
+        true
+    })
+}
+
+/// Calls `found` with the postings of a block until it says no. How many there were.
+fn read_while(block: &[u8], mut found: impl FnMut(u32, u8) -> bool) -> usize {
     let mut rest = in_use(block);
     let (mut ordinal, mut n) = (0_u32, 0);
     while let Some((value, after)) = varint(rest) {
@@ -336,8 +361,10 @@ fn read(block: &[u8], mut found: impl FnMut(u32, u8)) -> usize {
             count = *byte;
             rest = after;
         }
-        found(ordinal, count);
         n += 1;
+        if !found(ordinal, count) {
+            break;
+        }
     }
     #[cfg(test)]
     READ.with(|read| read.set(read.get() + n));

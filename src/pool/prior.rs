@@ -38,12 +38,7 @@ impl Hasher for Spread {
     }
 }
 
-/// How often a word occurs in the prior.
+/// How often a word occurs in the prior: above 0 if everybody uses it.
 pub(super) fn mass(word: u64) -> f64 {
     WORDS.get(&word).copied().unwrap_or(0.0)
-}
-
-/// Whether everybody uses a word.
-pub(super) fn is_common(word: u64) -> bool {
-    WORDS.contains_key(&word)
 }

@@ -8,7 +8,7 @@
 
 use super::Pool;
 use super::codec::{Damaged, Reader, Writer};
-use super::sums::Sums;
+use super::sums::{Amount, Sums};
 use crate::distance::WordCounts;
 use crate::message::Address;
 use std::collections::{HashMap, HashSet};
@@ -271,14 +271,14 @@ impl Profiles {
         let length = (section.total.max(1) as f32).sqrt();
         for (word, count) in &section.words {
             for number in numbers {
-                self.sums.subtract(*word, number, *count as f32 / length);
+                self.sums.subtract(*word, number, Amount::new(*count as f32 / length));
             }
         }
     }
 
     /// The same of its pairs.
     pub(super) fn unlearn_pairs(&mut self, numbers: [u32; 2], pairs: &[u64]) {
-        let amount = 1.0 / (pairs.len().max(1) as f32).sqrt();
+        let amount = of_pairs(pairs);
         for pair in pairs {
             for number in numbers {
                 self.sums.subtract(*pair, number, amount);
@@ -299,6 +299,11 @@ impl Profiles {
                 .map(|peer| size_of::<Address>() + peer.as_bytes().len() + 16)
                 .sum::<usize>()
             + self.by_address.capacity() * 8 / 7 * (size_of::<(Address, Profile)>() + 1)
+    }
+
+    /// The place of the peer of a generation plus 1, 0 if it counts no more.
+    pub(super) fn holder(&self, generation: u32) -> usize {
+        self.owners.get(generation as usize).map_or(0, |owner| *owner as usize)
     }
 
     /// The place of the peer of a generation.
@@ -372,6 +377,11 @@ impl Profiles {
     }
 }
 
+/// What each of these pairs of a message counts.
+fn of_pairs(pairs: &[u64]) -> Amount {
+    Amount::new(1.0 / (pairs.len().max(1) as f32).sqrt())
+}
+
 impl Pool {
     /// Counts what is not read from postings when peers are scored: words that many messages have,
     /// and pairs of words.
@@ -380,15 +390,13 @@ impl Pool {
         let lot = u32::try_from(all.credits & 0xffff_ffff).unwrap_or(0);
         let sums = &mut all.sums;
         // Looking up first lets the memory answer for many at once.
-        let features = || many.iter().map(|(word, _, _)| word).chain(pairs);
         let [first, _] = profiles;
-        let ready = features().fold(0, |sum, feature| sum ^ sums.touch(*feature));
-        let ready = features().fold(ready, |sum, feature| sum ^ sums.touch_row(*feature, first));
-        let _ready = std::hint::black_box(ready);
+        let features = many.iter().map(|(word, _, _)| word).chain(pairs).copied();
+        let _ready = std::hint::black_box(sums.touch_all(features, first));
         let profiles = profiles.into_iter().filter(|number| *number > 0);
         for (word, amount, since_now) in many {
             if !since_now {
-                profiles.clone().for_each(|number| sums.add(*word, number, *amount, lot));
+                profiles.clone().for_each(|number| sums.add(*word, number, Amount::new(*amount), lot));
                 continue;
             }
             sums.clear(*word);
@@ -397,13 +405,13 @@ impl Pool {
             public.newest(term, usize::MAX, |at, count| {
                 nth = nth.wrapping_add(1);
                 let (words, numbers) = slots.profiles(at);
-                let amount = f32::from(count) / f32::from(words.max(1)).sqrt();
+                let amount = Amount::new(f32::from(count) / f32::from(words.max(1)).sqrt());
                 for number in numbers.into_iter().filter(|number| *number > 0) {
                     sums.add(*word, number, amount, nth);
                 }
             });
         }
-        let amount = 1.0 / (pairs.len().max(1) as f32).sqrt();
+        let amount = of_pairs(pairs);
         for number in profiles {
             pairs.iter().for_each(|pair| sums.add(*pair, number, amount, lot));
         }

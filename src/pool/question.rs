@@ -19,7 +19,7 @@ impl Pool {
     #[must_use]
     pub fn question(&self, x: &[u8], audience: Audience<'_>) -> Question<'_> {
         let cut = Cut::of(x);
-        let asked = self.ask(&cut.counts, audience);
+        let asked = self.ask(&cut, audience);
         Question { pool: self, asked, pairs: cut.distinct_pairs() }
     }
 }

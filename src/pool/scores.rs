@@ -6,6 +6,7 @@ use super::clues::{Asked, ODDS};
 use super::index::MANY;
 use super::nearest::rounded;
 use super::profiles::Profiles;
+use super::sums::{Found, UNIT, few};
 use super::tally::{log2_of_one_and, single};
 use super::{Audience, Pool, Question};
 use crate::distance::{Measured, Metric};
@@ -79,10 +80,11 @@ impl Pool {
     #[must_use]
     pub fn best_peers(&self, body: &[u8], n: usize, metric: Metric) -> Vec<PeerCost> {
         self.question(body, Audience::Public).with_scores(|x, scores| {
-            let mut best: Vec<(f32, u32, usize)> = (0..)
-                .zip(&scores.gains)
-                .filter(|(_, (gain, _))| *gain > 0.0)
-                .map(|(place, (gain, shared))| (*gain, *shared, place))
+            let places = 0..scores.gains.len().saturating_sub(1);
+            let mut best: Vec<(f32, u32, usize)> = places
+                .map(|place| (scores.of(place), place))
+                .filter(|((gain, _), _)| *gain > 0.0)
+                .map(|((gain, shared), place)| (gain, shared, place))
                 .collect();
             let order =
                 |a: &(f32, u32, usize), b: &(f32, u32, usize)| b.0.total_cmp(&a.0).then(a.2.cmp(&b.2));
@@ -118,14 +120,13 @@ impl Pool {
                     profiles.into_iter().for_each(|number| scores.here(peers, number, amount));
                 });
                 budget = budget.saturating_sub(read);
+                scores.end(single(ODDS / clue.factor), WORD_ODDS, clue.telling);
             } else {
-                peers.sums.each(clue.word, |number, sum| scores.here(peers, number, sum));
+                scores.add(peers, clue.word, single(ODDS / clue.factor), WORD_ODDS, clue.telling);
             }
-            scores.end(single(ODDS / clue.factor), WORD_ODDS, clue.telling);
         }
         for pair in pairs {
-            peers.sums.each(*pair, |number, sum| scores.here(peers, number, sum));
-            scores.end(0.0, PAIR_ODDS, false);
+            scores.add(peers, *pair, 0.0, PAIR_ODDS, false);
         }
     }
 }
@@ -138,8 +139,7 @@ impl Question<'_> {
         self.with_scores(|x, scores| {
             let cost = |address| {
                 let (place, messages) = self.pool.profiles.place_of(address);
-                let (gain, shared) =
-                    place.and_then(|place| scores.gains.get(place)).copied().unwrap_or_default();
+                let (gain, shared) = place.map(|place| scores.of(place)).unwrap_or_default();
                 PeerCost::new(address, x, f64::from(gain), shared, messages, metric)
             };
             candidates.iter().map(cost).collect()
@@ -158,73 +158,147 @@ impl Question<'_> {
     }
 }
 
-/// What a peer's messages weigh, as its score needs it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Weights {
-    /// (others + GROUND) / own
-    rarity: f32,
-    /// What one occurrence is worth among all others' messages, times (others + GROUND).
-    unseen: f32,
-}
+/// With so many peers or fewer a frequent feature is counted for all of them at once, whether they
+/// have it or not: the processor does that four at a time.
+const DENSE: usize = 128;
 
 /// What each peer saves, summed up feature by feature.
 ///
 /// gain(X|Yi) = Σ log2(1 + λ/(1−λ) · p_i(w)/p_rest(w)): against what all other peers have sent, and
 /// the pool's word model as far as they have sent little.
+///
+/// All of it is by owner: the place of a peer plus 1. The first one is nobody, who has what counts for no
+/// peer any more, and saves nothing.
 #[derive(Debug, Default)]
 struct Scores {
-    weights: Vec<Weights>,
-    /// Of the present feature, by place; and the places that have it.
+    /// (others + GROUND) / own
+    rarity: Vec<f32>,
+    /// What one occurrence is worth among all others' messages, times (others + GROUND).
+    unseen: Vec<f32>,
+    /// Of the present feature; and the owners that have it.
     present: Vec<f32>,
     touched: Vec<u32>,
-    /// By place: bits, and telling words.
-    gains: Vec<(f32, u32)>,
+    /// Of the present feature, if it is one of a row, in parts of [`UNIT`].
+    parts: Vec<u32>,
+    /// Bits.
+    gains: Vec<f32>,
+    /// Telling words.
+    shared: Vec<u32>,
 }
 
 impl Scores {
     fn begin(&mut self, peers: &Profiles) {
         let (all, one) = peers.weight();
         let places = peers.weights();
-        self.present.clear();
-        self.present.resize(places.len(), 0.0);
-        self.gains.clear();
-        self.gains.resize(places.len(), (0.0, 0));
-        self.touched.clear();
-        self.weights.clear();
-        self.weights.extend(places.iter().map(|own| {
+        let Scores { rarity, unseen, present, touched, parts, gains, shared } = self;
+        for list in [&mut *rarity, &mut *unseen, &mut *present, &mut *gains] {
+            list.clear();
+        }
+        touched.clear();
+        shared.clear();
+        parts.clear();
+        parts.resize(places.len() + 1, 0);
+        present.resize(places.len() + 1, 0.0);
+        gains.resize(places.len() + 1, 0.0);
+        shared.resize(places.len() + 1, 0);
+        rarity.push(0.0);
+        unseen.push(0.0);
+        for own in places {
             let own = (*own as f32 / 1024.0).max(1.0 / 1024.0);
             let others = (all - own).max(0.0);
-            Weights { rarity: (others + GROUND) / own, unseen: one * others / (others + GROUND) }
-        }));
+            rarity.push((others + GROUND) / own);
+            unseen.push(one * others / (others + GROUND));
+        }
+    }
+
+    /// Bits, and telling words, of the peer of a place.
+    fn of(&self, place: usize) -> (f32, u32) {
+        let (gain, shared) = (self.gains.get(place + 1), self.shared.get(place + 1));
+        (gain.copied().unwrap_or_default(), shared.copied().unwrap_or_default())
+    }
+
+    /// A feature of which there are sums, of this probability in the pool.
+    fn add(&mut self, peers: &Profiles, feature: u64, p_pool: f32, odds: f32, telling: bool) {
+        match peers.sums.of(feature) {
+            Found::None => {}
+            Found::Few(line, here) => {
+                few(line, here).for_each(|(number, sum)| self.here(peers, number, sum));
+                self.end(p_pool, odds, telling);
+            }
+            Found::Row(row) if self.gains.len() <= DENSE => {
+                for cell in row.cells() {
+                    if let Some(parts) = self.parts.get_mut(peers.holder(cell.generation.into())) {
+                        *parts += u32::from(cell.sum);
+                    }
+                }
+                self.end_for_all(p_pool, odds, telling);
+            }
+            // Of many peers only some have room in a row: if others have it too, it says nothing of these.
+            // (Of 1,000 authors 91 of 100 are among the first ten by their last mail so, and 80 else.)
+            Found::Row(row) if row.is_overfull() => {}
+            Found::Row(row) => {
+                for cell in row.cells() {
+                    self.here(peers, cell.generation.into(), f32::from(cell.sum) / UNIT);
+                }
+                self.end(p_pool, odds, telling);
+            }
+        }
     }
 
     /// A generation has so much of the present feature.
     fn here(&mut self, peers: &Profiles, number: u32, amount: f32) {
-        let Some(place) = peers.owner(number) else { return };
-        let Some(sum) = self.present.get_mut(place as usize) else { return };
-        if *sum == 0.0 && amount > 0.0 {
-            self.touched.push(place);
+        let owner = peers.holder(number);
+        let Some(sum) = self.present.get_mut(owner) else { return };
+        if *sum == 0.0 && amount > 0.0 && owner > 0 {
+            self.touched.push(u32::try_from(owner).unwrap_or(0));
         }
         *sum += amount;
     }
 
     /// That was all of the present feature, of this probability in the pool.
     fn end(&mut self, p_pool: f32, odds: f32, telling: bool) {
-        let Scores { weights, present, touched, gains } = self;
-        let total: f32 = touched.iter().filter_map(|place| present.get(*place as usize)).sum();
+        let Scores { rarity, unseen, present, touched, gains, shared, .. } = self;
+        let total: f32 = touched.iter().filter_map(|owner| present.get(*owner as usize)).sum();
         let ground = GROUND * p_pool;
-        for place in touched.drain(..) {
-            let place = place as usize;
-            let (Some(sum), Some(own), Some((gain, shared))) =
-                (present.get_mut(place), weights.get(place), gains.get_mut(place))
-            else {
+        for owner in touched.drain(..) {
+            let owner = owner as usize;
+            let (Some(sum), Some(rarity), Some(unseen), Some(gain), Some(shared)) = (
+                present.get_mut(owner),
+                rarity.get(owner),
+                unseen.get(owner),
+                gains.get_mut(owner),
+                shared.get_mut(owner),
+            ) else {
                 continue;
             };
-            let rest = total - *sum + own.unseen + ground;
-            let z = odds * own.rarity * *sum / rest.max(1e-6);
-            *gain += log2_of_one_and(z);
+            let rest = total - *sum + unseen + ground;
+            *gain += log2_of_one_and(odds * rarity * *sum / rest.max(1e-6));
             *shared += u32::from(telling);
             *sum = 0.0;
         }
+        if let Some(nobody) = present.first_mut() {
+            *nobody = 0.0;
+        }
+    }
+
+    /// The same for a feature that many have: without a branch, and without looking who has it.
+    fn end_for_all(&mut self, p_pool: f32, odds: f32, telling: bool) {
+        let Scores { rarity, unseen, parts, gains, shared, .. } = self;
+        if let Some(nobody) = parts.first_mut() {
+            *nobody = 0;
+        }
+        let total = parts.iter().sum::<u32>() as f32 / UNIT;
+        let ground = GROUND * p_pool;
+        let all = parts.iter().zip(rarity).zip(unseen).zip(gains);
+        for (((parts, rarity), unseen), gain) in all {
+            // Signed, which the processor turns into a float at once.
+            let sum = parts.cast_signed() as f32 / UNIT;
+            let rest = total - sum + *unseen + ground;
+            *gain += log2_of_one_and(odds * *rarity * sum / rest.max(1e-6));
+        }
+        if telling {
+            parts.iter().zip(shared).for_each(|(parts, shared)| *shared += u32::from(*parts > 0));
+        }
+        parts.fill(0);
     }
 }

@@ -145,6 +145,22 @@ impl Slots {
         self.brief(ordinal).words
     }
 
+    /// How many ordinals there are from the oldest one on.
+    pub(super) fn span(&self) -> usize {
+        self.brief.len()
+    }
+
+    /// The oldest ordinal.
+    pub(super) fn base(&self) -> u32 {
+        self.base
+    }
+
+    /// Which one a section is from the oldest one on, and how many words it has; 0 if it is gone.
+    pub(super) fn at_and_words(&self, ordinal: u32) -> (u32, u16) {
+        let at = ordinal.wrapping_sub(self.base);
+        (at, self.brief.get(at as usize).map_or(0, |brief| brief.words))
+    }
+
     /// The first section of the message of a section.
     pub(super) fn first(&self, ordinal: u32) -> u32 {
         ordinal.saturating_sub(u32::from(self.brief(ordinal).section))

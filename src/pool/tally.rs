@@ -10,56 +10,52 @@ pub(super) fn single(value: f64) -> f32 {
 /// fraction, interpolated at the zeros of a Chebyshev polynomial.
 pub(super) fn log2_of_one_and(z: f32) -> f32 {
     let bits = (1.0 + z).to_bits();
-    let exponent = (bits >> 23) as f32 - 127.0;
+    // Signed, which the processor turns into a float at once.
+    let exponent = (bits >> 23).cast_signed() as f32 - 127.0;
     let t = f32::from_bits(bits & 0x007f_ffff | 0x3f80_0000) - 1.0;
     let polynomial =
         [0.020_016_65, -0.094_626_81, 0.213_943_21, -0.338_377_2, 0.477_496_36, -0.721_144_1, 1.442_693];
     exponent + t * polynomial.into_iter().fold(0.0, |sum, factor| sum * t + factor)
 }
 
-/// Open addressing in a table that is twice as large as what may come.
+/// Sums by number, from 0 on.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Ordinal plus 1, and the sum.
-    places: Vec<(u32, f32)>,
-    shift: u32,
-    left: usize,
+    sums: Vec<f32>,
+    /// Which of them are not 0, and how many.
+    taken: Vec<u32>,
+    len: usize,
 }
 
 impl Tally {
-    /// Forgets everything, and makes room for so many messages.
-    pub(super) fn clear(&mut self, most: usize) {
-        let size = (most.max(8) * 2).next_power_of_two();
-        self.places.clear();
-        self.places.resize(size, (0, 0.0));
-        self.shift = 32 - size.trailing_zeros().min(31);
-        self.left = most;
+    /// Forgets everything, and makes room for so many additions to so many sums.
+    pub(super) fn clear(&mut self, sums: usize, additions: usize) {
+        for at in self.taken.iter().take(self.len) {
+            if let Some(sum) = self.sums.get_mut(*at as usize) {
+                *sum = 0.0;
+            }
+        }
+        self.len = 0;
+        if self.sums.len() < sums {
+            self.sums.resize(sums, 0.0);
+        }
+        self.taken.resize(additions, 0);
     }
 
-    /// Adds to the sum of a message. Messages beyond the room that was asked for are left out.
-    pub(super) fn add(&mut self, ordinal: u32, bits: f32) {
-        let key = ordinal.wrapping_add(1);
-        let mask = self.places.len() - 1;
-        let mut at = (key.wrapping_mul(0x9e37_79b1) >> self.shift) as usize & mask;
-        while let Some((kept, sum)) = self.places.get_mut(at) {
-            if *kept == key {
-                *sum += bits;
-                return;
-            }
-            if *kept == 0 {
-                if self.left > 0 {
-                    self.left -= 1;
-                    (*kept, *sum) = (key, bits);
-                }
-                return;
-            }
-            at = (at + 1) & mask;
+    /// Adds to a sum. More additions than were asked for are left out.
+    pub(super) fn add(&mut self, at: u32, amount: f32) {
+        // Without a branch: whether a sum is new can't be foretold.
+        if let (Some(sum), Some(taken)) = (self.sums.get_mut(at as usize), self.taken.get_mut(self.len)) {
+            *taken = at;
+            self.len += usize::from(*sum == 0.0);
+            *sum += amount;
         }
     }
 
-    /// The messages and their sums, in no order.
+    /// The sums that are not 0, in the order in which they came to be.
     pub(super) fn sums(&self) -> impl Iterator<Item = (u32, f32)> {
-        self.places.iter().filter(|(key, _)| *key != 0).map(|(key, sum)| (key - 1, *sum))
+        let taken = self.taken.iter().take(self.len);
+        taken.filter_map(|at| Some((*at, self.sums.get(*at as usize).copied()?)))
     }
 }
 
@@ -82,15 +78,16 @@ mod tests {
     #[test]
     fn adds_up() {
         let mut tally = Tally::default();
-        tally.clear(100);
-        for round in 0..3 {
-            for n in 0..100_u32 {
-                tally.add(n.wrapping_mul(4096 * 4096), round as f32);
+        for additions in [300, 50, 299] {
+            tally.clear(1000, additions);
+            for round in 1..=3 {
+                (0..100_u32).for_each(|n| tally.add(n * 9, round as f32));
             }
+            tally.add(1001, 1.0);
+            let sums: BTreeMap<u32, f32> = tally.sums().collect();
+            let all = additions >= 300;
+            assert_eq!(sums.len(), additions.min(100), "what is more than was asked for is left out");
+            assert!(!all || sums.iter().all(|(at, sum)| at % 9 == 0 && *sum == 6.0));
         }
-        tally.add(5, 1.0);
-        let sums: BTreeMap<u32, f32> = tally.sums().collect();
-        assert_eq!(sums.len(), 100, "full is full");
-        assert!(sums.values().all(|sum| *sum == 3.0));
     }
 }

@@ -1,7 +1,8 @@
 //! Why a message is near: the words that two texts share, and what each of them saves.
 
+use super::cut::Cut;
 use super::{Audience, Pool};
-use crate::distance::{LAMBDA, SharedWord, WordCoder, shared_wording, word_counts};
+use crate::distance::{LAMBDA, SharedWord, WordCoder, shared_wording};
 use std::collections::HashSet;
 
 impl Pool {
@@ -10,7 +11,7 @@ impl Pool {
     /// message is so long that its best section saves more than the whole of it.
     #[must_use]
     pub fn wording(&self, x: &[u8], y: &[u8], audience: Audience<'_>) -> Vec<SharedWord> {
-        let asked = self.ask(&word_counts(x), audience);
+        let asked = self.ask(&Cut::of(x), audience);
         let counted: HashSet<u64> = asked.rare().map(|clue| clue.word).collect();
         let mut shared = shared_wording(x, y, &asked.model, LAMBDA);
         shared.retain(|word| counted.contains(&word.hash));

@@ -73,7 +73,7 @@ fn may_get(candidate: &Candidate, policy: &RoutingPolicy) -> bool {
 fn considered(plan: &mut Plan<'_>, pool: &Pool, given: usize, policy: &RoutingPolicy) -> Vec<Address> {
     let mut all: Vec<&Contact> = plan.contacts();
     all.retain(|contact| !plan.is_own(&contact.address));
-    all.sort_by_key(|c| (!c.pinned, std::cmp::Reverse(pool.credited(&c.address).1), &c.address));
+    all.sort_by_cached_key(|c| (!c.pinned, std::cmp::Reverse(pool.credited(&c.address).1), &c.address));
     if all.len() > policy.contacts {
         let left_out = all.len() - policy.contacts;
         plan.say(format!(

@@ -2,7 +2,8 @@
 
 use super::{Contact, Forward, Subject, Surroundings, What};
 use crate::message::{Address, MessageId};
-use crate::pool::Entry;
+use crate::pool;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -59,10 +60,15 @@ impl<'a> Plan<'a> {
         for contact in contacts {
             // Of two that say different things about one address the stricter one holds, so that
             // the order does not matter.
-            let strict = |c: &Contact| (c.may_send, !c.has, c.reason.clone(), !c.pinned);
-            let known = by_address.entry(&contact.address).or_insert(contact);
-            if strict(contact) < strict(known) {
-                *known = contact;
+            let strict = |c: &'a Contact| (c.may_send, !c.has, c.reason.as_deref(), !c.pinned);
+            match by_address.entry(&contact.address) {
+                Entry::Vacant(free) => {
+                    free.insert(contact);
+                }
+                Entry::Occupied(mut known) if strict(contact) < strict(known.get()) => {
+                    known.insert(contact);
+                }
+                Entry::Occupied(_) => {}
             }
         }
         Plan {
@@ -118,7 +124,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Whether a cached message may go there.
-    pub(super) fn check_cached(&self, to: &Address, y: &Entry) -> Result<(), No> {
+    pub(super) fn check_cached(&self, to: &Address, y: &pool::Entry) -> Result<(), No> {
         self.check(to, What::Match(y.seq), y.id, y.hops.iter(), false)
     }
 
@@ -138,7 +144,7 @@ impl<'a> Plan<'a> {
     pub(super) fn send_cached(
         &mut self,
         to: &Address,
-        y: &Entry,
+        y: &pool::Entry,
         because: Option<What>,
         why: String,
     ) -> Result<(), No> {

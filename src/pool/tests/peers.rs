@@ -145,3 +145,17 @@ fn all_peers_are_measured_at_once() {
     let best = got.iter().min_by(|a, b| a.bits.total_cmp(&b.bits)).unwrap();
     assert_eq!(best.address, address("http://p32.example/"));
 }
+
+#[test]
+fn of_many_peers_none_is_nearer_because_it_came_before_others_who_say_the_same() {
+    let mut pool = Kept::new(Limits::default());
+    let names: Vec<String> = (0..300).map(|i| format!("http://p{i:03}.example/")).collect();
+    for (seq, name) in (0..).zip(names.iter().cycle().take(600)) {
+        pool.insert(entry(seq, name, name, "zebra crossings everywhere\n"));
+    }
+    pool.insert(entry(1000, BOB, BOB, "zebra crossings and quaggas\n"));
+    let got = costs(&pool, b"zebra crossings and quaggas\n", &[&names[0], &names[299], BOB]);
+    let [first, last, bob] = &got[..] else { panic!("{got:?}") };
+    assert_eq!((first.gain_bits, first.shared), (last.gain_bits, last.shared));
+    assert!(bob.signal && bob.gain_bits > first.gain_bits + 5.0, "{got:?}");
+}
