@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::message::{Address, HopKey, TailHash};
 use crate::policy::{self, Block, Standing};
 use crate::receive::Via;
+use crate::store::keys::{KeyOrigin, StoredKey};
 use crate::store::peers::{self, Peer};
 use crate::store::{StoreError, bounces, keys, messages};
 use crate::wire::{HttpTarget, Scheme, UdpTarget, scheme};
@@ -57,6 +58,60 @@ pub(super) fn way(config: &Config, to: &Address) -> Result<Way, String> {
 /// there, and that the other side answers to.
 pub(super) fn own_for<'a>(config: &'a Config, to: &Address) -> &'a Address {
     own_on(config, scheme(to))
+}
+
+/// The address of ours that stands above what goes to `to`, signed with this key or unsigned.
+///
+/// A key of an exchange belongs to one address of ours. Under a key that was set by hand it is our HTTP address whatever
+/// it goes by, once the peer was seen to have the key under that one as well: others learn from our line where we
+/// are, and by HTTP they can ask before they send.
+pub(super) fn own_above(config: &Config, to: &Address, key: Option<&StoredKey>) -> Address {
+    let belongs = key.and_then(StoredKey::belongs_to);
+    let by_http = || {
+        let seen = key.and_then(StoredKey::was_used_towards);
+        // By SSH it is the account that says who we are. And an address that is ours no more is nobody's.
+        let may = matches!(scheme(to), Some(Scheme::Mailto | Scheme::Udp));
+        config.http.address.as_ref().filter(|http| may && seen == Some(*http))
+    };
+    belongs.or_else(by_http).unwrap_or_else(|| own_for(config, to)).clone()
+}
+
+/// A new message that came this way verified under the key. What comes to our HTTP address was signed by somebody who has
+/// the key under that one.
+///
+/// # Errors
+/// Those of any write.
+pub(super) fn note_use(
+    tx: &Connection,
+    config: &Config,
+    key: &StoredKey,
+    via: &str,
+) -> Result<(), StoreError> {
+    let (Some(http), true) = (&config.http.address, via == Via::Http.as_str()) else { return Ok(()) };
+    // After a refusal it stays with the address by mail.
+    let is_known = key.was_used_towards().is_some_and(|it| it == http || *it == config.gateway.address);
+    if key.origin != KeyOrigin::Manual || is_known {
+        return Ok(());
+    }
+    keys::used_towards(tx, key.id, http)
+}
+
+/// A peer refuses for good what we have sent. The reason may be our HTTP address: somebody else could have sent there what the
+/// peer had signed for another one, or the key is not there any more. So that costs one message and not two, the
+/// address does not stand there again until the key is set anew.
+///
+/// # Errors
+/// Those of any write.
+pub(super) fn note_refusal(tx: &Connection, config: &Config, to: &Address) -> Result<(), StoreError> {
+    match keys::for_signing(tx, to)? {
+        Some(key)
+            if key.was_used_towards().is_some()
+                && own_above(config, to, Some(&key)) != *own_for(config, to) =>
+        {
+            keys::used_towards(tx, key.id, &config.gateway.address)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The address of ours that something was sent to which came this way.
@@ -198,6 +253,39 @@ mod tests {
                 _ => panic!("{text}: {got:?}"),
             }
             assert_eq!(own_for(&config, &to).to_string(), ours, "{text}");
+        }
+        // What a key belongs to, or was used towards.
+        let key = |origin, ours: Option<&str>| StoredKey {
+            id: 1,
+            address: Address::try_from("mailto:a@b.example").unwrap(),
+            state: keys::KeyState::Current,
+            scheme: crate::keys::Scheme::Hmac,
+            scheme_pinned: false,
+            derivation: crate::keys::exchange::Derivation::Raw,
+            key: crate::keys::Key::from_text("secret").unwrap(),
+            ours: ours.map(|text| Address::try_from(text).unwrap()),
+            origin,
+            created: crate::message::UnixTime::from_secs(0),
+            verified: None,
+        };
+        let (mail, http) = ("mailto:cmr@home.test", "https://home.test/cmr");
+        let table = [
+            ("mailto:a@b.example", KeyOrigin::Manual, None, mail),
+            ("mailto:a@b.example", KeyOrigin::Manual, Some(http), http),
+            ("mailto:a@b.example", KeyOrigin::Manual, Some(mail), mail),
+            ("udp://b.example:9/cmr", KeyOrigin::Manual, Some(http), http),
+            ("ssh://cmr@peer.example/", KeyOrigin::Manual, Some(http), "ssh://cmr@home.test/"),
+            // An address that we had before.
+            ("mailto:a@b.example", KeyOrigin::Manual, Some("http://old.test/"), mail),
+            ("https://b.example/", KeyOrigin::Manual, Some("http://old.test/"), http),
+            ("mailto:a@b.example", KeyOrigin::Rsa, Some(http), http),
+            ("https://b.example/", KeyOrigin::Dh, Some(mail), mail),
+        ];
+        for (to, origin, ours, expected) in table {
+            let to = Address::try_from(to).unwrap();
+            let got = own_above(&config, &to, Some(&key(origin, ours)));
+            assert_eq!(got.to_string(), expected, "{to} {origin} {ours:?}");
+            assert_eq!(own_above(&config, &to, None), *own_for(&config, &to), "unsigned");
         }
         let at = |via, transport| own_at(&config, via, transport).to_string();
         assert_eq!(at(Via::Http, None), "https://home.test/cmr");
