@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::notice::destination;
 use super::outgoing::suppressed;
 use super::route::local_domains;
-use super::{Gateway, admit, read};
+use super::{Gateway, admit, blocks_of, read};
 use crate::config::Config;
 use crate::message::{Address, HopKey, TailHash};
 use crate::policy::{self, Block, Standing};
@@ -74,6 +74,32 @@ pub(super) fn own_above(config: &Config, to: &Address, key: Option<&StoredKey>) 
         config.http.address.as_ref().filter(|http| may && seen == Some(*http))
     };
     belongs.or_else(by_http).unwrap_or_else(|| own_for(config, to)).clone()
+}
+
+/// The address of a neighbour that a message for `to` goes to: of those that share one key the one by HTTP, if anything may
+/// go there and the operator named it, because there it can be asked first.
+///
+/// # Errors
+/// Those of any read.
+pub(super) fn where_it_can_be_asked(
+    conn: &Connection,
+    config: &Config,
+    to: &Address,
+) -> Result<Address, StoreError> {
+    if !matches!(scheme(to), Some(Scheme::Mailto | Scheme::Udp)) {
+        return Ok(to.clone());
+    }
+    for other in keys::same_neighbour(conn, to)? {
+        if !matches!(scheme(&other), Some(Scheme::Http | Scheme::Https)) {
+            continue;
+        }
+        let peer = peers::get(conn, &other)?;
+        let may = may_send(conn, config, &blocks_of(conn)?, &other, peer.as_ref())?;
+        if may.is_ok_and(Standing::configured) {
+            return Ok(other);
+        }
+    }
+    Ok(to.clone())
 }
 
 /// A new message that came this way verified under the key. What comes to our HTTP address was signed by somebody who has
@@ -293,5 +319,37 @@ mod tests {
         assert_eq!(at(Via::Bare, Some("ssh")), "ssh://cmr@home.test/");
         assert_eq!(at(Via::Bare, Some("receive")), "mailto:cmr@home.test");
         assert_eq!(at(Via::Smtp, None), "mailto:cmr@home.test");
+    }
+
+    #[test]
+    fn a_neighbour_is_sent_to_where_it_can_be_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::open(dir.path()).unwrap();
+        let config = Config::parse(CONFIG, "/tmp/cmr-mail.toml").unwrap();
+        let [mail, udp, http, other] =
+            ["mailto:cmr@b.example", "udp://b.example:99/cmr", "https://b.example/cmr", "mailto:c@b.example"]
+                .map(|text| Address::try_from(text).unwrap());
+        let now = crate::message::UnixTime::from_secs(0);
+        let asked = store.write(move |tx| {
+            let ways = |tx: &Connection| {
+                [&mail, &udp, &http, &other].map(|to| where_it_can_be_asked(tx, &config, to).unwrap())
+            };
+            let key = crate::keys::Key::from_text("secret").unwrap();
+            for address in [&mail, &udp, &http] {
+                keys::set(tx, address, &key, None, now)?;
+            }
+            keys::set(tx, &other, &crate::keys::Key::from_text("another").unwrap(), None, now)?;
+            let mut asked = vec![ways(tx)];
+            peers::set_pinned(tx, &http, true, now)?;
+            asked.push(ways(tx));
+            crate::store::blocks::add(tx, crate::store::blocks::BlockKind::Peer, http.as_bytes(), "", now)?;
+            asked.push(ways(tx));
+            Ok(([mail, udp, http, other].map(|it| it.to_string()), asked))
+        });
+        let (names, asked) = asked.unwrap();
+        let [_, _, http, other] = names.clone();
+        let by_http = [http.clone(), http.clone(), http, other];
+        let text = |all: &[Address; 4]| all.clone().map(|it| it.to_string());
+        assert_eq!(asked.iter().map(text).collect::<Vec<_>>(), [names.clone(), by_http, names]);
     }
 }
