@@ -403,7 +403,7 @@ keys! {
         ]), Default(r#""random""#), "", false,
         "Who gets a message that resembles nothing of any peer.";
     ROUTING_ALTERNATIVES: "routing" "alternatives" Integer { min: 0, max: 100 }, Default("2"), "", false,
-        "How many other peers are asked, one after the other and the best first, when one that a message walks on to is busy (HTTP 429 and 503; by mail to its own hosts, send.direct, that it comes too fast or finds no room). The last of them is tried again as long as any delivery.";
+        "How many other peers are asked, one after the other and the best first, when one that a message walks on to is busy (HTTP 429 and 503; by mail to its own hosts, send.direct, that it comes too fast or finds no room; from a smarthost only that its mailbox takes nothing now). The last of them is tried again as long as any delivery.";
     ROUTING_STRONG_MATCH: "routing" "strong_match" Number { min: 0.0, max: 1.0 }, Default("0.12"), "", false,
         "A match that saves this share of a message's bits ends its walk here.";
     ROUTING_CONTACTS: "routing" "contacts" Integer { min: 1, max: 10_000 }, Default("48"), "", false,

@@ -5,7 +5,8 @@
 
 use rusqlite::Connection;
 
-use super::{clock, people as names};
+use super::{clock, people as names, ways};
+use crate::config::Config;
 use crate::mail::Bounce;
 use crate::message::UnixTime;
 use crate::policy::bounce::{Meaning, SUPPRESS_AFTER, meaning};
@@ -25,8 +26,8 @@ pub(super) fn token(delivery: &Delivery) -> String {
 /// Those of any write.
 pub(super) fn reported(
     tx: &Connection,
-    told: &str,
-    report: Option<&Bounce>,
+    config: &Config,
+    (told, report): (&str, Option<&Bounce>),
     now: UnixTime,
 ) -> Result<&'static str, StoreError> {
     let number = told.split_once('-').and_then(|(number, _)| number.parse().ok());
@@ -40,7 +41,7 @@ pub(super) fn reported(
         return Ok("a report about a mail that is late, or was delivered");
     };
     let said = meaning(status.class, status.subject, status.detail);
-    failed(tx, &delivery, said, &status.to_string(), now)
+    failed(tx, config, &delivery, (said, &status.to_string()), now)
 }
 
 /// A delivery failed, as the next hop or a report says; each counts once.
@@ -49,14 +50,17 @@ pub(super) fn reported(
 /// Those of any write.
 pub(super) fn failed(
     tx: &Connection,
+    config: &Config,
     delivery: &Delivery,
-    said: Meaning,
-    status: &str,
+    (said, status): (Meaning, &str),
     now: UnixTime,
 ) -> Result<&'static str, StoreError> {
     match said {
         Meaning::Passing => return Ok("a report about trouble that passes"),
-        Meaning::Refused => return Ok("a report about a mail that was not wanted"),
+        Meaning::Refused => {
+            ways::note_refusal(tx, config, &delivery.to)?;
+            return Ok("a report about a mail that was not wanted");
+        }
         Meaning::Dead => {}
     }
     if !bounces::came_back(tx, delivery.id, now)? {

@@ -146,7 +146,7 @@ impl Plan {
                 outcome.note = Some("a mail of our own came back; nothing was stored".to_owned());
             }
             Content::Bounce(token, report) => {
-                let what = bounce::reported(tx, token, report.as_ref(), now)?;
+                let what = bounce::reported(tx, config, (token, report.as_ref()), now)?;
                 outcome.note = Some(format!("{what}; nothing was stored"));
             }
             Content::Probe(relay, token) => {
@@ -320,7 +320,7 @@ fn admit_message(
     let may_be_unsigned = !keyed
         || (policy::is_key_exchange(&new.message().body)
             && exchanges::allowance(tx, &neighbour, came.now)?.is_some());
-    let (mut new, verified) = if keys.is_empty() || (!signed && may_be_unsigned) {
+    let (mut new, under) = if keys.is_empty() || (!signed && may_be_unsigned) {
         if signed {
             return refuse(place, Refused::NoKey(neighbour), new.message());
         }
@@ -328,7 +328,7 @@ fn admit_message(
         if stored_keys::is_spelled_otherwise(tx, &neighbour)? {
             return refuse(place, SignatureError::Missing.into(), new.message());
         }
-        (new, false)
+        (new, None)
     } else {
         let mut first_error = None;
         let mut found = None;
@@ -337,7 +337,7 @@ fn admit_message(
                 match keys::verify(&key.key, reading.unwrap_or(new.message()), key.scheme, key.scheme_pinned)
                 {
                     Ok(scheme) => {
-                        found = Some((reading.cloned(), key.id, scheme));
+                        found = Some((reading.cloned(), key, scheme));
                         break 'readings;
                     }
                     Err(error) => first_error = first_error.or(Some(error)),
@@ -346,13 +346,14 @@ fn admit_message(
         }
         match found {
             Some((reading, key, scheme)) => {
-                stored_keys::verified(tx, key, scheme, came.now)?;
+                stored_keys::verified(tx, key.id, scheme, came.now)?;
                 // `None`: the first reading, whose hashes are there already.
-                (reading.map_or(new, |other| NewMessage::new(other, came.received, came.via)), true)
+                (reading.map_or(new, |other| NewMessage::new(other, came.received, came.via)), Some(key))
             }
             None => return refuse(place, first_error.unwrap_or(SignatureError::Wrong).into(), new.message()),
         }
     };
+    let verified = under.is_some();
     // The mail's author is the neighbour itself, and is known for sure.
     let by_neighbour = came.authenticity.is_authenticated()
         && !came.replayed
@@ -408,6 +409,10 @@ fn admit_message(
         Admitted::New(seq) | Admitted::Conflict { seq, .. } => {
             peers::received(tx, &neighbour, bytes, came.now)?;
             came.counts(tx, sure)?;
+            // A copy of what is here could come from anybody.
+            if let Some(key) = under {
+                ways::note_use(tx, config, key, came.via)?;
+            }
             if proven {
                 budget::brought(tx, &neighbour, came.now)?;
                 peers::authenticated(tx, &neighbour, came.now)?;

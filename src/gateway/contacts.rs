@@ -206,7 +206,7 @@ impl Gateway {
                             address: text.clone(),
                             state: key.state.to_string(),
                             phrase: phrase(
-                                key.ours.as_ref().unwrap_or_else(|| ways::own_for(&config, &peer)),
+                                key.belongs_to().unwrap_or_else(|| ways::own_for(&config, &peer)),
                                 &peer,
                                 &key.key,
                             ),

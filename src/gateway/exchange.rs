@@ -414,8 +414,9 @@ pub(super) fn allow(
 
 /// The address of ours that a peer knows us under.
 fn ours_towards(conn: &Connection, config: &Config, peer: &Address) -> Result<Address, StoreError> {
-    let known = stored_keys::current(conn, peer)?.and_then(|key| key.ours);
-    Ok(known.unwrap_or_else(|| ways::own_for(config, peer).clone()))
+    let key = stored_keys::current(conn, peer)?;
+    let known = key.as_ref().and_then(|key| key.belongs_to());
+    Ok(known.unwrap_or_else(|| ways::own_for(config, peer)).clone())
 }
 
 #[cfg(test)]

@@ -238,9 +238,7 @@ fn forward(
         return Ok(Err("the message is no longer here"));
     };
     let key = stored_keys::for_signing(conn, &delivery.to)?;
-    // A key belongs to the address of ours that it was agreed on under.
-    let ours = key.as_ref().and_then(|key| key.ours.clone());
-    let ours = ours.unwrap_or_else(|| ways::own_for(config, &delivery.to).clone());
+    let ours = ways::own_above(config, &delivery.to, key.as_ref());
     let message = text.message()?.stamped(Hop::new(stamp.clone(), ours));
     Ok(Ok(match key {
         Some(key) => keys::sign_message(key.scheme, &key.key, message),

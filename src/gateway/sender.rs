@@ -355,7 +355,8 @@ impl House for Sender {
             End::Refused { reply: Some(reply), .. } => {
                 if let Some(status) = reply.enhanced() {
                     let said = meaning(status.class, status.subject, status.detail);
-                    bounce::failed(tx, delivery, said, &status.to_string(), now)?;
+                    let status = status.to_string();
+                    bounce::failed(tx, &self.gateway.config(), delivery, (said, &status), now)?;
                 }
                 return Ok(());
             }

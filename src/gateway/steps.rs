@@ -57,30 +57,28 @@ pub(super) fn enqueue(
         What::Match(seq) => seq,
     };
     let seq = number(forward.what);
+    let to = &ways::where_it_can_be_asked(tx, config, &forward.to)?;
     let because: Vec<i64> = forward.because.iter().map(|what| number(*what)).collect();
     // First, because a reason more costs nothing where something waits already.
-    if !join(tx, seq, &forward.to, &because)? {
+    if !join(tx, seq, to, &because)? {
         return Ok(Ok(false));
     }
-    let account = match budget::account(tx, config, &forward.to, now)? {
+    let account = match budget::account(tx, config, to, now)? {
         Ok(account) => account,
         Err(no) => return Ok(Err(no)),
     };
-    let Ok(way) = ways::way(config, &forward.to) else { return Ok(Ok(false)) };
+    let Ok(way) = ways::way(config, to) else { return Ok(Ok(false)) };
     let random = clock::random().map_err(|error| StoreError::Io(format!("no random numbers: {error}")))?;
     let stamp = clock::stamp(meta::take_time(tx, now)?, random);
     // T is in the Message-ID: another forward of the same message is another mail, the same
     // forward sent twice is not.
-    let unique = format!(
-        "f-{}-{}",
-        stored.id,
-        names::token(&clock::digest(Some(stamp.as_str()), forward.to.as_bytes()))
-    );
+    let unique =
+        format!("f-{}-{}", stored.id, names::token(&clock::digest(Some(stamp.as_str()), to.as_bytes())));
     let delivery = NewDelivery {
         kind: DeliveryKind::Forward,
         seq: Some(seq),
         thread: None,
-        to: forward.to.clone(),
+        to: to.clone(),
         transport: way.transport.to_owned(),
         destination: way.destination,
         stamp: Some(stamp),

@@ -10,11 +10,12 @@ use rusqlite::Connection;
 use super::notice::destination;
 use super::outgoing::suppressed;
 use super::route::local_domains;
-use super::{Gateway, admit, read};
+use super::{Gateway, admit, blocks_of, read};
 use crate::config::Config;
 use crate::message::{Address, HopKey, TailHash};
 use crate::policy::{self, Block, Standing};
 use crate::receive::Via;
+use crate::store::keys::{KeyOrigin, StoredKey};
 use crate::store::peers::{self, Peer};
 use crate::store::{StoreError, bounces, keys, messages};
 use crate::wire::{HttpTarget, Scheme, UdpTarget, scheme};
@@ -57,6 +58,86 @@ pub(super) fn way(config: &Config, to: &Address) -> Result<Way, String> {
 /// there, and that the other side answers to.
 pub(super) fn own_for<'a>(config: &'a Config, to: &Address) -> &'a Address {
     own_on(config, scheme(to))
+}
+
+/// The address of ours that stands above what goes to `to`, signed with this key or unsigned.
+///
+/// A key of an exchange belongs to one address of ours. Under a key that was set by hand it is our HTTP address whatever
+/// it goes by, once the peer was seen to have the key under that one as well: others learn from our line where we
+/// are, and by HTTP they can ask before they send.
+pub(super) fn own_above(config: &Config, to: &Address, key: Option<&StoredKey>) -> Address {
+    let belongs = key.and_then(StoredKey::belongs_to);
+    let by_http = || {
+        let seen = key.and_then(StoredKey::was_used_towards);
+        // By SSH it is the account that says who we are. And an address that is ours no more is nobody's.
+        let may = matches!(scheme(to), Some(Scheme::Mailto | Scheme::Udp));
+        config.http.address.as_ref().filter(|http| may && seen == Some(*http))
+    };
+    belongs.or_else(by_http).unwrap_or_else(|| own_for(config, to)).clone()
+}
+
+/// The address of a neighbour that a message for `to` goes to: of those that share one key the one by HTTP, if anything may
+/// go there and the operator named it, because there it can be asked first.
+///
+/// # Errors
+/// Those of any read.
+pub(super) fn where_it_can_be_asked(
+    conn: &Connection,
+    config: &Config,
+    to: &Address,
+) -> Result<Address, StoreError> {
+    if !matches!(scheme(to), Some(Scheme::Mailto | Scheme::Udp)) {
+        return Ok(to.clone());
+    }
+    for other in keys::same_neighbour(conn, to)? {
+        if !matches!(scheme(&other), Some(Scheme::Http | Scheme::Https)) {
+            continue;
+        }
+        let peer = peers::get(conn, &other)?;
+        let may = may_send(conn, config, &blocks_of(conn)?, &other, peer.as_ref())?;
+        if may.is_ok_and(Standing::configured) {
+            return Ok(other);
+        }
+    }
+    Ok(to.clone())
+}
+
+/// A new message that came this way verified under the key. What comes to our HTTP address was signed by somebody who has
+/// the key under that one.
+///
+/// # Errors
+/// Those of any write.
+pub(super) fn note_use(
+    tx: &Connection,
+    config: &Config,
+    key: &StoredKey,
+    via: &str,
+) -> Result<(), StoreError> {
+    let (Some(http), true) = (&config.http.address, via == Via::Http.as_str()) else { return Ok(()) };
+    // After a refusal it stays with the address by mail.
+    let is_known = key.was_used_towards().is_some_and(|it| it == http || *it == config.gateway.address);
+    if key.origin != KeyOrigin::Manual || is_known {
+        return Ok(());
+    }
+    keys::used_towards(tx, key.id, http)
+}
+
+/// A peer refuses for good what we have sent. The reason may be our HTTP address: somebody else could have sent there what the
+/// peer had signed for another one, or the key is not there any more. So that costs one message and not two, the
+/// address does not stand there again until the key is set anew.
+///
+/// # Errors
+/// Those of any write.
+pub(super) fn note_refusal(tx: &Connection, config: &Config, to: &Address) -> Result<(), StoreError> {
+    match keys::for_signing(tx, to)? {
+        Some(key)
+            if key.was_used_towards().is_some()
+                && own_above(config, to, Some(&key)) != *own_for(config, to) =>
+        {
+            keys::used_towards(tx, key.id, &config.gateway.address)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The address of ours that something was sent to which came this way.
@@ -199,11 +280,76 @@ mod tests {
             }
             assert_eq!(own_for(&config, &to).to_string(), ours, "{text}");
         }
+        // What a key belongs to, or was used towards.
+        let key = |origin, ours: Option<&str>| StoredKey {
+            id: 1,
+            address: Address::try_from("mailto:a@b.example").unwrap(),
+            state: keys::KeyState::Current,
+            scheme: crate::keys::Scheme::Hmac,
+            scheme_pinned: false,
+            derivation: crate::keys::exchange::Derivation::Raw,
+            key: crate::keys::Key::from_text("secret").unwrap(),
+            ours: ours.map(|text| Address::try_from(text).unwrap()),
+            origin,
+            created: crate::message::UnixTime::from_secs(0),
+            verified: None,
+        };
+        let (mail, http) = ("mailto:cmr@home.test", "https://home.test/cmr");
+        let table = [
+            ("mailto:a@b.example", KeyOrigin::Manual, None, mail),
+            ("mailto:a@b.example", KeyOrigin::Manual, Some(http), http),
+            ("mailto:a@b.example", KeyOrigin::Manual, Some(mail), mail),
+            ("udp://b.example:9/cmr", KeyOrigin::Manual, Some(http), http),
+            ("ssh://cmr@peer.example/", KeyOrigin::Manual, Some(http), "ssh://cmr@home.test/"),
+            // An address that we had before.
+            ("mailto:a@b.example", KeyOrigin::Manual, Some("http://old.test/"), mail),
+            ("https://b.example/", KeyOrigin::Manual, Some("http://old.test/"), http),
+            ("mailto:a@b.example", KeyOrigin::Rsa, Some(http), http),
+            ("https://b.example/", KeyOrigin::Dh, Some(mail), mail),
+        ];
+        for (to, origin, ours, expected) in table {
+            let to = Address::try_from(to).unwrap();
+            let got = own_above(&config, &to, Some(&key(origin, ours)));
+            assert_eq!(got.to_string(), expected, "{to} {origin} {ours:?}");
+            assert_eq!(own_above(&config, &to, None), *own_for(&config, &to), "unsigned");
+        }
         let at = |via, transport| own_at(&config, via, transport).to_string();
         assert_eq!(at(Via::Http, None), "https://home.test/cmr");
         assert_eq!(at(Via::Udp, None), "mailto:cmr@home.test");
         assert_eq!(at(Via::Bare, Some("ssh")), "ssh://cmr@home.test/");
         assert_eq!(at(Via::Bare, Some("receive")), "mailto:cmr@home.test");
         assert_eq!(at(Via::Smtp, None), "mailto:cmr@home.test");
+    }
+
+    #[test]
+    fn a_neighbour_is_sent_to_where_it_can_be_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::open(dir.path()).unwrap();
+        let config = Config::parse(CONFIG, "/tmp/cmr-mail.toml").unwrap();
+        let [mail, udp, http, other] =
+            ["mailto:cmr@b.example", "udp://b.example:99/cmr", "https://b.example/cmr", "mailto:c@b.example"]
+                .map(|text| Address::try_from(text).unwrap());
+        let now = crate::message::UnixTime::from_secs(0);
+        let asked = store.write(move |tx| {
+            let ways = |tx: &Connection| {
+                [&mail, &udp, &http, &other].map(|to| where_it_can_be_asked(tx, &config, to).unwrap())
+            };
+            let key = crate::keys::Key::from_text("secret").unwrap();
+            for address in [&mail, &udp, &http] {
+                keys::set(tx, address, &key, None, now)?;
+            }
+            keys::set(tx, &other, &crate::keys::Key::from_text("another").unwrap(), None, now)?;
+            let mut asked = vec![ways(tx)];
+            peers::set_pinned(tx, &http, true, now)?;
+            asked.push(ways(tx));
+            crate::store::blocks::add(tx, crate::store::blocks::BlockKind::Peer, http.as_bytes(), "", now)?;
+            asked.push(ways(tx));
+            Ok(([mail, udp, http, other].map(|it| it.to_string()), asked))
+        });
+        let (names, asked) = asked.unwrap();
+        let [_, _, http, other] = names.clone();
+        let by_http = [http.clone(), http.clone(), http, other];
+        let text = |all: &[Address; 4]| all.clone().map(|it| it.to_string());
+        assert_eq!(asked.iter().map(text).collect::<Vec<_>>(), [names.clone(), by_http, names]);
     }
 }

@@ -175,16 +175,33 @@ pub fn judge(stage: Stage, reply: &Reply) -> Outcome {
 }
 
 /// Whether a 4xx reply is about the limits of who gave it: it comes too fast, or there is no room (421, 452;
-/// RFC 3463: system full, system not accepting, congestion, and what is not allowed now).
+/// RFC 3463: system full, system not accepting, congestion, and what is not allowed now), or the mailbox is
+/// what takes nothing.
 #[must_use]
 pub fn is_busy(reply: &Reply) -> bool {
     match reply.code {
         421 | 452 => true,
         450 | 451 => {
             reply.enhanced().is_some_and(|it| matches!((it.subject, it.detail), (3, 1 | 2) | (4, 5) | (7, _)))
+                || is_about_a_mailbox(reply)
         }
         _ => false,
     }
+}
+
+/// Whether a reply of a smarthost says that this recipient takes nothing now, and nothing of anybody else.
+///
+/// Where in the dialogue it comes is not enough: many servers keep what they hold against the client, or against the
+/// sender, until RCPT, and trouble with their own queue until the end of the mail. So the status has to name
+/// the mailbox, and before RCPT nobody can speak of it.
+#[must_use]
+pub fn is_mailbox_busy(stage: Stage, reply: &Reply) -> bool {
+    stage >= Stage::Rcpt && (400..500).contains(&reply.code) && is_about_a_mailbox(reply)
+}
+
+/// RFC 3463: the mailbox is not accepting messages, or it is full. x.2.0 is what greylisting says, which wants to be tried again.
+fn is_about_a_mailbox(reply: &Reply) -> bool {
+    reply.enhanced().is_some_and(|it| matches!((it.subject, it.detail), (2, 1 | 2)))
 }
 
 fn speaks_about_us(stage: Stage, reply: &Reply) -> bool {
@@ -274,7 +291,9 @@ mod tests {
             ("451 4.3.2 not accepting now", true),
             ("451 4.4.5 congestion", true),
             ("451 4.3.0 trouble here", false),
-            ("450 4.2.1 mailbox busy", false),
+            ("450 4.2.1 mailbox busy", true),
+            ("451 4.2.2 mailbox full", true),
+            ("450 4.2.0 greylisted", false),
             ("450 4.1.1 not verified yet", false),
             ("454 4.7.0 TLS not available", false),
             ("450 try again", false),
@@ -283,6 +302,33 @@ mod tests {
         ];
         for (line, expected) in table {
             assert_eq!(is_busy(&reply(line)), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn mailboxes_behind_a_smarthost() {
+        let table = [
+            (Stage::Rcpt, "450 4.2.1 it gets mail too fast", true),
+            (Stage::Rcpt, "452 4.2.2 full", true),
+            (Stage::Data, "451 4.2.1 not now", true),
+            (Stage::Body, "452 4.2.2 full", true),
+            // About the smarthost, or about us, whenever it is said.
+            (Stage::Mail, "450 4.2.1 whose?", false),
+            (Stage::Rcpt, "450 4.7.1 you send too fast", false),
+            (Stage::Rcpt, "451 4.3.0 lookup failure", false),
+            (Stage::Rcpt, "452 4.3.1 no room", false),
+            (Stage::Rcpt, "452 4.5.3 too many recipients", false),
+            (Stage::Rcpt, "421 4.3.2 shutting down", false),
+            (Stage::Body, "451 4.7.1 not now", false),
+            // The recipient's, but nothing that it lacks time or room for.
+            (Stage::Rcpt, "450 4.1.1 not verified yet", false),
+            (Stage::Rcpt, "450 4.1.2 no such domain at present", false),
+            (Stage::Rcpt, "450 4.2.0 greylisted", false),
+            (Stage::Rcpt, "450 busy", false),
+            (Stage::Rcpt, "552 5.2.2 full for good", false),
+        ];
+        for (stage, line, expected) in table {
+            assert_eq!(is_mailbox_busy(stage, &reply(line)), expected, "{stage}: {line}");
         }
     }
 

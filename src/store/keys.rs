@@ -55,7 +55,8 @@ pub struct StoredKey {
     pub derivation: Derivation,
     /// The secret.
     pub key: Key,
-    /// The address of ours that it belongs to: exchanged keys come out of both addresses.
+    /// An address of ours: the one that an exchanged key belongs to, as it comes out of both addresses; the one under
+    /// which the peer was seen to have a key that was set by hand ([`used_towards`]).
     pub ours: Option<Address>,
     /// Where it is from.
     pub origin: KeyOrigin,
@@ -63,6 +64,20 @@ pub struct StoredKey {
     pub created: UnixTime,
     /// When a message last verified under it.
     pub verified: Option<UnixTime>,
+}
+
+impl StoredKey {
+    /// The address of ours that the key belongs to, and no other one; none if it was set by hand.
+    #[must_use]
+    pub fn belongs_to(&self) -> Option<&Address> {
+        self.ours.as_ref().filter(|_| self.origin != KeyOrigin::Manual)
+    }
+
+    /// The address of ours under which the peer was seen to have this key, which was set by hand.
+    #[must_use]
+    pub fn was_used_towards(&self) -> Option<&Address> {
+        self.ours.as_ref().filter(|_| self.origin == KeyOrigin::Manual)
+    }
 }
 
 const SELECT: &str = "SELECT k.id, p.address, k.state, k.scheme, k.scheme_pinned, k.derivation, k.secret, k.origin, \
@@ -274,6 +289,19 @@ pub fn verified(tx: &Connection, id: i64, scheme: Scheme, now: UnixTime) -> Resu
         tx.prepare_cached("DELETE FROM exchange WHERE key = ?1")?.execute([id])?;
     }
     Ok(true)
+}
+
+/// The peer of key `id`, which was set by hand, has it under this address of ours, whichever of the peer's addresses the key
+/// stands under here.
+///
+/// # Errors
+/// Those of any write.
+pub fn used_towards(tx: &Connection, id: i64, ours: &Address) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE key SET ours = ?2 WHERE origin = 'manual' AND secret = (SELECT secret FROM key WHERE id = ?1)",
+    )?
+    .execute((id, ours))?;
+    Ok(())
 }
 
 /// Forgets every key shared with a peer, and exchanges under way. `false` if there was none.

@@ -121,7 +121,7 @@ impl Dialogue {
         for expected in self.outcomes {
             let got = match mailto.submit(&submission).await {
                 Ok(receipt) => format!("done {}", receipt.reply),
-                Err(error) => match error.outcome() {
+                Err(error) => match mailto.outcome(&error) {
                     Outcome::Done(reply) => panic!("an error is done: {reply}"),
                     Outcome::Retry { trouble, reason } => format!("retry {trouble} {reason}"),
                     Outcome::Fail { reason, .. } | Outcome::Unrelated { reason } => format!("fail {reason}"),

@@ -10,6 +10,7 @@ use crate::gate::{Gate, ask, free, own_ip, post, request};
 use crate::support::daemon::{Config, until};
 use crate::support::dns::NameServer;
 use crate::support::messages::{in_seconds, message};
+use crate::support::sink::Sink;
 
 /// A gateway that others reach by HTTP at a place of its own.
 struct Neighbour {
@@ -293,4 +294,29 @@ fn a_busy_mail_host_is_heard_where_it_is_spoken_to_itself() {
     assert_eq!(over, "failed");
     assert!(said.contains("is asked instead") && said.contains("450 4.7.1"), "{said}");
     assert!(busy.house.show(&id).is_none());
+}
+
+/// A smarthost is heard about the mailbox of a peer. What it says about itself, or about us, waits for it.
+#[test]
+fn a_full_mailbox_behind_a_smarthost_is_heard() {
+    let relay = Sink::start();
+    let next = Neighbour::new("next", "600/h", |config| config);
+    next.gate.start();
+    let (full, mailbox) = ("mailto:cmr@full.test", "cmr@full.test");
+    let known = [(full, KNOWN[0]), (next.address.as_str(), KNOWN[1])];
+    let gate = home(&known, 2, |config| config.smarthost(relay.address()));
+    relay.refuse(mailbox, &["452 4.2.2 the mailbox is full"]);
+    let id = gate.posts(POST);
+    until("the next one has it", || next.got(&id).then_some(()));
+    let (over, said) = state(&gate, &id, full).unwrap();
+    assert_eq!(over, "failed");
+    assert!(said.contains("is asked instead") && said.contains("452 4.2.2"), "{said}");
+    assert!(relay.mails().is_empty());
+    relay.refuse(mailbox, &["450 4.7.1 you send too fast", "452 4.3.1 no room"]);
+    let id = gate.posts(&format!("{POST} What do I do?"));
+    relay.wait_for(mailbox, |_| true);
+    until("that is known", || (state(&gate, &id, full)?.0 == "sent").then_some(()));
+    assert_eq!(gate.queued(full).iter().find(|row| row["id"] == id.as_str()).unwrap()["attempts"], 3);
+    assert_eq!(deliveries(&gate, &id).len(), 1);
+    assert!(!next.got(&id));
 }

@@ -1,7 +1,10 @@
 //! Two gateways of ours: every transport, unsigned and with every kind of key.
 
-use crate::gate::{Gate, free, free_udp, own_ip};
+use cmr_mail::keys::Scheme;
+
+use crate::gate::{Gate, ask, free, free_udp, own_ip, post as upload};
 use crate::support::daemon::{Config, until};
+use crate::support::messages::{in_seconds, message, signed};
 
 struct Two {
     one: Gate,
@@ -181,4 +184,76 @@ fn one_key_is_one_neighbour() {
     assert_eq!(forwards(&gate.posts("Ships were built of oak, and masts of pine.")), 1);
     gate.house.verb(&["keys", "set", &udp, "--text", "another secret"]);
     assert_eq!(forwards(&gate.posts("The choir rehearses on Thursdays in the old mill.")), 2);
+}
+
+/// Who is reached by HTTP as well stands with that address in what goes by mail, once the other side was seen to have the
+/// key under it; and no more once what bears it was refused, until the key is set anew.
+#[test]
+fn the_address_by_http_stands_above_mail_that_is_signed() {
+    let (web, post) = (free(own_ip()), free(own_ip()));
+    let by_http = format!("http://{web}/cmr");
+    let (by_mail, two_address) = ("mailto:cmr@one.test", "mailto:cmr@two.test");
+    let one = Gate::new("one", |config| {
+        config.text("http", "listen", web.to_string()).text("http", "address", &by_http).smarthost(post).set(
+            "routing",
+            "pinned",
+            format!("[{two_address:?}]"),
+        )
+    });
+    let two = Gate::new("two", |config| {
+        config
+            .set("smtp", "listen", format!("[\"{post}\"]"))
+            .set("smtp", "recipients", "[\"cmr@two.test\"]")
+            .set("routing", "pinned", format!("[{by_http:?}]"))
+    });
+    one.start();
+    two.start();
+    let secret = "6b".repeat(32);
+    one.house.verb(&["keys", "set", two_address, "--hex", &secret]);
+    for address in [by_http.as_str(), by_mail] {
+        two.house.verb(&["keys", "set", address, "--hex", &secret]);
+    }
+    let shown = |text: &str| {
+        let id = one.posts(text);
+        let got = two.gets(&id);
+        assert_eq!(got["via"], "smtp");
+        let address = got["hops"][0]["address"].as_str().unwrap().to_owned();
+        let proof = format!("it is signed with the key that we share with {address}");
+        assert_eq!(got["authenticity"], proof.as_str());
+        address
+    };
+    assert_eq!(shown("Herons stand in the shallow water and wait."), by_mail);
+    // A copy of what came by another way is nobody's word.
+    let copied = message(&[(in_seconds(-60), two_address)], "Saw mills stood at every weir.");
+    let copied = signed(copied, Scheme::Hmac, &"k".repeat(32));
+    assert!(one.house.run(&["receive"], &copied.write()).status.success());
+    let answer = ask(web, &upload("/cmr", "", &copied.write()));
+    assert!(answer.status == 200 && answer.text().contains("known"), "{answer:?}");
+    assert_eq!(shown("The bridge was widened when the tram came."), by_mail);
+    let id = two.posts("Locomotives of that class burned wood before they were rebuilt.");
+    assert_eq!(one.proof(&id), format!("it is signed with the key that we share with {two_address}"));
+    assert_eq!(shown("A kiln cools for two days before anybody may open it."), by_http);
+    one.restart();
+    assert_eq!(shown("Cartographers left the interior white."), by_http);
+    let phrase = |gate: &Gate, peer: &str| {
+        gate.house.json(&["keys", "verify", peer])[0]["phrase"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(phrase(&one, two_address), phrase(&two, by_mail));
+    // The key is gone under that address: what bears it is refused, and what follows bears the other one.
+    two.house.verb(&["keys", "forget", &by_http]);
+    let id = one.posts("Bees dislike the smell of sweat.");
+    until("it is refused", || {
+        let row = one.queued(two_address).into_iter().find(|row| row["id"] == id.as_str())?;
+        (row["state"] == "failed").then_some(())
+    });
+    assert_eq!(shown("The choir rehearses on Thursdays in the gymnasium."), by_mail);
+    // It is not tried once more, whatever comes.
+    two.house.verb(&["keys", "set", &by_http, "--hex", &secret]);
+    let id = two.posts("Asphalt softens above fifty degrees.");
+    one.gets(&id);
+    assert_eq!(shown("Nobody has ever counted the steps to the reservoir."), by_mail);
+    one.house.verb(&["keys", "set", two_address, "--hex", &secret]);
+    let id = two.posts("Wolves avoid roads in daylight.");
+    one.gets(&id);
+    assert_eq!(shown("Old typewriters have no key for the digit one."), by_http);
 }

@@ -22,7 +22,7 @@ pub use mx::MxError;
 pub use smarthost::{Security, Smarthost, SmarthostError};
 
 use crate::config::COMMAND_TIMEOUT;
-use crate::send::outcome::{Outcome, Reply, Trouble, is_busy};
+use crate::send::outcome::{Outcome, Reply, Trouble, is_busy, is_mailbox_busy};
 use lettre::transport::smtp::extension::ClientId;
 use login::{Refusals, Shown};
 use session::{Place, Serves, Session};
@@ -303,15 +303,18 @@ impl Mailto {
     }
 
     /// What an error means for the delivery. A recipient's own mail host speaks of its own limits; those of a
-    /// smarthost would hold for whoever else is written to as well.
+    /// smarthost would hold for whoever else is written to as well, so from it only a word about the mailbox counts.
     #[must_use]
     pub fn outcome(&self, error: &SendError) -> Outcome {
-        match (&self.inner.way, error) {
-            (Way::Direct(_), SendError::Refused { reply, .. }) if is_busy(reply) => {
-                Outcome::Retry { trouble: Trouble::Busy, reason: error.chain() }
-            }
-            _ => error.outcome(),
+        let busy = match (&self.inner.way, error) {
+            (Way::Direct(_), SendError::Refused { reply, .. }) => is_busy(reply),
+            (Way::Smarthost(_), SendError::Refused { stage, reply }) => is_mailbox_busy(*stage, reply),
+            _ => false,
+        };
+        if busy {
+            return Outcome::Retry { trouble: Trouble::Busy, reason: error.chain() };
         }
+        error.outcome()
     }
 
     /// To the first mail host that takes it. A word for good about the mail or its recipient is the end;

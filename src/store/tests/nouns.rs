@@ -135,6 +135,46 @@ fn a_key_is_current_once_a_message_verified_under_it() {
     });
 }
 
+/// Where a key set by hand was used: known of all addresses that share it, and of no exchanged key.
+#[test]
+fn a_key_is_used_towards_an_address_of_ours() {
+    within(|tx| {
+        let [mail, web, other] =
+            ["mailto:cmr@peer.test", "http://peer.test/", "mailto:cmr@other.test"].map(address);
+        let ours = address("http://home.test/");
+        let secret = |text: &str| Key::from_text(text).unwrap();
+        keys::set(tx, &mail, &secret("one"), None, NOON)?;
+        keys::set(tx, &web, &secret("one"), None, NOON)?;
+        keys::set(tx, &other, &secret("two"), None, NOON)?;
+        let bound = address("mailto:cmr@home.test");
+        let six = secret("six");
+        let new = NewKey {
+            key: &six,
+            scheme: Scheme::Hmac,
+            derivation: Derivation::Hkdf,
+            ours: Some(&bound),
+            origin: KeyOrigin::Rsa,
+        };
+        let pending = keys::add_pending(tx, &other, &new, NOON)?;
+        let used = |tx: &rusqlite::Connection, peer| -> Result<Option<Address>, StoreError> {
+            Ok(keys::current(tx, peer)?.and_then(|key| key.was_used_towards().cloned()))
+        };
+        assert_eq!(used(tx, &mail)?, None);
+        keys::used_towards(tx, keys::current(tx, &web)?.unwrap().id, &ours)?;
+        keys::used_towards(tx, pending, &ours)?;
+        assert_eq!([used(tx, &mail)?, used(tx, &web)?], [Some(ours.clone()), Some(ours.clone())]);
+        assert_eq!(used(tx, &other)?, None);
+        let key = keys::current(tx, &mail)?.unwrap();
+        assert_eq!(key.belongs_to(), None);
+        let exchanged = &keys::for_verifying(tx, &other)?[1];
+        assert_eq!((exchanged.belongs_to(), exchanged.was_used_towards()), (Some(&bound), None));
+        // Another key was never used.
+        keys::set(tx, &web, &secret("three"), None, NOON)?;
+        assert_eq!(used(tx, &web)?, None);
+        Ok(())
+    });
+}
+
 fn ann() -> NewPerson<'static> {
     NewPerson { address: "Ann@Example.ORG", name: "ann", token: "alias1", confirm_token: "confirm1" }
 }
