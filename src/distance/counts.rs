@@ -87,6 +87,24 @@ pub fn word_counts_with(text: &[u8], mut each: impl FnMut(u32, usize)) -> WordCo
     })
 }
 
+/// Hashes, each once, in the order in which they first come. Nobody can choose hashes for which it takes long.
+#[must_use]
+pub fn distinct(mut hashes: Vec<u64>) -> Vec<u64> {
+    thread_local! {
+        static TABLE: RefCell<Slots> = RefCell::new(Slots::default());
+    }
+    TABLE.with_borrow_mut(|slots| {
+        slots.clear(hashes.len());
+        let mut kept: Vec<u64> = Vec::with_capacity(hashes.len());
+        for hash in hashes.drain(..) {
+            if slots.find(hash, |index| kept.get(index).copied()) == kept.len() {
+                kept.push(hash);
+            }
+        }
+        kept
+    })
+}
+
 /// gain(X|Y): the bits that Y's counts save when X is coded (see [`super::WordCoder`]).
 ///
 /// Σ over the distinct words w of X of log2(1 + λ·n_Y(w) / ((1−λ)·N_Y·p_pool(w))).
@@ -265,6 +283,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn each_hash_is_kept_once(hashes in proptest::collection::vec(0_u64..200, 0..400)) {
+            let mut seen = std::collections::HashSet::new();
+            let once: Vec<u64> = hashes.iter().copied().filter(|hash| seen.insert(*hash)).collect();
+            prop_assert_eq!(distinct(hashes), once);
+        }
+
         #[test]
         fn counting_is_counting(text in proptest::collection::vec("[a-e]{1,3}", 0..400)) {
             let counts = word_counts(text.join(" ").as_bytes());

@@ -30,7 +30,7 @@ mod zstd;
 pub use bytes::{BYTES_SEEN, ByteCoder};
 pub use codebook::{Lexicon, Vocabulary};
 pub use counts::{
-    COUNTED_BYTES, COUNTED_WORDS, LAMBDA, WordCounts, WordModel, word_counts, word_counts_with,
+    COUNTED_BYTES, COUNTED_WORDS, LAMBDA, WordCounts, WordModel, distinct, word_counts, word_counts_with,
     word_gain_bits, word_gain_of,
 };
 pub use deflate::{Deflate, PRIMER, WINDOW};

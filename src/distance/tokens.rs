@@ -172,20 +172,33 @@ fn letters_of(eight: u64) -> u64 {
     (is_letter | is_digit) & !eight & TOP
 }
 
-/// A word of at most seven ASCII letters and digits at `at`, its hash and where it ends: most words are.
+/// A word of at most fifteen ASCII letters and digits at `at`, its hash and where it ends: most words are.
 /// All others, and those that may go on, are left to [`ascii`].
 fn short_word(text: &[u8], at: usize) -> Option<(u64, usize)> {
-    let eight = u64::from_le_bytes(text.get(at..at + 8)?.try_into().ok()?);
-    let length = (!letters_of(eight) & 0x8080_8080_8080_8080).trailing_zeros() / 8;
-    if length == 0 || length > 7 {
+    let eight = |at: usize| Some(u64::from_le_bytes(text.get(at..at + 8)?.try_into().ok()?));
+    let length_of = |eight: u64| (!letters_of(eight) & 0x8080_8080_8080_8080).trailing_zeros() / 8;
+    let first = eight(at)?;
+    let (mut length, mut last) = (length_of(first), first);
+    if length == 8 {
+        last = eight(at + 8)?;
+        length += length_of(last);
+    }
+    let rest = length % 8;
+    if length == 0 || length == 16 {
         return None;
     }
-    let next = (eight >> (8 * length)).to_le_bytes().first().copied().unwrap_or_default();
+    let next = (last >> (8 * rest)).to_le_bytes().first().copied().unwrap_or_default();
     if class(next) != BETWEEN {
         return None;
     }
-    let mask = (1 << (8 * length)) - 1;
-    let hash = mixed(SEED ^ u64::from(length) ^ ((eight | SPACES) & mask), MULTIPLIER);
+    let mut hash = SEED ^ u64::from(length);
+    if length >= 8 {
+        hash = mixed(hash ^ (first | SPACES), MULTIPLIER);
+    }
+    if rest > 0 {
+        let mask = (1 << (8 * rest)) - 1;
+        hash = mixed(hash ^ ((last | SPACES) & mask), MULTIPLIER);
+    }
     Some((mixed(hash, FINISH), at + length as usize))
 }
 

@@ -1,7 +1,7 @@
 //! The words of a text, cut once: counted, and by neighbouring pairs.
 
 use super::prior;
-use crate::distance::{COUNTED_WORDS, WordCounts, word_counts, word_counts_with};
+use crate::distance::{COUNTED_WORDS, WordCounts, distinct, word_counts, word_counts_with};
 
 /// So many words of a text count for its pairs, the first ones.
 const MOST_PAIRED: usize = 4096;
@@ -79,12 +79,9 @@ impl Cut {
         (sections.into_iter().filter(|section| section.total > 0).collect(), pairs)
     }
 
-    /// The pairs, each once, ascending.
+    /// The pairs, each once.
     pub(super) fn distinct_pairs(self) -> Vec<u64> {
-        let mut pairs = self.pairs;
-        pairs.sort_unstable();
-        pairs.dedup();
-        pairs
+        distinct(self.pairs)
     }
 }
 

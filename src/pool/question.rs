@@ -10,7 +10,7 @@ use super::{Audience, Pool};
 pub struct Question<'p> {
     pub(super) pool: &'p Pool,
     pub(super) asked: Asked<'p>,
-    /// Its pairs of neighbouring words, each once, ascending.
+    /// Its pairs of neighbouring words, each once.
     pub(super) pairs: Vec<u64>,
 }
 

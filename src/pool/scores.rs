@@ -2,7 +2,7 @@
 //!
 //! It knows profiles and postings. It must never know how a peer is chosen.
 
-use super::clues::{Asked, ODDS};
+use super::clues::{Asked, Clue, ODDS};
 use super::index::MANY;
 use super::nearest::rounded;
 use super::profiles::Profiles;
@@ -103,32 +103,54 @@ impl Pool {
 
     fn score(&self, asked: &Asked<'_>, pairs: &[u64], scores: &mut Scores) {
         let peers = &self.profiles;
-        // What pairs and frequent words are looked for in comes while the rare words are counted.
-        let ready = pairs.iter().fold(0, |sum, pair| sum ^ peers.sums.touch(*pair));
-        let _ready = std::hint::black_box(ready);
+        // Looking at everything first lets the memory answer for many at once: the lines, what they say,
+        // and the rows, which come while the rare words are counted.
+        let in_sums = |clue: &&Clue| matches!(&clue.terms, [Some(term), _] if term.sections >= MANY);
+        let words = asked.clues.iter().filter(in_sums).map(|clue| {
+            let p_pool = single(ODDS / clue.factor);
+            (clue.word, Weight { p_pool, odds: WORD_ODDS, telling: clue.telling })
+        });
+        let pair = Weight { p_pool: 0.0, odds: PAIR_ODDS, telling: false };
+        let features = words.chain(pairs.iter().map(|feature| (*feature, pair)));
+        let ready = features.clone().fold(0, |sum, (feature, _)| sum ^ peers.sums.touch(feature));
+        let found: Vec<(Found<'_>, Weight)> = features
+            .map(|(feature, weight)| (peers.sums.of(feature), weight))
+            .filter(|(found, _)| !matches!(found, Found::None))
+            .collect();
         scores.begin(peers);
+        let few = scores.are_few();
+        let ready = found.iter().fold(ready, |sum, (found, _)| sum ^ found.touch(few));
+        let _ready = std::hint::black_box(ready);
         let mut budget = POSTINGS;
-        for clue in &asked.clues {
+        for clue in asked.clues.iter().filter(|clue| !in_sums(clue)) {
             let [Some(term), _] = &clue.terms else { continue };
-            if term.sections < MANY {
-                if budget == 0 {
-                    continue;
-                }
-                let read = self.public.newest(term, budget, |ordinal, count| {
-                    let (words, profiles) = self.slots.profiles(ordinal);
-                    let amount = f32::from(count) / f32::from(words.max(1)).sqrt();
-                    profiles.into_iter().for_each(|number| scores.here(peers, number, amount));
-                });
-                budget = budget.saturating_sub(read);
-                scores.end(single(ODDS / clue.factor), WORD_ODDS, clue.telling);
-            } else {
-                scores.add(peers, clue.word, single(ODDS / clue.factor), WORD_ODDS, clue.telling);
+            if budget == 0 {
+                break;
             }
+            let read = self.public.newest(term, budget, |ordinal, count| {
+                let (words, profiles) = self.slots.profiles(ordinal);
+                let amount = f32::from(count) / f32::from(words.max(1)).sqrt();
+                profiles.into_iter().for_each(|number| scores.here(peers, number, amount));
+            });
+            budget = budget.saturating_sub(read);
+            let p_pool = single(ODDS / clue.factor);
+            scores.end(Weight { p_pool, odds: WORD_ODDS, telling: clue.telling });
         }
-        for pair in pairs {
-            scores.add(peers, *pair, 0.0, PAIR_ODDS, false);
+        for (found, weight) in &found {
+            scores.add(peers, found, *weight);
         }
     }
+}
+
+/// How a feature of X is weighed.
+#[derive(Clone, Copy, Debug)]
+struct Weight {
+    /// Its probability in the pool.
+    p_pool: f32,
+    /// λ/(1−λ)
+    odds: f32,
+    /// Not everybody uses it.
+    telling: bool,
 }
 
 impl Question<'_> {
@@ -211,27 +233,32 @@ impl Scores {
         }
     }
 
+    /// Whether there are so few peers that a frequent feature is counted for all of them at once.
+    fn are_few(&self) -> bool {
+        self.gains.len() <= DENSE
+    }
+
     /// Bits, and telling words, of the peer of a place.
     fn of(&self, place: usize) -> (f32, u32) {
         let (gain, shared) = (self.gains.get(place + 1), self.shared.get(place + 1));
         (gain.copied().unwrap_or_default(), shared.copied().unwrap_or_default())
     }
 
-    /// A feature of which there are sums, of this probability in the pool.
-    fn add(&mut self, peers: &Profiles, feature: u64, p_pool: f32, odds: f32, telling: bool) {
-        match peers.sums.of(feature) {
+    /// A feature of which there are sums.
+    fn add(&mut self, peers: &Profiles, found: &Found<'_>, weight: Weight) {
+        match found {
             Found::None => {}
             Found::Few(line, here) => {
-                few(line, here).for_each(|(number, sum)| self.here(peers, number, sum));
-                self.end(p_pool, odds, telling);
+                few(line, *here).for_each(|(number, sum)| self.here(peers, number, sum));
+                self.end(weight);
             }
-            Found::Row(row) if self.gains.len() <= DENSE => {
+            Found::Row(row) if self.are_few() => {
                 for cell in row.cells() {
                     if let Some(parts) = self.parts.get_mut(peers.holder(cell.generation.into())) {
                         *parts += u32::from(cell.sum);
                     }
                 }
-                self.end_for_all(p_pool, odds, telling);
+                self.end_for_all(weight);
             }
             // Of many peers only some have room in a row: if others have it too, it says nothing of these.
             // (Of 1,000 authors 91 of 100 are among the first ten by their last mail so, and 80 else.)
@@ -240,7 +267,7 @@ impl Scores {
                 for cell in row.cells() {
                     self.here(peers, cell.generation.into(), f32::from(cell.sum) / UNIT);
                 }
-                self.end(p_pool, odds, telling);
+                self.end(weight);
             }
         }
     }
@@ -255,8 +282,9 @@ impl Scores {
         *sum += amount;
     }
 
-    /// That was all of the present feature, of this probability in the pool.
-    fn end(&mut self, p_pool: f32, odds: f32, telling: bool) {
+    /// That was all of the present feature.
+    fn end(&mut self, weight: Weight) {
+        let Weight { p_pool, odds, telling } = weight;
         let Scores { rarity, unseen, present, touched, gains, shared, .. } = self;
         let total: f32 = touched.iter().filter_map(|owner| present.get(*owner as usize)).sum();
         let ground = GROUND * p_pool;
@@ -282,7 +310,8 @@ impl Scores {
     }
 
     /// The same for a feature that many have: without a branch, and without looking who has it.
-    fn end_for_all(&mut self, p_pool: f32, odds: f32, telling: bool) {
+    fn end_for_all(&mut self, weight: Weight) {
+        let Weight { p_pool, odds, telling } = weight;
         let Scores { rarity, unseen, parts, gains, shared, .. } = self;
         if let Some(nobody) = parts.first_mut() {
             *nobody = 0;

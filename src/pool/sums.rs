@@ -33,6 +33,14 @@ pub(super) enum Found<'s> {
 }
 
 impl Found<'_> {
+    /// Reads some of every line of it, so that it is at hand; of an overfull row only if it counts.
+    pub(super) fn touch(&self, overfull: bool) -> u32 {
+        match self {
+            Found::Row(row) if overfull || !row.is_overfull() => row.touch_all(),
+            _ => 0,
+        }
+    }
+
     /// The generations that have it, and their sums.
     #[cfg(test)]
     fn all(&self) -> Vec<(u32, f32)> {
