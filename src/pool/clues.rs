@@ -35,6 +35,8 @@ pub(super) struct Clue {
     pub(super) sections: usize,
     /// How often it occurs, an author with many messages counting less.
     pub(super) occurrences: f64,
+    /// Everybody uses it.
+    pub(super) common: bool,
     /// Two texts that share it share something.
     pub(super) telling: bool,
     /// In the public index, and in the local one.
@@ -105,7 +107,16 @@ impl Pool {
                     model.indexes().zip(&terms).filter_map(|(index, term)| Some((index, term.as_ref()?)));
                 telling = lists.map(|(index, term)| self.users(index, term)).sum::<usize>() <= FEW;
             }
-            clues.push(Clue { word: *word, times, factor: ODDS / p, sections, occurrences, telling, terms });
+            clues.push(Clue {
+                word: *word,
+                times,
+                factor: ODDS / p,
+                sections,
+                occurrences,
+                common,
+                telling,
+                terms,
+            });
         }
         // By their keys, which are a tenth of what would have to be moved; of equal ones the first.
         let mut order: Vec<u64> =

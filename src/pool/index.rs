@@ -105,7 +105,7 @@ impl Index {
     }
 
     /// The words of a section of a message of this weight. Ordinals must ascend. `many` gets each
-    /// word that many sections have, how often it is here, and whether they are many since now. The
+    /// word that many sections have and not everybody uses, how often it is here, and whether they are many since now. The
     /// answer is what it costs to code it by what was here before, in bits.
     pub(super) fn add(
         &mut self,
@@ -136,7 +136,7 @@ impl Index {
                     }
                     term.sections = term.sections.saturating_add(1);
                     term.mass = term.mass.saturating_add(mass);
-                    if term.sections >= MANY {
+                    if term.sections >= MANY && prior == 0.0 {
                         many(*word, count, term.sections == MANY);
                     }
                 }

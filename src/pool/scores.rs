@@ -106,7 +106,9 @@ impl Pool {
         // Looking at everything first lets the memory answer for many at once: the lines, what they say,
         // and the rows, which come while the rare words are counted.
         let in_sums = |clue: &&Clue| matches!(&clue.terms, [Some(term), _] if term.sections >= MANY);
-        let words = asked.clues.iter().filter(in_sums).map(|clue| {
+        // What everybody uses says nothing of who it is.
+        let clues = || asked.clues.iter().filter(|clue| !clue.common);
+        let words = clues().filter(in_sums).map(|clue| {
             let p_pool = single(ODDS / clue.factor);
             (clue.word, Weight { p_pool, odds: WORD_ODDS, telling: clue.telling })
         });
@@ -122,7 +124,7 @@ impl Pool {
         let ready = found.iter().fold(ready, |sum, (found, _)| sum ^ found.touch(few));
         let _ready = std::hint::black_box(ready);
         let mut budget = POSTINGS;
-        for clue in asked.clues.iter().filter(|clue| !in_sums(clue)) {
+        for clue in clues().filter(|clue| !in_sums(clue)) {
             let [Some(term), _] = &clue.terms else { continue };
             if budget == 0 {
                 break;
