@@ -132,15 +132,13 @@ impl Pool {
     fn users(&self, index: &Index, term: &Term) -> usize {
         // More than a few is many.
         let mut authors: Vec<Name> = Vec::with_capacity(FEW + 1);
-        let mut looked_at = 0;
-        index.newest_until(term, |ordinal, _| {
-            looked_at += 1;
+        index.newest_until(term, SAMPLE, |ordinal, _| {
             if let Some(slot) = self.slots.get(ordinal)
                 && !authors.contains(&slot.author)
             {
                 authors.push(slot.author);
             }
-            authors.len() <= FEW && looked_at < SAMPLE
+            authors.len() <= FEW
         });
         authors.len()
     }

@@ -1,7 +1,7 @@
 //! The words of a text, cut once: counted, and by neighbouring pairs.
 
 use super::prior;
-use crate::distance::{COUNTED_WORDS, WordCounts, distinct, word_counts, word_counts_with};
+use crate::distance::{COUNTED_BYTES, COUNTED_WORDS, WordCounts, distinct, word_counts, word_counts_with};
 
 /// So many words of a text count for its pairs, the first ones.
 const MOST_PAIRED: usize = 4096;
@@ -27,7 +27,7 @@ pub(super) struct Cut {
 impl Cut {
     /// Those that count.
     pub(super) fn of(text: &[u8]) -> Self {
-        let mut order: Vec<(u32, u32)> = Vec::with_capacity(text.len() / 6);
+        let mut order: Vec<(u32, u32)> = Vec::with_capacity(text.len().min(COUNTED_BYTES) / 6);
         let counts = word_counts_with(text, |word, start| {
             order.push((word, u32::try_from(start).unwrap_or(u32::MAX)));
         });
@@ -150,6 +150,28 @@ mod tests {
                 }
                 prop_assert_eq!(word_counts(rest).total, 0);
             }
+        }
+    }
+
+    #[test]
+    fn where_a_section_may_end_within_a_word_each_is_cut_by_itself() {
+        // No blank far and wide, and more words than are counted of a whole.
+        let unbroken = "木星は太陽系で一番大きい惑星です。".repeat(1200);
+        let many: String = (0..COUNTED_WORDS + 500).map(|n| format!("w{n:x} ")).collect();
+        for text in [unbroken.as_bytes(), many.as_bytes()] {
+            let cut = Cut::of(text);
+            let wanted = usize::try_from((cut.counts.total / SECTION).min(SECTIONS)).unwrap();
+            let (sections, _) = cut.sections(text);
+            let length = text.len().div_ceil(wanted);
+            let mut rest = text;
+            for section in &sections {
+                let after = rest.get(length..).unwrap_or_default();
+                let blank = after.iter().take(64).position(u8::is_ascii_whitespace).unwrap_or(0);
+                let (this, after) = rest.split_at((length + blank).min(rest.len()));
+                assert_eq!(&word_counts(this), section);
+                rest = after;
+            }
+            assert!(sections.len() > 8 && rest.is_empty());
         }
     }
 

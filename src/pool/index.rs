@@ -295,9 +295,9 @@ impl Index {
         self.postings.each(term.list, budget, found)
     }
 
-    /// The same, one by one until `found` says that it is enough.
-    pub(super) fn newest_until(&self, term: &Term, found: impl FnMut(u32, u8) -> bool) {
-        self.postings.each_until(term.list, found);
+    /// The same, or fewer if `found` says no.
+    pub(super) fn newest_until(&self, term: &Term, budget: usize, found: impl FnMut(u32, u8) -> bool) {
+        self.postings.each_until(term.list, budget, found);
     }
 
     /// How often these messages, in ascending order, have a word: index and count of those that do.

@@ -243,15 +243,15 @@ impl Postings {
     }
 
     /// The same, until `found` says no.
-    pub(super) fn each_until(&self, list: List, mut found: impl FnMut(u32, u8) -> bool) {
+    pub(super) fn each_until(&self, list: List, enough: usize, mut found: impl FnMut(u32, u8) -> bool) {
         if let Some(count) = list.single() {
             found(list.last, count);
             return;
         }
-        let (mut place, mut goes_on) = (list.tail, true);
-        while place != 0 && goes_on {
+        let (mut place, mut goes_on, mut n) = (list.tail, true, 0);
+        while place != 0 && goes_on && n < enough {
             let block = self.block(place);
-            read_while(block, |ordinal, count| {
+            n += read_while(block, |ordinal, count| {
                 goes_on = found(ordinal, count);
                 goes_on
             });

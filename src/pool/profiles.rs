@@ -20,8 +20,9 @@ const GENERATION: u32 = 1000;
 /// How many messages of a profile count when it is asked which one to give up.
 const ESTABLISHED: u64 = 16;
 
-/// When so many generations count no more, what is left of them is removed.
-const CLOSED: usize = 64;
+/// When so many generations count no more, what is left of them is removed. Until then they take room in rows: with
+/// two generations of 40 peers and these no row is overfull.
+const CLOSED: usize = 16;
 
 /// What a section of so many words weighs: √words, in parts of 1024, so that sums are exact.
 pub(super) fn weight(words: u64) -> u32 {

@@ -9,7 +9,7 @@ use super::codec::{Damaged, Reader, Writer};
 pub(super) const MOST_CELLS: usize = 96;
 /// The smallest row.
 const LEAST_CELLS: usize = 12;
-/// So many cells are looked at for a generation.
+/// So many cells are looked at for a generation, unless the row is as large as it may be: then all are.
 const NEAR: usize = 8;
 
 /// One generation's sum; an empty cell is of generation 0.
@@ -65,8 +65,9 @@ impl Row {
     /// The cells where a generation may be.
     fn near(&mut self, generation: u16) -> impl Iterator<Item = &mut Cell> {
         let start = self.start(generation);
+        let near = if self.cells.len() < MOST_CELLS { NEAR } else { MOST_CELLS };
         let (before, behind) = self.cells.split_at_mut_checked(start).unwrap_or_default();
-        behind.iter_mut().chain(before).take(NEAR)
+        behind.iter_mut().chain(before).take(near)
     }
 
     /// Adds to a generation's sum, if there is room for it.
@@ -165,6 +166,7 @@ mod tests {
                     row.cells().iter().filter(|cell| cell.generation > 0).map(|cell| (cell.generation, cell.sum)).collect();
                 prop_assert_eq!(here.len(), usize::from(row.used));
                 if row.is_overfull() {
+                    prop_assert!(here.len() == MOST_CELLS && map.len() > MOST_CELLS);
                     return Ok(());
                 }
                 prop_assert_eq!(&here, &map);
@@ -176,13 +178,14 @@ mod tests {
     #[test]
     fn who_finds_no_room_is_remembered_until_most_of_the_others_are_gone() {
         let mut row = Row::default();
-        (1..=96).for_each(|generation| row.add(generation, 1));
+        // All of them want the same cell.
+        (1..=96).for_each(|nth| row.add(nth * 96, 1));
         assert!(!row.is_overfull());
         row.add(97, 1);
         assert!(row.is_overfull());
-        row.retain(|generation| generation > 10);
+        row.retain(|generation| generation > 10 * 96);
         assert!(row.is_overfull());
-        row.retain(|generation| generation > 60);
+        row.retain(|generation| generation > 60 * 96);
         assert!(!row.is_overfull());
     }
 }

@@ -33,10 +33,10 @@ pub(super) enum Found<'s> {
 }
 
 impl Found<'_> {
-    /// Reads some of every line of it, so that it is at hand; of an overfull row only if it counts.
-    pub(super) fn touch(&self, overfull: bool) -> u32 {
+    /// Reads some of every line of it, so that it is at hand, if it counts.
+    pub(super) fn touch(&self) -> u32 {
         match self {
-            Found::Row(row) if overfull || !row.is_overfull() => row.touch_all(),
+            Found::Row(row) if !row.is_overfull() => row.touch_all(),
             _ => 0,
         }
     }

@@ -148,14 +148,32 @@ fn all_peers_are_measured_at_once() {
 
 #[test]
 fn of_many_peers_none_is_nearer_because_it_came_before_others_who_say_the_same() {
-    let mut pool = Kept::new(Limits::default());
-    let names: Vec<String> = (0..300).map(|i| format!("http://p{i:03}.example/")).collect();
-    for (seq, name) in (0..).zip(names.iter().cycle().take(600)) {
-        pool.insert(entry(seq, name, name, "zebra crossings everywhere\n"));
+    for peers in [40, 120, 300] {
+        let mut pool = Kept::new(Limits::default());
+        let names: Vec<String> = (0..peers).map(|i| format!("http://p{i:03}.example/")).collect();
+        for (seq, name) in (0..).zip(names.iter().cycle().take(600)) {
+            pool.insert(entry(seq, name, name, "zebra crossings everywhere\n"));
+        }
+        pool.insert(entry(1000, BOB, BOB, "zebra crossings and quaggas\n"));
+        let last = &names[names.len() - 1];
+        let got = costs(&pool, b"zebra crossings and quaggas\n", &[&names[0], last, BOB]);
+        let [first, last, bob] = &got[..] else { panic!("{got:?}") };
+        assert!(
+            (first.gain_bits - last.gain_bits).abs() < 0.2 && first.shared == last.shared,
+            "{peers}: {got:?}"
+        );
+        assert!(bob.signal && bob.gain_bits > first.gain_bits + 5.0, "{peers}: {got:?}");
     }
-    pool.insert(entry(1000, BOB, BOB, "zebra crossings and quaggas\n"));
-    let got = costs(&pool, b"zebra crossings and quaggas\n", &[&names[0], &names[299], BOB]);
-    let [first, last, bob] = &got[..] else { panic!("{got:?}") };
-    assert_eq!((first.gain_bits, first.shared), (last.gain_bits, last.shared));
-    assert!(bob.signal && bob.gain_bits > first.gain_bits + 5.0, "{got:?}");
+}
+
+#[test]
+fn of_whom_nothing_is_here_any_more_nothing_is_known() {
+    let mut pool = Kept::new(Limits::default());
+    for seq in 0..80 {
+        pool.insert(entry(seq, CHARLIE, CHARLIE, "Jupiter is the largest planet\n"));
+    }
+    pool.insert(entry(100, BOB, BOB, "Jupiter is the largest planet\n"));
+    assert!(costs(&pool, QUESTION, &[BOB])[0].gain_bits > 0.0);
+    pool.remove(100);
+    assert_eq!(costs(&pool, QUESTION, &[BOB])[0].gain_bits, 0.0);
 }
