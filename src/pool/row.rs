@@ -26,9 +26,12 @@ pub(super) struct Row {
     cells: Box<[Cell]>,
     /// Cells that are not empty.
     used: u8,
-    /// Some generation found no room.
-    is_overfull: bool,
+    /// Some generation found no room; the row stays empty for so many rounds of forgetting.
+    overfull: u8,
 }
+
+/// Rounds of forgetting after which what was overfull is counted anew.
+const OVERFULL: u8 = 4;
 
 impl Row {
     /// All of it, empty cells included.
@@ -36,14 +39,14 @@ impl Row {
         &self.cells
     }
 
-    /// Whether some generation found no room: others have the feature that are not here.
+    /// Whether some generation found no room: more have the feature than could be here, so that nothing is counted.
     pub(super) fn is_overfull(&self) -> bool {
-        self.is_overfull
+        self.overfull > 0
     }
 
-    /// Whether no generation is here.
+    /// Whether nothing is known.
     pub(super) fn is_empty(&self) -> bool {
-        self.used == 0
+        self.used == 0 && !self.is_overfull()
     }
 
     /// Where a generation is looked for first.
@@ -72,6 +75,9 @@ impl Row {
 
     /// Adds to a generation's sum, if there is room for it.
     pub(super) fn add(&mut self, generation: u16, parts: u16) {
+        if self.is_overfull() {
+            return;
+        }
         // Mostly it is the first one that is looked at.
         let start = self.start(generation);
         if let Some(cell) = self.cells.get_mut(start).filter(|cell| cell.generation == generation) {
@@ -92,7 +98,7 @@ impl Row {
             }
             self.add(generation, parts);
         } else {
-            self.is_overfull = true;
+            *self = Row { overfull: OVERFULL, ..Row::default() };
         }
     }
 
@@ -109,14 +115,14 @@ impl Row {
         for cell in old.cells.iter().filter(|cell| cell.generation > 0 && still(u32::from(cell.generation))) {
             self.add(cell.generation, cell.sum);
         }
-        // What found no room is not known, until it hardly matters.
-        self.is_overfull |= old.is_overfull && usize::from(self.used) * 2 > MOST_CELLS;
+        // A round, and it is counted anew at last: many of those that had it may be gone.
+        self.overfull = self.overfull.max(old.overfull.saturating_sub(1));
     }
 
     /// Writes all of it down.
     pub(super) fn write(&self, out: &mut Writer<'_>) {
         out.size(self.cells.len());
-        out.u8(u8::from(self.is_overfull));
+        out.u8(self.overfull);
         for cell in &self.cells {
             out.u16(cell.generation);
             out.u16(cell.sum);
@@ -126,11 +132,11 @@ impl Row {
     /// What was written down.
     pub(super) fn read(input: &mut Reader<'_>) -> Result<Self, Damaged> {
         let cells = 0..input.size()?.min(MOST_CELLS);
-        let is_overfull = input.u8()? > 0;
+        let overfull = input.u8()?;
         let cells = cells.map(|_| Ok(Cell { generation: input.u16()?, sum: input.u16()? }));
         let cells = cells.collect::<Result<Box<[Cell]>, Damaged>>()?;
         let used = cells.iter().filter(|cell| cell.generation > 0).count();
-        Ok(Row { cells, used: u8::try_from(used).unwrap_or(u8::MAX), is_overfull })
+        Ok(Row { cells, used: u8::try_from(used).unwrap_or(u8::MAX), overfull })
     }
 
     /// Bytes in memory beside itself, what the allocator adds included.
@@ -166,7 +172,7 @@ mod tests {
                     row.cells().iter().filter(|cell| cell.generation > 0).map(|cell| (cell.generation, cell.sum)).collect();
                 prop_assert_eq!(here.len(), usize::from(row.used));
                 if row.is_overfull() {
-                    prop_assert!(here.len() == MOST_CELLS && map.len() > MOST_CELLS);
+                    prop_assert!(here.is_empty() && map.len() > MOST_CELLS);
                     return Ok(());
                 }
                 prop_assert_eq!(&here, &map);
@@ -176,16 +182,21 @@ mod tests {
     }
 
     #[test]
-    fn who_finds_no_room_is_remembered_until_most_of_the_others_are_gone() {
+    fn what_is_overfull_is_counted_anew_after_some_rounds() {
         let mut row = Row::default();
         // All of them want the same cell.
         (1..=96).for_each(|nth| row.add(nth * 96, 1));
         assert!(!row.is_overfull());
+        assert_eq!(row.cells().iter().filter(|cell| cell.sum == 1).count(), 96);
         row.add(97, 1);
-        assert!(row.is_overfull());
-        row.retain(|generation| generation > 10 * 96);
-        assert!(row.is_overfull());
-        row.retain(|generation| generation > 60 * 96);
-        assert!(!row.is_overfull());
+        assert!(row.is_overfull() && row.cells().is_empty());
+        for _ in 0..OVERFULL {
+            assert!(row.is_overfull() && !row.is_empty());
+            row.add(98, 1);
+            row.retain(|_| true);
+        }
+        assert!(row.is_empty());
+        row.add(98, 1);
+        assert_eq!(row.cells().iter().filter(|cell| cell.sum > 0).count(), 1);
     }
 }

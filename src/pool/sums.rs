@@ -391,6 +391,11 @@ mod tests {
     fn what_many_have_is_in_a_row_and_what_everybody_has_is_left_out_at_some_time() {
         let mut sums = Sums::default();
         for generation in 1..60_000 {
+            sums.add(3, generation, Amount::new(1.0), 0);
+        }
+        assert!(matches!(sums.of(3), Found::Row(row) if row.is_overfull() && row.cells().is_empty()));
+        sums.clear(3);
+        for generation in 1..=96 {
             sums.add(1, generation, Amount::new(1.0), 0);
         }
         assert_eq!(sums_of(&sums, 1).len(), MOST_CELLS);
