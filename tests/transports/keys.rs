@@ -186,6 +186,30 @@ fn one_key_is_one_neighbour() {
     assert_eq!(forwards(&gate.posts("The choir rehearses on Thursdays in the old mill.")), 2);
 }
 
+/// What was decided for one address of a neighbour and goes to another one is told once, as what it is.
+#[test]
+fn a_forward_that_goes_by_http_instead_is_told_once() {
+    let (udp, http) = (format!("udp://{}/cmr", free_udp(own_ip())), format!("http://{}/cmr", free(own_ip())));
+    let gate = Gate::new("home", |config: Config| {
+        config.set("routing", "pinned", format!("[{udp:?}, {http:?}]")).text("send", "retry_first", "1h")
+    });
+    gate.start();
+    for address in [&udp, &http] {
+        gate.house.verb(&["keys", "set", address, "--text", "one secret for both"]);
+    }
+    let redirected = (0..8).any(|number| {
+        let id = gate.posts(&format!("Ferry {number} leaves when the tide allows it, and never before."));
+        until("it is routed", || (gate.house.json(&["status"])["unrouted"] == 0).then_some(()));
+        let explained = gate.house.json(&["explain", &id]);
+        let forwards = explained["forwards"].as_array().unwrap();
+        assert_eq!(forwards.len(), 1, "{explained}");
+        assert_eq!((&forwards[0]["to"], &forwards[0]["transport"]), (&http.as_str().into(), &"http".into()));
+        let peers = explained["peers"].as_array().unwrap();
+        peers.iter().any(|peer| peer["chosen"] == true && peer["address"] == udp.as_str())
+    });
+    assert!(redirected, "the address by UDP was never chosen");
+}
+
 /// Who is reached by HTTP as well stands with that address in what goes by mail, once the other side was seen to have the
 /// key under it; and no more once what bears it was refused, until the key is set anew.
 #[test]
