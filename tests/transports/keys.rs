@@ -195,19 +195,22 @@ fn a_forward_that_goes_by_http_instead_is_told_once() {
     });
     gate.start();
     for address in [&udp, &http] {
-        gate.house.verb(&["keys", "set", address, "--text", "one secret for both"]);
+        gate.house.verb(&["keys", "set", address, "--hex", &"6b".repeat(32)]);
     }
-    let redirected = (0..8).any(|number| {
-        let id = gate.posts(&format!("Ferry {number} leaves when the tide allows it, and never before."));
-        until("it is routed", || (gate.house.json(&["status"])["unrouted"] == 0).then_some(()));
-        let explained = gate.house.json(&["explain", &id]);
-        let forwards = explained["forwards"].as_array().unwrap();
-        assert_eq!(forwards.len(), 1, "{explained}");
-        assert_eq!((&forwards[0]["to"], &forwards[0]["transport"]), (&http.as_str().into(), &"http".into()));
-        let peers = explained["peers"].as_array().unwrap();
-        peers.iter().any(|peer| peer["chosen"] == true && peer["address"] == udp.as_str())
-    });
-    assert!(redirected, "the address by UDP was never chosen");
+    // What it has written under that address is what a match is sent to.
+    let of_it = message(
+        &[(in_seconds(-60), &udp)],
+        "The ferry leaves when the tide allows it, and never before noon.",
+    );
+    let of_it = signed(of_it, Scheme::Hmac, &"k".repeat(32));
+    assert!(gate.house.run(&["receive"], &of_it.write()).status.success());
+    let id = gate.posts("Does the ferry leave before noon when the tide allows it?");
+    until("it is routed", || (gate.house.json(&["status"])["unrouted"] == 0).then_some(()));
+    let explained = gate.house.json(&["explain", &id]);
+    let forwards = explained["forwards"].as_array().unwrap();
+    let told: Vec<_> = forwards.iter().map(|it| (it["to"].as_str(), it["transport"].as_str())).collect();
+    assert_eq!(told, [(Some(http.as_str()), Some("http"))], "{explained}");
+    assert_ne!(forwards[0]["state"], "gone");
 }
 
 /// Who is reached by HTTP as well stands with that address in what goes by mail, once the other side was seen to have the
