@@ -40,11 +40,11 @@ pub(super) fn reported(
     let Some(status) = report.status.filter(|_| report.failed) else {
         return Ok("a report about a mail that is late, or was delivered");
     };
-    let said = meaning(status.class, status.subject, status.detail);
-    failed(tx, config, &delivery, (said, &status.to_string()), now)
+    let parts = (status.class, status.subject, status.detail);
+    failed(tx, config, &delivery, (parts, &status.to_string()), now)
 }
 
-/// A delivery failed, as the next hop or a report says; each counts once.
+/// A delivery failed, as the next hop or a report says, with class, subject and detail of RFC 3463; each counts once.
 ///
 /// # Errors
 /// Those of any write.
@@ -52,13 +52,13 @@ pub(super) fn failed(
     tx: &Connection,
     config: &Config,
     delivery: &Delivery,
-    (said, status): (Meaning, &str),
+    ((class, subject, detail), status): ((u8, u16, u16), &str),
     now: UnixTime,
 ) -> Result<&'static str, StoreError> {
-    match said {
+    match meaning(class, subject, detail) {
         Meaning::Passing => return Ok("a report about trouble that passes"),
         Meaning::Refused => {
-            ways::note_refusal(tx, config, &delivery.to)?;
+            ways::note_refusal(tx, config, delivery, Some((class, subject)))?;
             return Ok("a report about a mail that was not wanted");
         }
         Meaning::Dead => {}

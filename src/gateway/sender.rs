@@ -10,11 +10,10 @@ use rusqlite::Connection;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::{Composed, Gateway, Outgoing, Parcel, bounce, clock, notice, steps};
+use super::{Composed, Gateway, Outgoing, Parcel, bounce, clock, notice, steps, ways};
 use crate::config::{self, Config, SecretError};
 use crate::dns::{Resolver, ResolverError};
 use crate::message::{Address, UnixTime};
-use crate::policy::bounce::meaning;
 use crate::receive::http::Handshakes;
 use crate::send::backoff::Schedule;
 use crate::send::http::{self, Announced, Client, ClientError, Offers, Proxies, ProxyError};
@@ -353,11 +352,12 @@ impl House for Sender {
             End::GivenUp { reason, .. } => reason,
             // The next hop says at once what another server says in a report.
             End::Refused { reply: Some(reply), .. } => {
-                if let Some(status) = reply.enhanced() {
-                    let said = meaning(status.class, status.subject, status.detail);
-                    let status = status.to_string();
-                    bounce::failed(tx, &self.gateway.config(), delivery, (said, &status), now)?;
-                }
+                let config = self.gateway.config();
+                let Some(status) = reply.enhanced() else {
+                    return ways::note_refusal(tx, &config, delivery, None);
+                };
+                let parts = (status.class, status.subject, status.detail);
+                bounce::failed(tx, &config, delivery, (parts, &status.to_string()), now)?;
                 return Ok(());
             }
             End::Unrelated { .. } => return steps::unrelated(tx, delivery),

@@ -104,16 +104,24 @@ fn reasons(because: &[i64]) -> Option<Value> {
 /// The same message may have a row for the same peer. If it waits there for other reasons, it has this one as well; if it
 /// ended because those were none, it is forgotten. Gives whether it is to be queued.
 fn join(tx: &Connection, seq: i64, to: &Address, because: &[i64]) -> Result<bool, StoreError> {
-    let rows = queue::of_message(tx, seq)?;
-    let Some(known) = rows.into_iter().find(|row| row.kind == DeliveryKind::Forward && row.to == *to) else {
+    let waits = |row: &Delivery| {
+        matches!(row.state, DeliveryState::Ready | DeliveryState::Leased | DeliveryState::Held)
+    };
+    // The row may stand under another address of the same neighbour: what is sent to by HTTP now waited for mail before.
+    let same = keys::neighbour(tx, to)?;
+    let mut rows = queue::of_message(tx, seq)?;
+    rows.retain(|row| row.kind == DeliveryKind::Forward && same.contains(&row.to));
+    let (over, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(was_unrelated);
+    let Some(known) = rows.iter().find(|row| waits(row)).or(rows.first()) else {
+        for row in &over {
+            if !queue::forget(tx, row.id)? {
+                return Ok(false);
+            }
+        }
         return Ok(true);
     };
-    if was_unrelated(&known) {
-        return queue::forget(tx, known.id);
-    }
-    let mut all = self::because(&known);
-    let waits = matches!(known.state, DeliveryState::Ready | DeliveryState::Leased | DeliveryState::Held);
-    if waits && !all.is_empty() {
+    let mut all = self::because(known);
+    if waits(known) && !all.is_empty() {
         all.extend(because);
         all.truncate(REASONS);
         // A step goes there whatever the peer has.
@@ -176,7 +184,7 @@ pub(super) fn elsewhere(
     for next in decision.peers.into_iter().filter(|peer| peer.spare) {
         let to = next.address;
         let Some(peer) = peers::get(tx, &to)? else { continue };
-        let same = [vec![to.clone()], keys::same_neighbour(tx, &to)?].concat();
+        let same = keys::neighbour(tx, &to)?;
         let has = |one: &Address| {
             message.hops.addresses().any(|hop| hop.same_place(one))
                 || given.iter().any(|row| {

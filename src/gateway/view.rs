@@ -21,12 +21,13 @@ use crate::smtp::Reply;
 use crate::store::asides::Aside;
 use crate::store::bounces::Bounced;
 use crate::store::exchanges::Exchange;
-use crate::store::keys::StoredKey;
+use crate::store::keys::{self, StoredKey};
 use crate::store::messages::{self, Stored};
 use crate::store::peers::Peer;
 use crate::store::queue::{self, Delivery};
 use crate::store::reputation::Moved;
 use crate::store::{StoreError, decisions};
+use crate::wire::{Scheme, scheme};
 
 /// The reply to an arrival. `in_dialogue`: a refusal reaches the sender itself.
 pub(super) fn reply(outcome: &Outcome, in_dialogue: bool) -> Reply {
@@ -186,9 +187,11 @@ pub(super) fn explained(conn: &Connection, pool: &Pool, stored: &Stored) -> Resu
     // what was sent because of this message, but is another: matches that went to its author.
     let mut of_others: HashMap<i64, Vec<Delivery>> = HashMap::new();
     for forward in &decision.forwards {
+        // It may have gone to another address of the same neighbour (`where_it_can_be_asked`).
+        let same = keys::neighbour(conn, &forward.to)?;
         let other = match forward.what {
             What::Match(other) => other,
-            What::This if own.iter().any(|delivery| delivery.to == forward.to) => continue,
+            What::This if own.iter().any(|delivery| same.contains(&delivery.to)) => continue,
             What::This => stored.seq,
         };
         let deliveries = match of_others.get(&other) {
@@ -198,10 +201,11 @@ pub(super) fn explained(conn: &Connection, pool: &Pool, stored: &Stored) -> Resu
                 of_others.entry(other).or_insert(deliveries)
             }
         };
-        let sent = deliveries.iter().find(|delivery| delivery.to == forward.to && delivery.stamp.is_some());
+        let sent = deliveries.iter().find(|delivery| same.contains(&delivery.to) && delivery.stamp.is_some());
+        let to = sent.map_or(&forward.to, |delivery| &delivery.to);
         forwards.push(ExplainedForward {
-            to: forward.to.to_string(),
-            transport: "mailto".to_owned(),
+            to: to.to_string(),
+            transport: scheme(to).unwrap_or(Scheme::Mailto).name().to_owned(),
             state: sent.map_or_else(|| "gone".to_owned(), |delivery| delivery.state.to_string()),
             why: forward.why.clone(),
         });

@@ -17,6 +17,7 @@ use crate::policy::{self, Block, Standing};
 use crate::receive::Via;
 use crate::store::keys::{KeyOrigin, StoredKey};
 use crate::store::peers::{self, Peer};
+use crate::store::queue::{Delivery, DeliveryKind};
 use crate::store::{StoreError, bounces, keys, messages};
 use crate::wire::{HttpTarget, Scheme, UdpTarget, scheme};
 
@@ -62,15 +63,16 @@ pub(super) fn own_for<'a>(config: &'a Config, to: &Address) -> &'a Address {
 
 /// The address of ours that stands above what goes to `to`, signed with this key or unsigned.
 ///
-/// A key of an exchange belongs to one address of ours. Under a key that was set by hand it is our HTTP address whatever
-/// it goes by, once the peer was seen to have the key under that one as well: others learn from our line where we
+/// A key of an exchange belongs to one address of ours. Under a key that was set by hand it is our HTTP address above
+/// mail, too, once the peer was seen to have the key under that one as well: others learn from our line where we
 /// are, and by HTTP they can ask before they send.
 pub(super) fn own_above(config: &Config, to: &Address, key: Option<&StoredKey>) -> Address {
     let belongs = key.and_then(StoredKey::belongs_to);
     let by_http = || {
         let seen = key.and_then(StoredKey::was_used_towards);
-        // By SSH it is the account that says who we are. And an address that is ours no more is nobody's.
-        let may = matches!(scheme(to), Some(Scheme::Mailto | Scheme::Udp));
+        // By SSH it is the account that says who we are. Nothing is answered to a datagram: if the peer refuses the
+        // address, we would never hear of it. And an address that is ours no more is nobody's.
+        let may = scheme(to) == Some(Scheme::Mailto);
         config.http.address.as_ref().filter(|http| may && seen == Some(*http))
     };
     belongs.or_else(by_http).unwrap_or_else(|| own_for(config, to)).clone()
@@ -114,27 +116,38 @@ pub(super) fn note_use(
     via: &str,
 ) -> Result<(), StoreError> {
     let (Some(http), true) = (&config.http.address, via == Via::Http.as_str()) else { return Ok(()) };
-    // After a refusal it stays with the address by mail.
-    let is_known = key.was_used_towards().is_some_and(|it| it == http || *it == config.gateway.address);
-    if key.origin != KeyOrigin::Manual || is_known {
+    if key.origin != KeyOrigin::Manual {
         return Ok(());
     }
-    keys::used_towards(tx, key.id, http)
+    // After a refusal it stays with the address by mail.
+    keys::used_towards(tx, key.id, http, &config.gateway.address)
 }
 
 /// A peer refuses for good what we have sent. The reason may be our HTTP address: somebody else could have sent there what the
 /// peer had signed for another one, or the key is not there any more. So that costs one message and not two, the
 /// address does not stand there again until the key is set anew.
 ///
+/// `status` is the class and the subject of RFC 3463, if one was given. A wrong or unknown key is 5.7 with us; what is
+/// about the size or the content says nothing of the address, and only what we forward bears it.
+///
 /// # Errors
 /// Those of any write.
-pub(super) fn note_refusal(tx: &Connection, config: &Config, to: &Address) -> Result<(), StoreError> {
+pub(super) fn note_refusal(
+    tx: &Connection,
+    config: &Config,
+    delivery: &Delivery,
+    status: Option<(u8, u16)>,
+) -> Result<(), StoreError> {
+    if delivery.kind != DeliveryKind::Forward || status.is_some_and(|status| status != (5, 7)) {
+        return Ok(());
+    }
+    let to = &delivery.to;
     match keys::for_signing(tx, to)? {
         Some(key)
             if key.was_used_towards().is_some()
                 && own_above(config, to, Some(&key)) != *own_for(config, to) =>
         {
-            keys::used_towards(tx, key.id, &config.gateway.address)
+            keys::stays_with(tx, key.id, &config.gateway.address)
         }
         _ => Ok(()),
     }
@@ -299,7 +312,8 @@ mod tests {
             ("mailto:a@b.example", KeyOrigin::Manual, None, mail),
             ("mailto:a@b.example", KeyOrigin::Manual, Some(http), http),
             ("mailto:a@b.example", KeyOrigin::Manual, Some(mail), mail),
-            ("udp://b.example:9/cmr", KeyOrigin::Manual, Some(http), http),
+            // A refusal would never be heard.
+            ("udp://b.example:9/cmr", KeyOrigin::Manual, Some(http), mail),
             ("ssh://cmr@peer.example/", KeyOrigin::Manual, Some(http), "ssh://cmr@home.test/"),
             // An address that we had before.
             ("mailto:a@b.example", KeyOrigin::Manual, Some("http://old.test/"), mail),

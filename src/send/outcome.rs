@@ -179,11 +179,14 @@ pub fn judge(stage: Stage, reply: &Reply) -> Outcome {
 /// what takes nothing.
 #[must_use]
 pub fn is_busy(reply: &Reply) -> bool {
+    // Whatever the number: 422 is what some say of a full mailbox.
+    if (400..500).contains(&reply.code) && is_about_a_mailbox(reply) {
+        return true;
+    }
     match reply.code {
         421 | 452 => true,
         450 | 451 => {
             reply.enhanced().is_some_and(|it| matches!((it.subject, it.detail), (3, 1 | 2) | (4, 5) | (7, _)))
-                || is_about_a_mailbox(reply)
         }
         _ => false,
     }
@@ -293,6 +296,9 @@ mod tests {
             ("451 4.3.0 trouble here", false),
             ("450 4.2.1 mailbox busy", true),
             ("451 4.2.2 mailbox full", true),
+            ("422 4.2.2 mailbox full", true),
+            ("422 no room", false),
+            ("552 5.2.2 mailbox full for good", false),
             ("450 4.2.0 greylisted", false),
             ("450 4.1.1 not verified yet", false),
             ("454 4.7.0 TLS not available", false),

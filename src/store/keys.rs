@@ -168,6 +168,16 @@ pub fn same_neighbour(conn: &Connection, address: &Address) -> Result<Vec<Addres
     Ok(select.query_map([address], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
+/// An address, and the others of the same neighbour.
+///
+/// # Errors
+/// Those of any read.
+pub fn neighbour(conn: &Connection, address: &Address) -> Result<Vec<Address>, StoreError> {
+    let mut all = vec![address.clone()];
+    all.extend(same_neighbour(conn, address)?);
+    Ok(all)
+}
+
 /// All keys, by address.
 ///
 /// # Errors
@@ -178,7 +188,7 @@ pub fn list(conn: &Connection) -> Result<Vec<StoredKey>, StoreError> {
 }
 
 /// The operator's key for a peer: it takes the place of every other key at once, exchanges under
-/// way included. `scheme: None` leaves the scheme to what the peer uses, `hmac` until then.
+/// way included, and where it was used before is forgotten ([`used_towards`]). `scheme: None` leaves the scheme to what the peer uses, `hmac` until then.
 ///
 /// # Errors
 /// Those of any write.
@@ -192,6 +202,9 @@ pub fn set(
     let peer = peers::ensure(tx, address, now)?;
     tx.prepare_cached("DELETE FROM exchange WHERE peer = ?1")?.execute([peer])?;
     tx.prepare_cached("DELETE FROM key WHERE peer = ?1")?.execute([peer])?;
+    // It is the key that is set anew, wherever else it stands: the neighbour is one, and so is what is known of it.
+    tx.prepare_cached("UPDATE key SET ours = NULL WHERE origin = 'manual' AND secret = ?1")?
+        .execute([key.as_bytes()])?;
     let new = NewKey {
         key,
         scheme: scheme.unwrap_or_default(),
@@ -292,11 +305,26 @@ pub fn verified(tx: &Connection, id: i64, scheme: Scheme, now: UnixTime) -> Resu
 }
 
 /// The peer of key `id`, which was set by hand, has it under this address of ours, whichever of the peer's addresses the key
-/// stands under here.
+/// stands under here. Once [`stays_with`] said `unless` of it nothing changes: one key has one answer, so that all of its
+/// rows are asked.
 ///
 /// # Errors
 /// Those of any write.
-pub fn used_towards(tx: &Connection, id: i64, ours: &Address) -> Result<(), StoreError> {
+pub fn used_towards(tx: &Connection, id: i64, ours: &Address, unless: &Address) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE key SET ours = ?2 WHERE origin = 'manual' AND secret = (SELECT secret FROM key WHERE id = ?1)
+            AND ours IS NOT ?2 AND NOT EXISTS (
+                SELECT 1 FROM key k WHERE k.origin = 'manual' AND k.secret = key.secret AND k.ours = ?3)",
+    )?
+    .execute((id, ours, unless))?;
+    Ok(())
+}
+
+/// What is signed with key `id`, which was set by hand, bears this address of ours until the key is set anew.
+///
+/// # Errors
+/// Those of any write.
+pub fn stays_with(tx: &Connection, id: i64, ours: &Address) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE key SET ours = ?2 WHERE origin = 'manual' AND secret = (SELECT secret FROM key WHERE id = ?1)",
     )?

@@ -186,6 +186,33 @@ fn one_key_is_one_neighbour() {
     assert_eq!(forwards(&gate.posts("The choir rehearses on Thursdays in the old mill.")), 2);
 }
 
+/// What was decided for one address of a neighbour and goes to another one is told once, as what it is.
+#[test]
+fn a_forward_that_goes_by_http_instead_is_told_once() {
+    let (udp, http) = (format!("udp://{}/cmr", free_udp(own_ip())), format!("http://{}/cmr", free(own_ip())));
+    let gate = Gate::new("home", |config: Config| {
+        config.set("routing", "pinned", format!("[{udp:?}, {http:?}]")).text("send", "retry_first", "1h")
+    });
+    gate.start();
+    for address in [&udp, &http] {
+        gate.house.verb(&["keys", "set", address, "--hex", &"6b".repeat(32)]);
+    }
+    // What it has written under that address is what a match is sent to.
+    let of_it = message(
+        &[(in_seconds(-60), &udp)],
+        "The ferry leaves when the tide allows it, and never before noon.",
+    );
+    let of_it = signed(of_it, Scheme::Hmac, &"k".repeat(32));
+    assert!(gate.house.run(&["receive"], &of_it.write()).status.success());
+    let id = gate.posts("Does the ferry leave before noon when the tide allows it?");
+    until("it is routed", || (gate.house.json(&["status"])["unrouted"] == 0).then_some(()));
+    let explained = gate.house.json(&["explain", &id]);
+    let forwards = explained["forwards"].as_array().unwrap();
+    let told: Vec<_> = forwards.iter().map(|it| (it["to"].as_str(), it["transport"].as_str())).collect();
+    assert_eq!(told, [(Some(http.as_str()), Some("http"))], "{explained}");
+    assert_ne!(forwards[0]["state"], "gone");
+}
+
 /// Who is reached by HTTP as well stands with that address in what goes by mail, once the other side was seen to have the
 /// key under it; and no more once what bears it was refused, until the key is set anew.
 #[test]

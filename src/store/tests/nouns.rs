@@ -160,8 +160,8 @@ fn a_key_is_used_towards_an_address_of_ours() {
             Ok(keys::current(tx, peer)?.and_then(|key| key.was_used_towards().cloned()))
         };
         assert_eq!(used(tx, &mail)?, None);
-        keys::used_towards(tx, keys::current(tx, &web)?.unwrap().id, &ours)?;
-        keys::used_towards(tx, pending, &ours)?;
+        keys::used_towards(tx, keys::current(tx, &web)?.unwrap().id, &ours, &bound)?;
+        keys::used_towards(tx, pending, &ours, &bound)?;
         assert_eq!([used(tx, &mail)?, used(tx, &web)?], [Some(ours.clone()), Some(ours.clone())]);
         assert_eq!(used(tx, &other)?, None);
         let key = keys::current(tx, &mail)?.unwrap();
@@ -171,6 +171,55 @@ fn a_key_is_used_towards_an_address_of_ours() {
         // Another key was never used.
         keys::set(tx, &web, &secret("three"), None, NOON)?;
         assert_eq!(used(tx, &web)?, None);
+        Ok(())
+    });
+}
+
+/// One key has one answer, whenever it was set under which address.
+#[test]
+fn a_key_that_is_set_anew_was_used_towards_nothing() {
+    within(|tx| {
+        let [mail, web, bound, ours, old] = [
+            "mailto:cmr@peer.test",
+            "http://peer.test/",
+            "mailto:cmr@home.test",
+            "http://home.test/",
+            "http://old.test/",
+        ]
+        .map(address);
+        let secret = Key::from_text("one").unwrap();
+        let both = |tx: &rusqlite::Connection| -> Result<[Option<Address>; 2], StoreError> {
+            let of = |peer| -> Result<_, StoreError> {
+                Ok(keys::current(tx, peer)?.and_then(|key| key.was_used_towards().cloned()))
+            };
+            Ok([of(&mail)?, of(&web)?])
+        };
+        let id = |tx: &rusqlite::Connection, peer| keys::current(tx, peer).unwrap().unwrap().id;
+        let all = |address: &Address| [Some(address.clone()), Some(address.clone())];
+        keys::set(tx, &mail, &secret, None, NOON)?;
+        keys::used_towards(tx, id(tx, &mail), &ours, &bound)?;
+        // The second address comes later: nothing is known, of neither.
+        keys::set(tx, &web, &secret, None, NOON)?;
+        assert_eq!(both(tx)?, [None, None]);
+        keys::used_towards(tx, id(tx, &web), &old, &bound)?;
+        assert_eq!(both(tx)?, all(&old));
+        keys::used_towards(tx, id(tx, &mail), &ours, &bound)?;
+        assert_eq!(both(tx)?, all(&ours));
+        keys::stays_with(tx, id(tx, &mail), &bound)?;
+        for peer in [&mail, &web] {
+            keys::used_towards(tx, id(tx, peer), &ours, &bound)?;
+            assert_eq!(both(tx)?, all(&bound));
+        }
+        // What one row alone says is true of all.
+        tx.execute("UPDATE key SET ours = NULL WHERE id = ?1", [id(tx, &web)])?;
+        keys::used_towards(tx, id(tx, &web), &ours, &bound)?;
+        assert_eq!(both(tx)?, [Some(bound.clone()), None]);
+        tx.execute("UPDATE key SET ours = ?2 WHERE id = ?1", (id(tx, &mail), &ours))?;
+        keys::used_towards(tx, id(tx, &mail), &ours, &bound)?;
+        assert_eq!(both(tx)?, all(&ours));
+        keys::stays_with(tx, id(tx, &web), &bound)?;
+        keys::set(tx, &web, &secret, None, NOON)?;
+        assert_eq!(both(tx)?, [None, None]);
         Ok(())
     });
 }
