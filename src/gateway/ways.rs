@@ -116,7 +116,8 @@ pub(super) fn note_use(
     via: &str,
 ) -> Result<(), StoreError> {
     let (Some(http), true) = (&config.http.address, via == Via::Http.as_str()) else { return Ok(()) };
-    if key.origin != KeyOrigin::Manual {
+    // All rows of a key that was set by hand say the same, so mostly there is nothing to write.
+    if key.origin != KeyOrigin::Manual || key.was_used_towards() == Some(http) {
         return Ok(());
     }
     // After a refusal it stays with the address by mail.

@@ -1,5 +1,5 @@
 //! What more than a few generations have of a feature: a table that is looked into at the number of the
-//! generation, and a few cells behind it. Numbers follow one another, so there is no need to spread them.
+//! generation, and in cells behind it. Numbers follow one another, so there is no need to spread them.
 //!
 //! It knows numbers. It must never know what they stand for.
 
@@ -73,7 +73,7 @@ impl Row {
         behind.iter_mut().chain(before).take(near)
     }
 
-    /// Adds to a generation's sum, if there is room for it.
+    /// Adds to a generation's sum. If there is no room for it, all of the row is given up.
     pub(super) fn add(&mut self, generation: u16, parts: u16) {
         if self.is_overfull() {
             return;

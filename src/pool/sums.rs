@@ -4,7 +4,7 @@
 //! A feature's sums stand in one line of [`LINE`] entries, as long as a line of the processor's
 //! cache, together with those of other features that want the same line. What more than [`FEW`]
 //! generations have stands in a row of its own. When a line is full, a new feature takes the place
-//! of the one that was seen least; when a row is full, what is new is left out.
+//! of the one that was seen least; what more generations have than a row has room for is not counted.
 
 use super::codec::{Damaged, Reader, Writer};
 use super::line::{Entry, LINE, Line, Places, ROW, each_of, first_of};
