@@ -9,7 +9,8 @@ use super::codec::{Damaged, Reader, Writer};
 pub(super) const MOST_CELLS: usize = 96;
 /// The smallest row.
 const LEAST_CELLS: usize = 12;
-/// So many cells are looked at for a generation, unless the row is as large as it may be: then all are.
+/// So many cells are looked at for a generation, unless the row is as large as it may be: then all are, until it is
+/// overfull.
 const NEAR: usize = 8;
 
 /// One generation's sum; an empty cell is of generation 0.
@@ -26,12 +27,9 @@ pub(super) struct Row {
     cells: Box<[Cell]>,
     /// Cells that are not empty.
     used: u8,
-    /// Some generation found no room; the row stays empty for so many rounds of forgetting.
-    overfull: u8,
+    /// Some generation found no room.
+    is_overfull: bool,
 }
-
-/// Rounds of forgetting after which what was overfull is counted anew.
-const OVERFULL: u8 = 4;
 
 impl Row {
     /// All of it, empty cells included.
@@ -39,14 +37,14 @@ impl Row {
         &self.cells
     }
 
-    /// Whether some generation found no room: more have the feature than could be here, so that nothing is counted.
+    /// Whether some generation found no room: others have the feature that are not here.
     pub(super) fn is_overfull(&self) -> bool {
-        self.overfull > 0
+        self.is_overfull
     }
 
-    /// Whether nothing is known.
+    /// Whether no generation is here.
     pub(super) fn is_empty(&self) -> bool {
-        self.used == 0 && !self.is_overfull()
+        self.used == 0
     }
 
     /// Where a generation is looked for first.
@@ -68,16 +66,13 @@ impl Row {
     /// The cells where a generation may be.
     fn near(&mut self, generation: u16) -> impl Iterator<Item = &mut Cell> {
         let start = self.start(generation);
-        let near = if self.cells.len() < MOST_CELLS { NEAR } else { MOST_CELLS };
+        let near = if self.cells.len() < MOST_CELLS || self.is_overfull { NEAR } else { MOST_CELLS };
         let (before, behind) = self.cells.split_at_mut_checked(start).unwrap_or_default();
         behind.iter_mut().chain(before).take(near)
     }
 
-    /// Adds to a generation's sum. If there is no room for it, all of the row is given up.
+    /// Adds to a generation's sum, if there is room for it.
     pub(super) fn add(&mut self, generation: u16, parts: u16) {
-        if self.is_overfull() {
-            return;
-        }
         // Mostly it is the first one that is looked at.
         let start = self.start(generation);
         if let Some(cell) = self.cells.get_mut(start).filter(|cell| cell.generation == generation) {
@@ -98,7 +93,7 @@ impl Row {
             }
             self.add(generation, parts);
         } else {
-            *self = Row { overfull: OVERFULL, ..Row::default() };
+            self.is_overfull = true;
         }
     }
 
@@ -112,17 +107,25 @@ impl Row {
     /// Forgets generations.
     pub(super) fn retain(&mut self, still: impl Fn(u32) -> bool) {
         let old = std::mem::take(self);
-        for cell in old.cells.iter().filter(|cell| cell.generation > 0 && still(u32::from(cell.generation))) {
+        let stays = |cell: &&Cell| cell.generation > 0 && still(u32::from(cell.generation));
+        let staying = old.cells.iter().filter(stays).count();
+        if staying > 0 {
+            // As large as it has to be from the start: to grow to it again costs most of all.
+            let sizes = std::iter::successors(Some(LEAST_CELLS), |size| Some(size * 2));
+            let size = sizes.take_while(|size| *size < MOST_CELLS).find(|size| size * 3 >= staying * 4);
+            self.cells = vec![Cell::default(); size.unwrap_or(MOST_CELLS)].into_boxed_slice();
+        }
+        for cell in old.cells.iter().filter(stays) {
             self.add(cell.generation, cell.sum);
         }
-        // A round, and it is counted anew at last: many of those that had it may be gone.
-        self.overfull = self.overfull.max(old.overfull.saturating_sub(1));
+        // Who found no room is not known: it counts again when half of the others are gone.
+        self.is_overfull |= old.is_overfull && usize::from(self.used) * 2 > MOST_CELLS;
     }
 
     /// Writes all of it down.
     pub(super) fn write(&self, out: &mut Writer<'_>) {
         out.size(self.cells.len());
-        out.u8(self.overfull);
+        out.u8(u8::from(self.is_overfull));
         for cell in &self.cells {
             out.u16(cell.generation);
             out.u16(cell.sum);
@@ -132,11 +135,11 @@ impl Row {
     /// What was written down.
     pub(super) fn read(input: &mut Reader<'_>) -> Result<Self, Damaged> {
         let cells = 0..input.size()?.min(MOST_CELLS);
-        let overfull = input.u8()?;
+        let is_overfull = input.u8()? > 0;
         let cells = cells.map(|_| Ok(Cell { generation: input.u16()?, sum: input.u16()? }));
         let cells = cells.collect::<Result<Box<[Cell]>, Damaged>>()?;
         let used = cells.iter().filter(|cell| cell.generation > 0).count();
-        Ok(Row { cells, used: u8::try_from(used).unwrap_or(u8::MAX), overfull })
+        Ok(Row { cells, used: u8::try_from(used).unwrap_or(u8::MAX), is_overfull })
     }
 
     /// Bytes in memory beside itself, what the allocator adds included.
@@ -172,7 +175,7 @@ mod tests {
                     row.cells().iter().filter(|cell| cell.generation > 0).map(|cell| (cell.generation, cell.sum)).collect();
                 prop_assert_eq!(here.len(), usize::from(row.used));
                 if row.is_overfull() {
-                    prop_assert!(here.is_empty() && map.len() > MOST_CELLS);
+                    prop_assert!(here.len() == MOST_CELLS && map.len() > MOST_CELLS);
                     return Ok(());
                 }
                 prop_assert_eq!(&here, &map);
@@ -182,21 +185,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_overfull_is_counted_anew_after_some_rounds() {
+    fn what_is_overfull_counts_again_when_half_of_it_is_gone() {
         let mut row = Row::default();
         // All of them want the same cell.
         (1..=96).for_each(|nth| row.add(nth * 96, 1));
         assert!(!row.is_overfull());
         assert_eq!(row.cells().iter().filter(|cell| cell.sum == 1).count(), 96);
         row.add(97, 1);
-        assert!(row.is_overfull() && row.cells().is_empty());
-        for _ in 0..OVERFULL {
-            assert!(row.is_overfull() && !row.is_empty());
-            row.add(98, 1);
-            row.retain(|_| true);
-        }
-        assert!(row.is_empty());
+        assert!(row.is_overfull());
+        row.retain(|generation| generation > 10 * 96);
+        assert!(row.is_overfull());
+        row.retain(|generation| generation > 60 * 96);
+        assert!(!row.is_overfull());
         row.add(98, 1);
-        assert_eq!(row.cells().iter().filter(|cell| cell.sum > 0).count(), 1);
+        assert_eq!(row.cells().iter().filter(|cell| cell.sum == 1).count(), 37);
     }
 }
