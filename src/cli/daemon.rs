@@ -329,6 +329,8 @@ fn filter_options(config: &Config) -> filter::Options {
         clients: settings.clients.clone(),
         on_error: settings.on_error,
         pass_refusals: settings.pass_refusals,
+        // What runs now, also when the file has been replaced by a newer one.
+        witness: Some("/proc/self/exe".into()),
         ..filter::Options::new(&config.gateway.hostname, settings.next_hop, spool)
     }
 }

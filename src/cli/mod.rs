@@ -47,6 +47,7 @@ mod simulate;
 mod status;
 mod trace;
 mod web_user;
+mod witness;
 mod words;
 
 use std::ffi::{OsStr, OsString};
@@ -124,6 +125,8 @@ enum Verb {
     WebUser(web_user::Args),
     #[command(hide = true)]
     Manual(manual::Args),
+    #[command(hide = true)]
+    Witness(witness::Args),
 }
 
 /// How a result is printed.
@@ -206,6 +209,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Verb::Receive(args) => receive::run(&context, args),
         Verb::WebUser(args) => web_user::run(&args),
         Verb::Manual(args) => manual::run(&args),
+        Verb::Witness(args) => witness::run(&args),
     }
 }
 

@@ -13,6 +13,21 @@ const SECTION: u64 = 512;
 /// Sections of a message, at most; those of a longer one are longer.
 const SECTIONS: u64 = 128;
 
+/// The words of a part of a text.
+pub(super) struct Section {
+    pub(super) counts: WordCounts,
+    /// How often each of its words occurs in the prior.
+    pub(super) priors: Vec<f64>,
+}
+
+impl Section {
+    fn of(text: &[u8]) -> Self {
+        let counts = word_counts(text);
+        let priors = counts.words.iter().map(|(word, _)| prior::mass(*word)).collect();
+        Section { counts, priors }
+    }
+}
+
 /// The words of a text.
 pub(super) struct Cut {
     pub(super) counts: WordCounts,
@@ -50,10 +65,10 @@ impl Cut {
 
     /// The words in sections, and the pairs: a short question is not lost in a long mail. `text` is what
     /// was cut.
-    pub(super) fn sections(self, text: &[u8]) -> (Vec<WordCounts>, Vec<u64>) {
-        let Cut { counts, pairs, order, .. } = self;
+    pub(super) fn sections(self, text: &[u8]) -> (Vec<Section>, Vec<u64>) {
+        let Cut { counts, priors, pairs, order } = self;
         if counts.total <= LONG {
-            return (vec![counts], pairs);
+            return (vec![Section { counts, priors }], pairs);
         }
         let wanted = usize::try_from((counts.total / SECTION).min(SECTIONS)).unwrap_or(1);
         let length = text.len().div_ceil(wanted);
@@ -68,15 +83,15 @@ impl Cut {
         }
         let whole = counts.words.len() < COUNTED_WORDS;
         let sections = if between_words && whole {
-            counted(&counts.words, &order, &ends)
+            counted(&counts.words, &priors, &order, &ends)
         } else {
             let starts = std::iter::once(0).chain(ends.iter().copied());
             starts
                 .zip(&ends)
-                .map(|(start, end)| word_counts(text.get(start..*end).unwrap_or_default()))
+                .map(|(start, end)| Section::of(text.get(start..*end).unwrap_or_default()))
                 .collect()
         };
-        (sections.into_iter().filter(|section| section.total > 0).collect(), pairs)
+        (sections.into_iter().filter(|section| section.counts.total > 0).collect(), pairs)
     }
 
     /// The pairs, each once.
@@ -86,7 +101,7 @@ impl Cut {
 }
 
 /// The words of each section, which end at these bytes: cutting the text again would find the same ones.
-fn counted(words: &[(u64, u32)], order: &[(u32, u32)], ends: &[usize]) -> Vec<WordCounts> {
+fn counted(words: &[(u64, u32)], priors: &[f64], order: &[(u32, u32)], ends: &[usize]) -> Vec<Section> {
     // By word: the last section that had it, and where it stands there.
     let mut seen = vec![(usize::MAX, 0_usize); words.len()];
     let mut left = order;
@@ -95,18 +110,22 @@ fn counted(words: &[(u64, u32)], order: &[(u32, u32)], ends: &[usize]) -> Vec<Wo
         let (these, after) = left.split_at_checked(here).unwrap_or_default();
         left = after;
         let mut counts = WordCounts { words: Vec::with_capacity(here), total: here as u64 };
+        let mut its_priors = Vec::with_capacity(here);
         for (word, _) in these {
             let Some((section, at)) = seen.get_mut(*word as usize) else { continue };
             if *section == nth {
                 if let Some((_, n)) = counts.words.get_mut(*at) {
                     *n += 1;
                 }
-            } else if let Some((word, _)) = words.get(*word as usize) {
+            } else if let (Some((hash, _)), Some(prior)) =
+                (words.get(*word as usize), priors.get(*word as usize))
+            {
                 (*section, *at) = (nth, counts.words.len());
-                counts.words.push((*word, 1));
+                counts.words.push((*hash, 1));
+                its_priors.push(*prior);
             }
         }
-        counts
+        Section { counts, priors: its_priors }
     });
     sections.collect()
 }
@@ -135,7 +154,7 @@ mod tests {
             let (sections, pairs) = cut.sections(&text);
             prop_assert_eq!(&pairs, &Cut::of(&text).pairs);
             prop_assert_eq!(order.len() as u64, counts.total);
-            prop_assert_eq!(sections.iter().map(|section| section.total).sum::<u64>(), counts.total);
+            prop_assert_eq!(sections.iter().map(|section| section.counts.total).sum::<u64>(), counts.total);
             prop_assert_eq!(sections.len() > 1, long);
             if long {
                 // Blanks are never far, so that each ends at one.
@@ -145,7 +164,8 @@ mod tests {
                     let after = rest.get(length..).unwrap_or_default();
                     let blank = after.iter().position(u8::is_ascii_whitespace).unwrap_or(after.len());
                     let (this, after) = rest.split_at(rest.len() - after.len() + blank);
-                    prop_assert_eq!(&word_counts(this), section);
+                    prop_assert_eq!(&word_counts(this), &section.counts);
+                    prop_assert_eq!(&Section::of(this).priors, &section.priors);
                     rest = after;
                 }
                 prop_assert_eq!(word_counts(rest).total, 0);
@@ -168,7 +188,7 @@ mod tests {
                 let after = rest.get(length..).unwrap_or_default();
                 let blank = after.iter().take(64).position(u8::is_ascii_whitespace).unwrap_or(0);
                 let (this, after) = rest.split_at((length + blank).min(rest.len()));
-                assert_eq!(&word_counts(this), section);
+                assert_eq!(&word_counts(this), &section.counts);
                 rest = after;
             }
             assert!(sections.len() > 8 && rest.is_empty());

@@ -7,11 +7,12 @@
 pub(super) use super::dictionary::Term;
 
 use super::codec::{Damaged, Reader, Writer};
+use super::cut::Section;
 use super::dictionary::{Dictionary, Found};
 use super::names::Name;
 use super::postings::{List, MAX_COUNT, Postings};
 use super::prior;
-use crate::distance::WordModel;
+use crate::distance::{WordCounts, WordModel};
 use std::collections::HashMap;
 use std::io;
 
@@ -22,7 +23,7 @@ const BYTES_OF_WORD: usize = 32;
 const FULL_WEIGHT: u32 = 64;
 
 /// Of a word in so many sections peers' sums are kept.
-pub(super) const MANY: u32 = 64;
+pub(super) const MANY: u32 = 32;
 
 /// So many occurrences of a word in one section count in the word model: a message that repeats
 /// a word does not make it worthless.
@@ -111,9 +112,10 @@ impl Index {
         &mut self,
         ordinal: u32,
         weight: u8,
-        words: &[(u64, u32)],
+        section: &Section,
         mut many: impl FnMut(u64, u8, bool),
     ) -> f64 {
+        let Section { counts: WordCounts { words, .. }, priors } = section;
         let scale = Model::new(self, None).scale;
         // Looking up first lets the memory answer for many words at once.
         let ready = words.iter().fold(0, |sum, (word, _)| sum ^ self.words.touch(*word));
@@ -122,13 +124,12 @@ impl Index {
         let ready = lists.fold(ready, |sum, list| sum ^ u32::from(self.postings.touch(list)));
         let _ready = std::hint::black_box(ready);
         let mut cost = WordCost::default();
-        for ((word, count), found) in words.iter().zip(&found) {
+        for (((word, count), prior), found) in words.iter().zip(priors).zip(&found) {
             let times = f64::from(*count);
             let count = u8::try_from(*count).unwrap_or(MAX_COUNT).max(1);
             let mass = mass_of(weight, count);
-            let prior = prior::mass(*word);
-            let known = found.map(|found| f64::from(found.term.mass)).or((prior > 0.0).then_some(0.0));
-            cost.add(known.map(|mass| of_mass(prior, mass) * scale), times);
+            let known = found.map(|found| f64::from(found.term.mass)).or((*prior > 0.0).then_some(0.0));
+            cost.add(known.map(|mass| of_mass(*prior, mass) * scale), times);
             match self.words.get_found(*word, found.as_ref()) {
                 Some(term) => {
                     if !self.postings.push(&mut term.list, ordinal, count) {
@@ -136,7 +137,7 @@ impl Index {
                     }
                     term.sections = term.sections.saturating_add(1);
                     term.mass = term.mass.saturating_add(mass);
-                    if term.sections >= MANY && prior == 0.0 {
+                    if term.sections >= MANY && *prior == 0.0 {
                         many(*word, count, term.sections == MANY);
                     }
                 }

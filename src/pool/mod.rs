@@ -294,7 +294,7 @@ impl Pool {
         }
         let body = oldest(body, COUNTED_BYTES);
         let (sections, pairs) = Cut::of(body).sections(body);
-        let lengths: Vec<u64> = sections.iter().map(|section| section.total).collect();
+        let lengths: Vec<u64> = sections.iter().map(|section| section.counts.total).collect();
         let profile_weight = lengths.iter().map(|words| profiles::weight(*words)).sum();
         let profiles = match entry.scope {
             Scope::Public => self.profiles.credit(&entry.sender, entry.home_router(), profile_weight, again),
@@ -312,8 +312,8 @@ impl Pool {
         let weight = index.admit(author);
         let mut bits = 0.0;
         for (at, section) in (ordinal..).zip(&sections) {
-            let length = (section.total.max(1) as f32).sqrt();
-            bits += index.add(at, weight, &section.words, |word, count, since_now| {
+            let length = (section.counts.total.max(1) as f32).sqrt();
+            bits += index.add(at, weight, section, |word, count, since_now| {
                 many.push((word, f32::from(count) / length, since_now));
             });
         }
@@ -356,7 +356,7 @@ impl Pool {
         let body = oldest(body, COUNTED_BYTES);
         let (sections, pairs) = Cut::of(body).sections(body);
         for section in sections {
-            self.profiles.unlearn_words(profiles, &section);
+            self.profiles.unlearn_words(profiles, &section.counts);
         }
         self.profiles.unlearn_pairs(profiles, &pairs);
     }

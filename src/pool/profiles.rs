@@ -21,8 +21,8 @@ const GENERATION: u32 = 1000;
 const ESTABLISHED: u64 = 16;
 
 /// When so many generations count no more, what is left of them is removed. Until then they take room in rows: with
-/// two generations of 40 peers and these no row is overfull.
-const CLOSED: usize = 16;
+/// two generations of each of 83 peers and these, there is room in a row for all.
+const CLOSED: usize = 24;
 
 /// What a section of so many words weighs: √words, in parts of 1024, so that sums are exact.
 pub(super) fn weight(words: u64) -> u32 {
@@ -198,7 +198,7 @@ impl Profiles {
         self.closed.push(number);
         if self.closed.len() >= CLOSED {
             let (generations, owners) = (&self.generations, &self.owners);
-            self.sums.retain(|number| owners.get(number as usize).is_some_and(|owner| *owner > 0));
+            self.sums.retain(owners.iter().map(|owner| *owner > 0));
             let (free, closed): (Vec<u32>, Vec<u32>) = self
                 .closed
                 .drain(..)

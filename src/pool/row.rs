@@ -1,5 +1,6 @@
-//! What more than a few generations have of a feature: a table that is looked into at the number of the
-//! generation, and in cells behind it. Numbers follow one another, so there is no need to spread them.
+//! What more than a few generations have of a feature: a sum for each number of a generation where numbers are
+//! low, so that nothing is looked for, or else a table that is looked into at the number, and in cells behind it.
+//! Numbers follow one another, so there is no need to spread them.
 //!
 //! It knows numbers. It must never know what they stand for.
 
@@ -9,6 +10,10 @@ use super::codec::{Damaged, Reader, Writer};
 pub(super) const MOST_CELLS: usize = 96;
 /// The smallest row.
 const LEAST_CELLS: usize = 12;
+/// A row by number has room for numbers below this: as many bytes as the largest of cells.
+const MOST_NUMBERS: usize = 192;
+/// By so many numbers it grows: half a line of the processor's cache.
+const STEP: usize = 16;
 /// So many cells are looked at for a generation, unless the row is as large as it may be: then all are, until it is
 /// overfull.
 const NEAR: usize = 8;
@@ -22,8 +27,24 @@ pub(super) struct Cell {
 }
 
 /// The sums of one feature.
+#[derive(Clone, Debug)]
+pub(super) enum Row {
+    /// At the place of its number: while no generation of the feature has a high number, which is so for good
+    /// with up to about 80 peers. Nothing is looked for, and there is room for all.
+    ByNumber(Box<[u16]>),
+    /// Those that have it, wherever there was room.
+    Listed(Listed),
+}
+
+impl Default for Row {
+    fn default() -> Self {
+        Row::Listed(Listed::default())
+    }
+}
+
+/// Generations and their sums.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Row {
+pub(super) struct Listed {
     cells: Box<[Cell]>,
     /// Cells that are not empty.
     used: u8,
@@ -32,35 +53,160 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// All of it, empty cells included.
-    pub(super) fn cells(&self) -> &[Cell] {
-        &self.cells
+    /// Calls `found` with the number and the sum of every generation that has it, and of some that have nothing.
+    pub(super) fn each(&self, mut found: impl FnMut(u16, u16)) {
+        match self {
+            Row::ByNumber(sums) => (0..).zip(sums).for_each(|(number, sum)| found(number, *sum)),
+            Row::Listed(row) => row.cells.iter().for_each(|cell| found(cell.generation, cell.sum)),
+        }
     }
 
     /// Whether some generation found no room: others have the feature that are not here.
     pub(super) fn is_overfull(&self) -> bool {
-        self.is_overfull
+        matches!(self, Row::Listed(row) if row.is_overfull)
     }
 
     /// Whether no generation is here.
     pub(super) fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-
-    /// Where a generation is looked for first.
-    fn start(&self, generation: u16) -> usize {
-        usize::from(generation) % self.cells.len().max(1)
+        match self {
+            Row::ByNumber(sums) => sums.iter().all(|sum| *sum == 0),
+            Row::Listed(row) => row.cells.iter().all(|cell| cell.sum == 0),
+        }
     }
 
     /// Reads where a generation is looked for first, so that it is at hand.
     pub(super) fn touch(&self, generation: u16) -> u32 {
-        self.cells.get(self.start(generation)).map_or(0, |cell| u32::from(cell.sum))
+        match self {
+            Row::ByNumber(sums) => sums.get(usize::from(generation)).map_or(0, |sum| u32::from(*sum)),
+            Row::Listed(row) => row.cells.get(row.start(generation)).map_or(0, |cell| u32::from(cell.sum)),
+        }
     }
 
     /// Reads some of all of it.
     pub(super) fn touch_all(&self) -> u32 {
         // 64 bytes are a line of the processor's cache.
-        self.cells.iter().step_by(64 / size_of::<Cell>()).fold(0, |sum, cell| sum ^ u32::from(cell.sum))
+        match self {
+            Row::ByNumber(sums) => sums.iter().step_by(32).fold(0, |all, sum| all ^ u32::from(*sum)),
+            Row::Listed(row) => row.cells.iter().step_by(16).fold(0, |all, cell| all ^ u32::from(cell.sum)),
+        }
+    }
+
+    /// Adds to a generation's sum, if there is room for it.
+    pub(super) fn add(&mut self, generation: u16, parts: u16) {
+        let number = usize::from(generation);
+        match self {
+            Row::ByNumber(sums) => match sums.get_mut(number) {
+                Some(sum) => *sum = sum.saturating_add(parts),
+                None => self.make_room(generation, parts),
+            },
+            Row::Listed(row) => {
+                if !row.add(generation, parts) {
+                    self.make_room(generation, parts);
+                }
+            }
+        }
+    }
+
+    /// Adds to the sum of a generation for which there is no place.
+    fn make_room(&mut self, generation: u16, parts: u16) {
+        let old = std::mem::take(self);
+        let mut highest = generation;
+        old.each(|number, sum| highest = highest.max(if sum > 0 { number } else { 0 }));
+        let numbers = (usize::from(highest) + 1).next_multiple_of(STEP);
+        if numbers <= MOST_NUMBERS {
+            let mut sums = vec![0_u16; numbers].into_boxed_slice();
+            let mut put = |number: u16, sum: u16| {
+                if let Some(at) = sums.get_mut(usize::from(number)).filter(|_| number > 0) {
+                    *at = at.saturating_add(sum);
+                }
+            };
+            old.each(&mut put);
+            put(generation, parts);
+            *self = Row::ByNumber(sums);
+            return;
+        }
+        let mut row = match old {
+            Row::Listed(row) => row,
+            Row::ByNumber(sums) => {
+                let mut row = Listed::with_room(MOST_CELLS);
+                (0..).zip(sums).filter(|(_, sum)| *sum > 0).for_each(|(number, sum)| row.put(number, sum));
+                row
+            }
+        };
+        row.put(generation, parts);
+        *self = Row::Listed(row);
+    }
+
+    /// Takes from a generation's sum.
+    pub(super) fn subtract(&mut self, generation: u16, parts: u16) {
+        let sum = match self {
+            Row::ByNumber(sums) => sums.get_mut(usize::from(generation)),
+            // The cell stays: others may stand behind it.
+            Row::Listed(row) => {
+                row.near(generation).find(|cell| cell.generation == generation).map(|cell| &mut cell.sum)
+            }
+        };
+        if let Some(sum) = sum {
+            *sum = sum.saturating_sub(parts);
+        }
+    }
+
+    /// Forgets generations: `still` is by number, all bits of those that stay, and none of the others and of 0.
+    pub(super) fn retain(&mut self, still: &[u16]) {
+        match self {
+            // Without a branch: the processor does many at a time.
+            Row::ByNumber(sums) => sums.iter_mut().zip(still).for_each(|(sum, still)| *sum &= still),
+            Row::Listed(row) => row.retain(still),
+        }
+    }
+
+    /// Writes all of it down.
+    pub(super) fn write(&self, out: &mut Writer<'_>) {
+        match self {
+            Row::ByNumber(sums) => {
+                out.u8(2);
+                out.size(sums.len());
+                sums.iter().for_each(|sum| out.u16(*sum));
+            }
+            Row::Listed(row) => {
+                out.u8(u8::from(row.is_overfull));
+                out.size(row.cells.len());
+                for cell in &row.cells {
+                    out.u16(cell.generation);
+                    out.u16(cell.sum);
+                }
+            }
+        }
+    }
+
+    /// What was written down.
+    pub(super) fn read(input: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let kind = input.u8()?;
+        let size = input.size()?;
+        if kind == 2 {
+            let sums = (0..size.min(MOST_NUMBERS)).map(|_| input.u16());
+            return Ok(Row::ByNumber(sums.collect::<Result<Box<[u16]>, Damaged>>()?));
+        }
+        let cells =
+            (0..size.min(MOST_CELLS)).map(|_| Ok(Cell { generation: input.u16()?, sum: input.u16()? }));
+        let cells = cells.collect::<Result<Box<[Cell]>, Damaged>>()?;
+        let used = cells.iter().filter(|cell| cell.generation > 0).count();
+        Ok(Row::Listed(Listed { cells, used: u8::try_from(used).unwrap_or(u8::MAX), is_overfull: kind == 1 }))
+    }
+
+    /// Bytes in memory beside itself, what the allocator adds included.
+    pub(super) fn memory_bytes(&self) -> usize {
+        8 + match self {
+            Row::ByNumber(sums) => size_of_val(&**sums),
+            Row::Listed(row) => size_of_val(&*row.cells),
+        }
+    }
+}
+
+impl Listed {
+    /// Where a generation is looked for first.
+    fn start(&self, generation: u16) -> usize {
+        usize::from(generation) % self.cells.len().max(1)
     }
 
     /// The cells where a generation may be.
@@ -71,80 +217,55 @@ impl Row {
         behind.iter_mut().chain(before).take(near)
     }
 
-    /// Adds to a generation's sum, if there is room for it.
-    pub(super) fn add(&mut self, generation: u16, parts: u16) {
+    /// Adds to a generation's sum. Whether there was room, or never will be.
+    fn add(&mut self, generation: u16, parts: u16) -> bool {
         // Mostly it is the first one that is looked at.
         let start = self.start(generation);
         if let Some(cell) = self.cells.get_mut(start).filter(|cell| cell.generation == generation) {
             cell.sum = cell.sum.saturating_add(parts);
-            return;
+            return true;
         }
         let near = self.near(generation).find(|cell| [0, generation].contains(&cell.generation));
         if let Some(cell) = near {
             let is_new = cell.generation == 0;
             *cell = Cell { generation, sum: cell.sum.saturating_add(parts) };
             self.used += u8::from(is_new);
-        } else if self.cells.len() < MOST_CELLS {
+            return true;
+        }
+        self.is_overfull |= self.cells.len() >= MOST_CELLS;
+        self.is_overfull
+    }
+
+    fn with_room(cells: usize) -> Self {
+        Listed { cells: vec![Cell::default(); cells].into_boxed_slice(), ..Listed::default() }
+    }
+
+    /// Adds to a generation's sum, and grows for it if need be.
+    fn put(&mut self, generation: u16, parts: u16) {
+        while !self.add(generation, parts) {
             let size = (self.cells.len() * 2).clamp(LEAST_CELLS, MOST_CELLS);
-            let old = std::mem::take(self);
-            self.cells = vec![Cell::default(); size].into_boxed_slice();
-            for cell in old.cells.iter().filter(|cell| cell.generation > 0) {
-                self.add(cell.generation, cell.sum);
-            }
-            self.add(generation, parts);
-        } else {
-            self.is_overfull = true;
+            let old = std::mem::replace(self, Listed::with_room(size));
+            old.cells
+                .iter()
+                .filter(|cell| cell.generation > 0)
+                .for_each(|cell| self.put(cell.generation, cell.sum));
         }
     }
 
-    /// Takes from a generation's sum. The cell stays: others may stand behind it.
-    pub(super) fn subtract(&mut self, generation: u16, parts: u16) {
-        if let Some(cell) = self.near(generation).find(|cell| cell.generation == generation) {
-            cell.sum = cell.sum.saturating_sub(parts);
-        }
-    }
-
-    /// Forgets generations.
-    pub(super) fn retain(&mut self, still: impl Fn(u32) -> bool) {
+    fn retain(&mut self, still: &[u16]) {
         let old = std::mem::take(self);
-        let stays = |cell: &&Cell| cell.generation > 0 && still(u32::from(cell.generation));
+        let is_still = |generation: u16| still.get(usize::from(generation)).is_some_and(|still| *still > 0);
+        let stays = |cell: &&Cell| cell.sum > 0 && is_still(cell.generation);
         let staying = old.cells.iter().filter(stays).count();
         if staying > 0 {
             // As large as it has to be from the start: to grow to it again costs most of all.
             let sizes = std::iter::successors(Some(LEAST_CELLS), |size| Some(size * 2));
             let size = sizes.take_while(|size| *size < MOST_CELLS).find(|size| size * 3 >= staying * 4);
-            self.cells = vec![Cell::default(); size.unwrap_or(MOST_CELLS)].into_boxed_slice();
+            *self = Listed::with_room(size.unwrap_or(MOST_CELLS));
         }
-        for cell in old.cells.iter().filter(stays) {
-            self.add(cell.generation, cell.sum);
-        }
+        old.cells.iter().filter(stays).for_each(|cell| self.put(cell.generation, cell.sum));
         // Who found no room is not known: it counts again when half of the others are gone.
         self.is_overfull |= old.is_overfull && usize::from(self.used) * 2 > MOST_CELLS;
-    }
-
-    /// Writes all of it down.
-    pub(super) fn write(&self, out: &mut Writer<'_>) {
-        out.size(self.cells.len());
-        out.u8(u8::from(self.is_overfull));
-        for cell in &self.cells {
-            out.u16(cell.generation);
-            out.u16(cell.sum);
-        }
-    }
-
-    /// What was written down.
-    pub(super) fn read(input: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let cells = 0..input.size()?.min(MOST_CELLS);
-        let is_overfull = input.u8()? > 0;
-        let cells = cells.map(|_| Ok(Cell { generation: input.u16()?, sum: input.u16()? }));
-        let cells = cells.collect::<Result<Box<[Cell]>, Damaged>>()?;
-        let used = cells.iter().filter(|cell| cell.generation > 0).count();
-        Ok(Row { cells, used: u8::try_from(used).unwrap_or(u8::MAX), is_overfull })
-    }
-
-    /// Bytes in memory beside itself, what the allocator adds included.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.cells.len() * size_of::<Cell>() + 8
     }
 }
 
@@ -154,15 +275,32 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
+    fn sums_of(row: &Row) -> BTreeMap<u16, u16> {
+        let mut sums = BTreeMap::new();
+        row.each(|number, sum| {
+            if sum > 0 {
+                assert_eq!(sums.insert(number, sum), None, "{number} comes twice");
+            }
+        });
+        sums
+    }
+
+    fn mask(still: impl Fn(u16) -> bool) -> Vec<u16> {
+        (0..10_000).map(|number| if number > 0 && still(number) { u16::MAX } else { 0 }).collect()
+    }
+
     proptest! {
         #[test]
         fn it_is_a_map_until_it_is_overfull(
             steps in proptest::collection::vec((1_u16..300, 1_u16..9, 0_u8..20), 0..400),
+            // Some rows have low numbers alone, some high ones after a while.
+            low in 0_usize..400,
         ) {
             let (mut row, mut map) = (Row::default(), BTreeMap::<u16, u16>::new());
-            for (generation, parts, step) in steps {
+            for (nth, (generation, parts, step)) in steps.into_iter().enumerate() {
+                let generation = if nth < low { generation % 190 + 1 } else { generation };
                 if step == 0 {
-                    row.retain(|number| number % 7 != u32::from(generation % 7));
+                    row.retain(&mask(|number| number % 7 != generation % 7));
                     map.retain(|number, _| number % 7 != generation % 7);
                 } else if step == 1 {
                     row.subtract(generation, parts);
@@ -171,17 +309,34 @@ mod tests {
                     row.add(generation, parts);
                     *map.entry(generation).or_default() += parts;
                 }
-                let here: BTreeMap<u16, u16> =
-                    row.cells().iter().filter(|cell| cell.generation > 0).map(|cell| (cell.generation, cell.sum)).collect();
-                prop_assert_eq!(here.len(), usize::from(row.used));
+                map.retain(|_, sum| *sum > 0);
+                let mut bytes = Vec::new();
+                let mut out = Writer::new(&mut bytes);
+                row.write(&mut out);
+                out.end().unwrap();
+                let mut from = &bytes[..];
+                let mut input = Reader::new(&mut from);
+                input.next().unwrap();
+                let read = Row::read(&mut input).unwrap();
+                prop_assert_eq!((sums_of(&read), read.is_overfull()), (sums_of(&row), row.is_overfull()));
                 if row.is_overfull() {
-                    prop_assert!(here.len() == MOST_CELLS && map.len() > MOST_CELLS);
+                    prop_assert!(sums_of(&row).len() <= MOST_CELLS && nth >= low);
                     return Ok(());
                 }
-                prop_assert_eq!(&here, &map);
+                prop_assert_eq!(&sums_of(&row), &map);
                 prop_assert_eq!(row.is_empty(), map.is_empty());
             }
         }
+    }
+
+    #[test]
+    fn low_numbers_have_room_for_all() {
+        let mut row = Row::default();
+        (1..192).for_each(|number| row.add(number, 1));
+        assert_eq!((sums_of(&row).len(), row.is_overfull()), (191, false));
+        // A high number comes to such as more have than there is room for otherwise.
+        row.add(5_000, 1);
+        assert_eq!((sums_of(&row).len(), row.is_overfull()), (MOST_CELLS, true));
     }
 
     #[test]
@@ -190,14 +345,14 @@ mod tests {
         // All of them want the same cell.
         (1..=96).for_each(|nth| row.add(nth * 96, 1));
         assert!(!row.is_overfull());
-        assert_eq!(row.cells().iter().filter(|cell| cell.sum == 1).count(), 96);
+        assert_eq!(sums_of(&row).len(), 96);
         row.add(97, 1);
         assert!(row.is_overfull());
-        row.retain(|generation| generation > 10 * 96);
+        row.retain(&mask(|generation| generation > 10 * 96));
         assert!(row.is_overfull());
-        row.retain(|generation| generation > 60 * 96);
+        row.retain(&mask(|generation| generation > 60 * 96));
         assert!(!row.is_overfull());
         row.add(98, 1);
-        assert_eq!(row.cells().iter().filter(|cell| cell.sum == 1).count(), 37);
+        assert_eq!(sums_of(&row).len(), 37);
     }
 }

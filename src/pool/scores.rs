@@ -258,17 +258,15 @@ impl Scores {
             // 1,000 authors 91 of 100 are among the first ten by their last mail so, and 80 else.)
             Found::Row(row) if row.is_overfull() => {}
             Found::Row(row) if self.are_few() => {
-                for cell in row.cells() {
-                    if let Some(parts) = self.parts.get_mut(peers.holder(cell.generation.into())) {
-                        *parts += u32::from(cell.sum);
+                row.each(|number, sum| {
+                    if let Some(parts) = self.parts.get_mut(peers.holder(number.into())) {
+                        *parts += u32::from(sum);
                     }
-                }
+                });
                 self.end_for_all(weight);
             }
             Found::Row(row) => {
-                for cell in row.cells() {
-                    self.here(peers, cell.generation.into(), f32::from(cell.sum) / UNIT);
-                }
+                row.each(|number, sum| self.here(peers, number.into(), f32::from(sum) / UNIT));
                 self.end(weight);
             }
         }

@@ -16,7 +16,7 @@ use std::io::{self, Read, Write};
 
 /// Raised whenever a word is cut, weighed or written down differently: what another version has
 /// written is not read. A test holds the two together.
-pub(super) const FORMAT: u64 = 0x636d_7270_6f6f_0003;
+pub(super) const FORMAT: u64 = 0x636d_7270_6f6f_0004;
 
 impl Pool {
     /// Writes down everything but the limits and the pinned peers.

@@ -4,6 +4,7 @@
 mod connection;
 mod receipts;
 mod spool;
+mod witness;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 
 use self::connection::Connection;
 use self::receipts::Receipts;
+use self::witness::Witness;
 use super::Arrival;
 use crate::filter::{Judgement, OnError};
 use crate::listen;
@@ -24,6 +26,7 @@ use crate::send::hop::Patience;
 use crate::smtp::Reply;
 
 pub use spool::Spool;
+pub use witness::testify;
 
 /// Bytes of mails that are held in memory to be read, all together.
 const READ_TOGETHER: usize = 256 * 1024 * 1024;
@@ -79,6 +82,9 @@ pub struct Options {
     pub max_connections: usize,
     /// The longest that mails under way are waited for when the filter stops.
     pub drain: Duration,
+    /// The program that [`testify`]s when it is called with the argument `witness`: this one. Without it a mail may
+    /// come twice when this process is killed.
+    pub witness: Option<PathBuf>,
 }
 
 impl Options {
@@ -97,6 +103,7 @@ impl Options {
             judge: Duration::from_secs(4 * 60),
             max_connections: 1_000,
             drain: Duration::from_secs(30),
+            witness: None,
         }
     }
 }
@@ -107,6 +114,7 @@ struct Shared<J> {
     /// Permits for bytes of mails in memory.
     memory: Arc<Semaphore>,
     receipts: Arc<Receipts>,
+    witness: Option<Arc<Witness>>,
     stop: watch::Receiver<bool>,
 }
 
@@ -119,10 +127,24 @@ pub async fn serve<J: Judge>(
     listener: TcpListener,
     options: watch::Receiver<Arc<Options>>,
     judge: Arc<J>,
-    stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
 ) {
+    let (spool, program) = {
+        let options = options.borrow();
+        (options.spool.clone(), options.witness.clone())
+    };
+    let receipts = tokio::select! {
+        receipts = Receipts::open_alone(&spool, witness::PATIENCE + Duration::from_secs(5)) => Arc::new(receipts),
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    let witness = program.zip(receipts.file()).and_then(|(program, file)| {
+        let started = Witness::start(&program, file);
+        if let Err(error) = &started {
+            tracing::warn!(%error, "no witness: a mail may come twice if this process is killed");
+        }
+        started.ok().map(Arc::new)
+    });
     let memory = Arc::new(Semaphore::new(READ_TOGETHER));
-    let receipts = Arc::new(Receipts::open(&options.borrow().spool));
     let (told, stopping) = (options.clone(), stop.clone());
     let admit = move |stream, peer: SocketAddr, under_way| {
         let options = Arc::clone(&told.borrow());
@@ -139,6 +161,7 @@ pub async fn serve<J: Judge>(
                 judge: Arc::clone(&judge),
                 memory: Arc::clone(&memory),
                 receipts: Arc::clone(&receipts),
+                witness: witness.clone(),
                 stop: stopping.clone(),
             };
             Some(Connection::new(options, shared, address).run(stream))

@@ -76,7 +76,7 @@ fn no_message_is_slow_for_its_length() {
         ("footers", footer.repeat(3000)),
     ];
     let work = |body: &str| -> usize {
-        Cut::of(body.as_bytes()).sections(body.as_bytes()).0.iter().map(|s| s.words.len()).sum()
+        Cut::of(body.as_bytes()).sections(body.as_bytes()).0.iter().map(|s| s.counts.words.len()).sum()
     };
     let ordinary = dice.text(40_000);
     for (name, body) in table {

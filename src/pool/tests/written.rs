@@ -90,7 +90,7 @@ fn what_is_written_is_of_this_format() {
     let digest: String = Sha256::digest(bytes_of(&pool)).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(
         (super::super::snapshot::FORMAT & 0xffff, digest.as_str()),
-        (3, "bbaa16842bd110ceadb5c2e72445902908ce643bef636badfb8d87acf851d917")
+        (4, "80edced912189767cae3921232920f84e7ffa52717aaa07017b8fa41192be3f8")
     );
 }
 

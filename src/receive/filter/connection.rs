@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::receipts::{Name, Naming, State};
+use super::receipts::{Name, Naming, State, Turn};
 use super::{Judge, Options, Passing, Shared, Spool};
 use crate::filter::{Judgement, OnError, Trace};
 use crate::message::UnixTime;
@@ -446,17 +446,19 @@ impl<J: Judge> Connection<J> {
             Some(State::New(turn)) => Some(turn),
             None => None,
         };
-        let reply = self.pass(spool, stamp, client).await;
-        if let Some(turn) = turn.filter(|_| reply.severity() == Severity::Success) {
-            turn.taken();
-        }
-        reply
+        self.pass(spool, stamp, turn, client).await
     }
 
     /// Hands the spooled mail to the next hop; its word.
-    async fn pass(&mut self, spool: &Spool, stamp: Option<String>, client: &TcpStream) -> Reply {
+    async fn pass(
+        &mut self,
+        spool: &Spool,
+        stamp: Option<String>,
+        turn: Option<Turn>,
+        client: &TcpStream,
+    ) -> Reply {
         let Some(hop) = self.hop.take() else { return self.gone().reply() };
-        match self.hand_over(hop, spool, stamp, client).await {
+        match self.hand_over(hop, spool, stamp, turn, client).await {
             Ok(heard) => self.passed_on(&heard),
             Err(error) => self.lost(&error),
         }
@@ -467,6 +469,7 @@ impl<J: Judge> Connection<J> {
         hop: Hop,
         spool: &Spool,
         stamp: Option<String>,
+        turn: Option<Turn>,
         client: &TcpStream,
     ) -> Result<Heard, HopError> {
         let mut text = match hop.text().await? {
@@ -508,7 +511,17 @@ impl<J: Judge> Connection<J> {
             let reason = "the mail server in front has gone".to_owned();
             return Err(HopError::Broken { address: self.options.next_hop, reason });
         }
-        let (hop, heard) = text.end().await?;
+        // From the dot to the receipt the witness stands ready: killed in between we would not know whose the mail is.
+        let witness = self.shared.witness.clone();
+        let held = witness.as_ref().zip(turn.as_ref());
+        let held = held.and_then(|(witness, turn)| witness.hold(text.connection(), turn.name()));
+        let write_down = |heard: &Heard| {
+            if let Some(turn) = turn.filter(|_| (200..300).contains(&heard.code)) {
+                turn.taken();
+            }
+        };
+        let (hop, heard) = text.end(write_down).await?;
+        drop(held);
         self.hop = Some(hop);
         Ok(heard)
     }

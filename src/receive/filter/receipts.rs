@@ -11,9 +11,11 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep};
 
 /// Its name in the spool.
 const NAME: &str = "filter-receipts";
@@ -55,6 +57,11 @@ impl Naming {
 }
 
 impl Turn {
+    /// Whose it is.
+    pub(super) fn name(&self) -> Name {
+        self.name
+    }
+
     /// The next hop has taken it. To be called before that is said to anybody.
     pub(super) fn taken(self) {
         self.receipts.put(self.name);
@@ -118,15 +125,46 @@ impl Known {
 }
 
 impl Receipts {
+    /// Those in this directory, when nobody else writes there any more: the witness of the process before this one
+    /// may be listening yet. After `patience` they are taken all the same.
+    pub(super) async fn open_alone(dir: &Path, patience: Duration) -> Receipts {
+        let by = Instant::now() + patience;
+        let mut told = false;
+        loop {
+            let file = open(&dir.join(NAME));
+            let busy = file.as_ref().is_ok_and(|file| {
+                flock(file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
+            });
+            if !busy || Instant::now() >= by {
+                return Self::of(file, dir);
+            }
+            if !told {
+                told = true;
+                tracing::info!("waiting for the next hop's word about mails of the process before this one");
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Those in this directory.
-    pub(super) fn open(dir: &Path) -> Receipts {
-        let read = read(&dir.join(NAME), now());
+    #[cfg(test)]
+    fn open(dir: &Path) -> Receipts {
+        Self::of(open(&dir.join(NAME)), dir)
+    }
+
+    fn of(file: io::Result<File>, dir: &Path) -> Receipts {
+        let read = file.and_then(|file| Ok((read(&file, now())?, file)));
         if let Err(error) = &read {
             tracing::warn!(%error, dir = %dir.display(), "what was passed on is not remembered on disk");
         }
-        let (file, known) =
-            read.map_or_else(|_| (None, Known::default()), |(file, known)| (Some(file), known));
+        let (known, file) =
+            read.map_or_else(|_| (Known::default(), None), |(known, file)| (known, Some(file)));
         Receipts { file, known: Mutex::new(known) }
+    }
+
+    /// Where they are, if they are on disk.
+    pub(super) fn file(&self) -> Option<&File> {
+        self.file.as_ref()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -155,24 +193,39 @@ impl Receipts {
             number
         };
         let Some(file) = &self.file else { return };
-        let mut slot = Vec::with_capacity(SLOT);
-        // A slot that was never written has the number 0.
-        slot.extend(number.saturating_add(1).to_be_bytes());
-        slot.extend(time.to_be_bytes());
-        slot.extend(name);
-        let at = (number % MOST).saturating_mul(SLOT as u64);
         // At once and here: while another thread would be waited for, we may be killed. It is a copy of
         // a few bytes into memory of the system.
-        if let Err(error) = file.write_all_at(&slot, at) {
+        if let Err(error) = write(file, number, time, name) {
             tracing::warn!(%error, "what was passed on is not remembered on disk");
         }
     }
 }
 
-/// Opens the file, and makes it as long as it is going to be.
-fn read(path: &Path, now: u64) -> io::Result<(File, Known)> {
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+/// Writes receipts behind those that are there.
+pub(super) fn append(file: &File, names: &[Name]) -> io::Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let time = now();
+    let known = read(file, time)?;
+    (known.next..).zip(names).try_for_each(|(number, name)| write(file, number, time, *name))
+}
+
+fn write(file: &File, number: u64, time: u64, name: Name) -> io::Result<()> {
+    let mut slot = Vec::with_capacity(SLOT);
+    // A slot that was never written has the number 0.
+    slot.extend(number.saturating_add(1).to_be_bytes());
+    slot.extend(time.to_be_bytes());
+    slot.extend(name);
+    file.write_all_at(&slot, (number % MOST).saturating_mul(SLOT as u64))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Reads the file, and makes it as long as it is going to be.
+fn read(file: &File, now: u64) -> io::Result<Known> {
     let mut all = vec![0; usize::try_from(MOST).unwrap_or(0).saturating_mul(SLOT)];
     if file.metadata()?.len() == all.len() as u64 {
         file.read_exact_at(&mut all, 0)?;
@@ -196,7 +249,7 @@ fn read(path: &Path, now: u64) -> io::Result<(File, Known)> {
             }
         }
     }
-    Ok((file, known))
+    Ok(known)
 }
 
 /// Whether one of that time still counts.
