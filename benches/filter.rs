@@ -116,7 +116,8 @@ fn relayed(mails: &[Vec<u8>]) -> f64 {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (listen, back) = (free_port(), free_port());
     let postfix = Postfix::start(&Setup::filtered_by(listen), Some(back));
-    let options = Options::new("cmr.test", back, std::env::temp_dir());
+    let spool = tempfile::tempdir().unwrap();
+    let options = Options::new("cmr.test", back, spool.path().to_owned());
     let (stop, stopping) = watch::channel(false);
     let listener = runtime.block_on(async { bind(listen) }).unwrap();
     let (_told, options) = watch::channel(Arc::new(options));

@@ -12,7 +12,7 @@
     clippy::print_stdout
 )]
 
-use cmr_mail::mail::{Caps, Reading, extract};
+use cmr_mail::mail::{Caps, Reading, extract, extract_messages};
 use cmr_mail::message::Limits;
 use std::fmt::Write as _;
 use std::fs;
@@ -45,6 +45,7 @@ fn every_client_gives_what_the_table_says() {
         for stored in [Stored::AsSent, Stored::WithLf] {
             let mail = stored.mail(&fs::read(folder.join("new").join(name)).unwrap());
             let found = extract(&mail, &reading);
+            assert_eq!(extract_messages(&mail, &reading), found, "{name}");
             assert_eq!(found.post, None, "{name}: a message must never become a text");
             assert!(found.messages.len() + found.faults.len() > 0, "{name}: {found:?}");
             let mut rows = Vec::new();

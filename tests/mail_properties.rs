@@ -10,7 +10,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cmr_mail::mail::{Caps, NoPost, Reading, Submission, extract};
+use cmr_mail::mail::{Caps, NoPost, Reading, Submission, extract, extract_messages};
 use cmr_mail::message::{Limits, parse};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
@@ -26,7 +26,13 @@ fn read_with(raw: &[u8], caps: Caps) -> Submission {
         caps,
         forwarded: true,
     };
-    extract(raw, &reading)
+    let found = extract(raw, &reading);
+    assert_eq!(
+        extract_messages(raw, &reading).messages,
+        found.messages,
+        "who asks for messages alone gets them"
+    );
+    found
 }
 
 fn read(raw: &[u8]) -> Submission {

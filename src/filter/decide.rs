@@ -53,7 +53,7 @@ pub enum Judgement {
 /// Reads a mail. `reading.envelope_recipients` are all of its recipients.
 #[must_use]
 pub fn look(raw: &[u8], reading: &Reading<'_>) -> Look {
-    let submission = mail::extract(raw, reading);
+    let submission = mail::extract_messages(raw, reading);
     let id = |found: &mail::Found| {
         message::parse(&found.bytes, &reading.limits).ok().map(|it| it.id().to_string())
     };

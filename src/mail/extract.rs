@@ -37,6 +37,28 @@ pub fn extract(raw: &[u8], reading: &Reading<'_>) -> Submission {
     submission
 }
 
+/// As [`extract`], for who asks for the CMR messages alone: a mail without any, as most are, costs less, because its
+/// text is not read. Its header is there, and no post.
+#[must_use]
+pub fn extract_messages(raw: &[u8], reading: &Reading<'_>) -> Submission {
+    let travelled = as_it_travelled(raw);
+    let header = Header::read(&travelled, reading).unwrap_or_default();
+    let is_report = header.is_dsn || header.is_mdn;
+    match Structure::scan(&travelled, &reading.caps) {
+        Ok(structure) if !is_report && may_hold_messages(&structure, &travelled, reading) => {
+            extract(raw, reading)
+        }
+        _ => Submission { header, ..Submission::default() },
+    }
+}
+
+fn may_hold_messages(structure: &Structure, raw: &[u8], reading: &Reading<'_>) -> bool {
+    structure.leaves.iter().any(|leaf| match leaf.kind {
+        Kind::Mail => reading.forwarded,
+        _ => look_into(leaf, raw.get(leaf.body.clone()).unwrap_or_default(), "", reading).is_some(),
+    })
+}
+
 pub(super) fn as_it_travelled(raw: &[u8]) -> Cow<'_, [u8]> {
     let first = raw.iter().position(|byte| *byte == b'\n');
     let stored_with_lf = first.is_some_and(|at| raw.get(..at).is_none_or(|line| !line.ends_with(b"\r")));

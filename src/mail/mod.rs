@@ -24,7 +24,7 @@ mod transfer;
 mod whole;
 
 pub use command::{Command, command};
-pub use extract::extract;
+pub use extract::{extract, extract_messages};
 pub use header::{Header, Mailbox};
 pub use post::{NoPost, Post};
 pub use reading::{Change, Lines, ReadAs, lf_to_crlf};

@@ -36,6 +36,10 @@ struct Generation {
     messages: u32,
     /// The sum of their weights.
     weight: u64,
+    /// The number under which it has sums, 0 if it has none any more. Messages name a generation for as long as they are
+    /// here, so there are as many numbers of generations as thousands of messages; those of sums are given out again
+    /// soon and stay low, as [`super::row`] wants them.
+    column: u16,
 }
 
 #[derive(Debug)]
@@ -62,8 +66,13 @@ pub(super) struct Profiles {
     /// By number: the place of the peer plus 1, 0 if it counts no more.
     owners: Vec<u32>,
     free_generations: Vec<u32>,
-    /// Generations that count no more, and may have sums yet.
+    /// Generations that count no more, and that messages may name yet.
     closed: Vec<u32>,
+    /// By the number of sums: the place of the peer plus 1, 0 if it counts no more. The first one is nobody's.
+    columns: Vec<u32>,
+    free_columns: Vec<u16>,
+    /// Columns that count no more, and have sums yet.
+    closed_columns: Vec<u16>,
     pub(super) sums: Sums,
     /// The weight and the words of all messages that were ever counted.
     counted: (u64, u64),
@@ -91,6 +100,9 @@ impl Profiles {
             owners: vec![0],
             free_generations: Vec::new(),
             closed: Vec::new(),
+            columns: vec![0],
+            free_columns: Vec::new(),
+            closed_columns: Vec::new(),
             sums: Sums::default(),
             counted: (0, 0),
             weights: Vec::new(),
@@ -152,8 +164,15 @@ impl Profiles {
                     u32::try_from(self.generations.len() - 1).unwrap_or(0)
                 }
             };
+            let column = self.free_columns.pop().unwrap_or_else(|| {
+                self.columns.push(0);
+                u16::try_from(self.columns.len() - 1).unwrap_or(0)
+            });
+            if let Some(owner) = self.columns.get_mut(usize::from(column)).filter(|_| column > 0) {
+                *owner = profile.place + 1;
+            }
             if let Some(generation) = self.generations.get_mut(profile.young as usize) {
-                *generation = Generation::default();
+                *generation = Generation { column, ..Generation::default() };
             }
             if let Some(owner) = self.owners.get_mut(profile.young as usize) {
                 *owner = profile.place + 1;
@@ -192,19 +211,28 @@ impl Profiles {
             return;
         };
         *owner = 0;
+        let column = generation.column;
         if let Some(sum) = self.weights.get_mut(place as usize) {
             *sum = sum.saturating_sub(generation.weight);
         }
         self.closed.push(number);
-        if self.closed.len() >= CLOSED {
-            let (generations, owners) = (&self.generations, &self.owners);
-            self.sums.retain(owners.iter().map(|owner| *owner > 0));
-            let (free, closed): (Vec<u32>, Vec<u32>) = self
-                .closed
-                .drain(..)
-                .partition(|number| generations.get(*number as usize).is_some_and(|g| g.messages == 0));
+        if let Some(owner) = self.columns.get_mut(usize::from(column)).filter(|_| column > 0) {
+            *owner = 0;
+            self.closed_columns.push(column);
+        }
+        if self.closed_columns.len() >= CLOSED {
+            self.sums.retain(self.columns.iter().map(|owner| *owner > 0));
+            self.free_columns.append(&mut self.closed_columns);
+            for number in &self.closed {
+                if let Some(generation) = self.generations.get_mut(*number as usize) {
+                    generation.column = 0;
+                }
+            }
+            let generations = &self.generations;
+            let is_unnamed =
+                |number: &u32| generations.get(*number as usize).is_some_and(|g| g.messages == 0);
+            let (free, closed): (Vec<u32>, Vec<u32>) = self.closed.drain(..).partition(is_unnamed);
             self.free_generations.extend(free);
-            // Some message names these yet; they are few, as messages go.
             self.closed = closed;
         }
     }
@@ -228,6 +256,7 @@ impl Profiles {
         out.all(self.generations.iter().zip(&self.owners), 4096, |out, (generation, owner)| {
             out.u32(generation.messages);
             out.u64(generation.weight);
+            out.u16(generation.column);
             out.u32(*owner);
         })?;
         out.all(self.weights.iter().zip(&self.peers), 1024, |out, (weight, peer)| {
@@ -236,6 +265,10 @@ impl Profiles {
         })?;
         for list in [&self.free_generations, &self.closed, &self.free_places] {
             out.all(list.iter(), 4096, |out, number| out.u32(*number))?;
+        }
+        out.all(self.columns.iter(), 4096, |out, owner| out.u32(*owner))?;
+        for list in [&self.free_columns, &self.closed_columns] {
+            out.all(list.iter(), 4096, |out, column| out.u16(*column))?;
         }
         self.sums.save(out)
     }
@@ -254,7 +287,8 @@ impl Profiles {
         })?;
         all.by_address = profiles.into_iter().collect();
         let generations = input.all(4096, |input| {
-            let generation = Generation { messages: input.u32()?, weight: input.u64()? };
+            let generation =
+                Generation { messages: input.u32()?, weight: input.u64()?, column: input.u16()? };
             Ok((generation, input.u32()?))
         })?;
         (all.generations, all.owners) = generations.into_iter().unzip();
@@ -262,6 +296,10 @@ impl Profiles {
         (all.weights, all.peers) = places.into_iter().unzip();
         for list in [&mut all.free_generations, &mut all.closed, &mut all.free_places] {
             *list = input.all(4096, Reader::u32)?;
+        }
+        all.columns = input.all(4096, Reader::u32)?;
+        for list in [&mut all.free_columns, &mut all.closed_columns] {
+            *list = input.all(4096, Reader::u16)?;
         }
         all.sums = Sums::load(input)?;
         Ok(all)
@@ -271,8 +309,8 @@ impl Profiles {
     pub(super) fn unlearn_words(&mut self, numbers: [u32; 2], section: &WordCounts) {
         let length = (section.total.max(1) as f32).sqrt();
         for (word, count) in &section.words {
-            for number in numbers {
-                self.sums.subtract(*word, number, Amount::new(*count as f32 / length));
+            for column in numbers.map(|number| self.column(number)) {
+                self.sums.subtract(*word, column, Amount::new(*count as f32 / length));
             }
         }
     }
@@ -281,8 +319,8 @@ impl Profiles {
     pub(super) fn unlearn_pairs(&mut self, numbers: [u32; 2], pairs: &[u64]) {
         let amount = of_pairs(pairs);
         for pair in pairs {
-            for number in numbers {
-                self.sums.subtract(*pair, number, amount);
+            for column in numbers.map(|number| self.column(number)) {
+                self.sums.subtract(*pair, column, amount);
             }
         }
     }
@@ -291,7 +329,7 @@ impl Profiles {
     pub(super) fn memory_bytes(&self) -> usize {
         self.sums.memory_bytes()
             + self.generations.capacity() * size_of::<Generation>()
-            + self.owners.capacity() * 4
+            + (self.owners.capacity() + self.columns.capacity()) * 4
             + self.weights.capacity() * 8
             + self
                 .peers
@@ -305,6 +343,16 @@ impl Profiles {
     /// The place of the peer of a generation plus 1, 0 if it counts no more.
     pub(super) fn holder(&self, generation: u32) -> usize {
         self.owners.get(generation as usize).map_or(0, |owner| *owner as usize)
+    }
+
+    /// The number under which a generation has sums, 0 if it has none any more.
+    fn column(&self, generation: u32) -> u32 {
+        self.generations.get(generation as usize).map_or(0, |generation| generation.column.into())
+    }
+
+    /// The place of the peer of a column of sums plus 1, 0 if it counts no more.
+    pub(super) fn holder_of_sums(&self, column: u32) -> usize {
+        self.columns.get(column as usize).map_or(0, |owner| *owner as usize)
     }
 
     /// The place of the peer of a generation.
@@ -389,32 +437,60 @@ impl Pool {
     pub(super) fn sum_up(&mut self, profiles: [u32; 2], many: &[(u64, f32, bool)], pairs: &[u64]) {
         let Pool { slots, public, profiles: all, .. } = self;
         let lot = u32::try_from(all.credits & 0xffff_ffff).unwrap_or(0);
-        let sums = &mut all.sums;
         // Looking up first lets the memory answer for many at once.
-        let [first, _] = profiles;
+        let columns = profiles.map(|number| all.column(number));
+        let [first, _] = columns;
         let features = many.iter().map(|(word, _, _)| word).chain(pairs).copied();
-        let _ready = std::hint::black_box(sums.touch_all(features, first));
-        let profiles = profiles.into_iter().filter(|number| *number > 0);
+        let _ready = std::hint::black_box(all.sums.touch_all(features, first));
+        let columns = columns.into_iter().filter(|column| *column > 0);
         for (word, amount, since_now) in many {
             if !since_now {
-                profiles.clone().for_each(|number| sums.add(*word, number, Amount::new(*amount), lot));
+                columns.clone().for_each(|column| all.sums.add(*word, column, Amount::new(*amount), lot));
                 continue;
             }
-            sums.clear(*word);
+            all.sums.clear(*word);
             let Some(term) = public.term(*word) else { continue };
             let mut nth = lot;
             public.newest(term, usize::MAX, |at, count| {
                 nth = nth.wrapping_add(1);
                 let (words, numbers) = slots.profiles(at);
                 let amount = Amount::new(f32::from(count) / f32::from(words.max(1)).sqrt());
-                for number in numbers.into_iter().filter(|number| *number > 0) {
-                    sums.add(*word, number, amount, nth);
+                for column in numbers.map(|number| all.column(number)) {
+                    all.sums.add(*word, column, amount, nth);
                 }
             });
         }
         let amount = of_pairs(pairs);
-        for number in profiles {
-            pairs.iter().for_each(|pair| sums.add(*pair, number, amount, lot));
+        for column in columns {
+            pairs.iter().for_each(|pair| all.sums.add(*pair, column, amount, lot));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages of a hundred generations are here: rows have room for all peers as long as few of them count.
+    #[test]
+    fn numbers_of_sums_stay_low_while_messages_of_old_generations_are_here() {
+        let peers = ["mailto:a@b.example", "mailto:c@d.example"].map(|it| Address::try_from(it).unwrap());
+        let mut profiles = Profiles::new(10);
+        let mut named = Vec::new();
+        for _ in 0..50 * GENERATION {
+            for peer in &peers {
+                named.push(profiles.credit(peer, peer, 1024, false)[0]);
+            }
+        }
+        named.dedup();
+        named.sort_unstable();
+        named.dedup();
+        assert_eq!(named.len(), 100);
+        let columns: Vec<u32> = named.iter().map(|number| profiles.column(*number)).collect();
+        assert!(columns.iter().all(|column| *column < 32), "{columns:?}");
+        let counting = named.iter().filter(|number| profiles.holder(**number) > 0);
+        let of_sums = counting.clone().map(|number| profiles.holder_of_sums(profiles.column(*number)));
+        assert!(of_sums.eq(counting.clone().map(|number| profiles.holder(*number))));
+        assert_eq!(counting.count(), 4, "two of each");
     }
 }

@@ -131,7 +131,7 @@ impl Pool {
             let read = self.public.newest(term, budget, |ordinal, count| {
                 let (words, profiles) = self.slots.profiles(ordinal);
                 let amount = f32::from(count) / f32::from(words.max(1)).sqrt();
-                profiles.into_iter().for_each(|number| scores.here(peers, number, amount));
+                profiles.into_iter().for_each(|number| scores.here(peers.holder(number), amount));
             });
             budget = budget.saturating_sub(read);
             let p_pool = single(ODDS / clue.factor);
@@ -251,30 +251,29 @@ impl Scores {
         match found {
             Found::None => {}
             Found::Few(line, here) => {
-                few(line, *here).for_each(|(number, sum)| self.here(peers, number, sum));
+                few(line, *here).for_each(|(column, sum)| self.here(peers.holder_of_sums(column), sum));
                 self.end(weight);
             }
             // What more have than there is room for says nothing of those that are here, who only came first. (Of
             // 1,000 authors 91 of 100 are among the first ten by their last mail so, and 80 else.)
             Found::Row(row) if row.is_overfull() => {}
             Found::Row(row) if self.are_few() => {
-                row.each(|number, sum| {
-                    if let Some(parts) = self.parts.get_mut(peers.holder(number.into())) {
+                row.each(|column, sum| {
+                    if let Some(parts) = self.parts.get_mut(peers.holder_of_sums(column.into())) {
                         *parts += u32::from(sum);
                     }
                 });
                 self.end_for_all(weight);
             }
             Found::Row(row) => {
-                row.each(|number, sum| self.here(peers, number.into(), f32::from(sum) / UNIT));
+                row.each(|column, sum| self.here(peers.holder_of_sums(column.into()), f32::from(sum) / UNIT));
                 self.end(weight);
             }
         }
     }
 
-    /// A generation has so much of the present feature.
-    fn here(&mut self, peers: &Profiles, number: u32, amount: f32) {
-        let owner = peers.holder(number);
+    /// An owner has so much more of the present feature.
+    fn here(&mut self, owner: usize, amount: f32) {
         let Some(sum) = self.present.get_mut(owner) else { return };
         if *sum == 0.0 && amount > 0.0 && owner > 0 {
             self.touched.push(u32::try_from(owner).unwrap_or(0));

@@ -90,7 +90,7 @@ fn what_is_written_is_of_this_format() {
     let digest: String = Sha256::digest(bytes_of(&pool)).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(
         (super::super::snapshot::FORMAT & 0xffff, digest.as_str()),
-        (4, "80edced912189767cae3921232920f84e7ffa52717aaa07017b8fa41192be3f8")
+        (4, "2855b94bca7ee3230c8923d8b6aabdcd202d16723ddd476d59171636b554ac25")
     );
 }
 
