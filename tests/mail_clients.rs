@@ -45,7 +45,7 @@ fn every_client_gives_what_the_table_says() {
         for stored in [Stored::AsSent, Stored::WithLf] {
             let mail = stored.mail(&fs::read(folder.join("new").join(name)).unwrap());
             let found = extract(&mail, &reading);
-            assert_eq!(extract_messages(&mail, &reading), found, "{name}");
+            assert_eq!(extract_messages(&mail, &reading).1, found.messages, "{name}");
             assert_eq!(found.post, None, "{name}: a message must never become a text");
             assert!(found.messages.len() + found.faults.len() > 0, "{name}: {found:?}");
             let mut rows = Vec::new();

@@ -27,11 +27,10 @@ fn read_with(raw: &[u8], caps: Caps) -> Submission {
         forwarded: true,
     };
     let found = extract(raw, &reading);
-    assert_eq!(
-        extract_messages(raw, &reading).messages,
-        found.messages,
-        "who asks for messages alone gets them"
-    );
+    // Who asks for messages alone gets them, and whose mail it is.
+    let (header, messages) = extract_messages(raw, &reading);
+    assert_eq!(messages, found.messages);
+    assert_eq!((header.from, header.our_loop), (found.header.from.clone(), found.header.our_loop));
     found
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Args {
     #[arg(value_name = "PATH")]
     path: PathBuf,
     /// In which form
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "maildir|mbox|cmr")]
     format: FormatArg,
     /// Print the result as JSON
     #[arg(long)]

@@ -118,6 +118,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         let html = page(&title, &runs).or_else(|error| fail(super::exit::SOFTWARE, error.to_string()))?;
         std::fs::write(path, html)
             .or_else(|e| fail(CANT_CREATE, format!("cannot write {}: {e}", path.display())))?;
+        out::note(&format!("The page is in {}", path.display()));
     }
     if !args.format.json {
         return out::text(&runs.iter().map(render).collect::<Vec<_>>().join("\n"));

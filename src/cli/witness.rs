@@ -6,7 +6,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::exit::{Outcome, UNAVAILABLE};
 use super::out;
 use crate::gateway::api::Failure;
+use crate::process;
 use crate::receive::filter;
+
+/// SIGABRT, for which the library has no name.
+const ABORT: i32 = 6;
 
 /// Hear the next hop's word in the place of a content filter that was killed
 ///
@@ -15,6 +19,10 @@ use crate::receive::filter;
 pub(super) struct Args {}
 
 pub(super) fn run(_: &Args) -> Outcome {
+    // It holds connections on which mail goes, like the daemon.
+    let _ = process::keep_memory_private();
+    let _ = rustix::thread::set_name(c"cmr-witness");
+    process::raise_descriptor_limit();
     let failed = |error: std::io::Error| Failure {
         exit: UNAVAILABLE,
         sentence: format!("the witness of the filter: {error}"),
@@ -23,7 +31,9 @@ pub(super) fn run(_: &Args) -> Outcome {
     // runtime is there to swallow the signals, which it does from now on, to the end of this process.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
     let guard = runtime.enter();
-    let _swallowed = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+    // SIGABRT is what a service manager's watchdog sends, to all of a service.
+    let all = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()];
+    let _swallowed = all.into_iter().chain([SignalKind::from_raw(ABORT)]).map(signal).collect::<Vec<_>>();
     drop(guard);
     let taken = filter::testify().map_err(failed)?;
     if taken > 0 {

@@ -41,13 +41,13 @@ pub enum SecretError {
         source: std::io::Error,
     },
     /// The shell could not be started, or its output not be read.
-    #[error("the password command could not run: {0}")]
+    #[error("the command could not run: {0}")]
     Start(std::io::Error),
     /// It ran out of time and was killed.
-    #[error("the password command did not finish within {} s", .0.as_secs_f32())]
+    #[error("the command did not finish within {} s", .0.as_secs_f32())]
     TooSlow(Duration),
     /// It failed.
-    #[error("the password command failed ({status}){}", after_colon(.said))]
+    #[error("the command failed ({status}){}", after_colon(.said))]
     Failed {
         /// How it ended.
         status: std::process::ExitStatus,
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_command_that_fails_says_what_it_said_but_never_what_it_printed() {
         let error = sh("echo hunter2; echo 'gpg: no key' >&2; exit 3").unwrap_err();
-        assert_eq!(error.to_string(), "the password command failed (exit status: 3): gpg: no key");
+        assert_eq!(error.to_string(), "the command failed (exit status: 3): gpg: no key");
         assert!(!format!("{error:?}").contains("hunter2"));
         let error = sh("printf '\\377\\376hunter2'").unwrap_err();
         assert!(matches!(error, SecretError::NotText), "{error}");

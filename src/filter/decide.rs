@@ -53,16 +53,15 @@ pub enum Judgement {
 /// Reads a mail. `reading.envelope_recipients` are all of its recipients.
 #[must_use]
 pub fn look(raw: &[u8], reading: &Reading<'_>) -> Look {
-    let submission = mail::extract_messages(raw, reading);
+    let (header, messages) = mail::extract_messages(raw, reading);
     let id = |found: &mail::Found| {
         message::parse(&found.bytes, &reading.limits).ok().map(|it| it.id().to_string())
     };
-    let from_us =
-        submission.header.from.as_ref().is_some_and(|from| mail::is_ours(reading.posting, &from.address));
+    let from_us = header.from.as_ref().is_some_and(|from| mail::is_ours(reading.posting, &from.address));
     Look {
         addressed: reading.envelope_recipients.iter().any(|to| mail::is_ours(reading.posting, to)),
-        ids: submission.messages.iter().filter_map(id).collect(),
-        own: submission.header.our_loop || from_us,
+        ids: messages.iter().filter_map(id).collect(),
+        own: header.our_loop || from_us,
         list: mail::header_fields(raw, "list-id").first().and_then(|value| list_id(value)),
     }
 }

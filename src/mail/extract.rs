@@ -37,18 +37,19 @@ pub fn extract(raw: &[u8], reading: &Reading<'_>) -> Submission {
     submission
 }
 
-/// As [`extract`], for who asks for the CMR messages alone: a mail without any, as most are, costs less, because its
-/// text is not read. Its header is there, and no post.
+/// What [`extract`] finds of CMR messages, and who wrote the mail. A mail without any messages, as most are, costs less,
+/// because its text is not read.
 #[must_use]
-pub fn extract_messages(raw: &[u8], reading: &Reading<'_>) -> Submission {
+pub fn extract_messages(raw: &[u8], reading: &Reading<'_>) -> (Header, Vec<Found>) {
     let travelled = as_it_travelled(raw);
     let header = Header::read(&travelled, reading).unwrap_or_default();
     let is_report = header.is_dsn || header.is_mdn;
     match Structure::scan(&travelled, &reading.caps) {
         Ok(structure) if !is_report && may_hold_messages(&structure, &travelled, reading) => {
-            extract(raw, reading)
+            let Submission { header, messages, .. } = extract(raw, reading);
+            (header, messages)
         }
-        _ => Submission { header, ..Submission::default() },
+        _ => (header, Vec::new()),
     }
 }
 

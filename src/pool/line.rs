@@ -5,15 +5,15 @@
 /// Entries of a line, 64 bytes.
 pub(super) const LINE: usize = 8;
 
-/// In place of a generation: the sums are in the row of this number.
+/// In place of a column: the sums are in the row of this number.
 pub(super) const ROW: u16 = u16::MAX;
 
-/// One feature's sum of one generation, or where its row is.
+/// One feature's sum of one column, or where its row is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Entry {
     pub(super) tag: u32,
     /// 0 for a free entry.
-    pub(super) generation: u16,
+    pub(super) column: u16,
     /// Or the number of the row.
     pub(super) sum: u16,
 }
@@ -24,7 +24,7 @@ pub(super) struct Entry {
 #[repr(align(64))]
 pub(super) struct Line {
     tags: [u32; LINE],
-    generations: [u16; LINE],
+    columns: [u16; LINE],
     sums: [u16; LINE],
 }
 
@@ -57,13 +57,13 @@ fn equal<T: Copy + PartialEq>(all: &[T; LINE], one: T) -> Places {
 }
 
 impl Line {
-    /// The entries of a generation.
-    pub(super) fn of_generation(&self, generation: u16) -> Places {
-        equal(&self.generations, generation)
+    /// The entries of a column.
+    pub(super) fn of_column(&self, column: u16) -> Places {
+        equal(&self.columns, column)
     }
 
     pub(super) fn free(&self) -> Places {
-        self.of_generation(0)
+        self.of_column(0)
     }
 
     /// Those that are not free.
@@ -80,7 +80,7 @@ impl Line {
         let copied = |of: &[u16; LINE]| of.get(at).copied().unwrap_or_default();
         Entry {
             tag: self.tags.get(at).copied().unwrap_or_default(),
-            generation: copied(&self.generations),
+            column: copied(&self.columns),
             sum: copied(&self.sums),
         }
     }
@@ -88,9 +88,10 @@ impl Line {
     /// The entry with the least sum, rows aside, of the equal ones the first.
     pub(super) fn least(&self) -> Option<usize> {
         // The place in the lowest bits, so that the least of all numbers is found without a branch.
-        let keys = (0_u32..).zip(&self.generations).zip(&self.sums).map(|((at, generation), sum)| {
-            if *generation == ROW { u32::MAX } else { u32::from(*sum) << 3 | at }
-        });
+        let keys = (0_u32..)
+            .zip(&self.columns)
+            .zip(&self.sums)
+            .map(|((at, column), sum)| if *column == ROW { u32::MAX } else { u32::from(*sum) << 3 | at });
         keys.min().filter(|key| *key < u32::MAX).map(|key| key as usize % LINE)
     }
 
@@ -102,11 +103,11 @@ impl Line {
     }
 
     pub(super) fn set(&mut self, at: usize, entry: Entry) {
-        let Line { tags, generations, sums } = self;
-        if let (Some(tag), Some(generation), Some(sum)) =
-            (tags.get_mut(at), generations.get_mut(at), sums.get_mut(at))
+        let Line { tags, columns, sums } = self;
+        if let (Some(tag), Some(column), Some(sum)) =
+            (tags.get_mut(at), columns.get_mut(at), sums.get_mut(at))
         {
-            (*tag, *generation, *sum) = (entry.tag, entry.generation, entry.sum);
+            (*tag, *column, *sum) = (entry.tag, entry.column, entry.sum);
         }
     }
 
@@ -122,6 +123,6 @@ impl Line {
 
     /// The number of a feature's row among these entries of it.
     pub(super) fn row_of(&self, entries: Places) -> Option<u16> {
-        first_of(entries & self.of_generation(ROW)).map(|at| self.entry(at).sum)
+        first_of(entries & self.of_column(ROW)).map(|at| self.entry(at).sum)
     }
 }

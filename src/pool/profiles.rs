@@ -493,4 +493,40 @@ mod tests {
         assert!(of_sums.eq(counting.clone().map(|number| profiles.holder(*number))));
         assert_eq!(counting.count(), 4, "two of each");
     }
+
+    #[test]
+    fn who_gets_a_number_again_gets_nothing_of_who_had_it() {
+        let peers = ["mailto:a@b.example", "mailto:c@d.example"].map(|it| Address::try_from(it).unwrap());
+        let mut profiles = Profiles::new(10);
+        let mut had: HashMap<u32, u32> = HashMap::new();
+        let mut again = 0;
+        for nth in 0..60 {
+            for peer in &peers {
+                let number = profiles.credit(peer, peer, 1024, false)[0];
+                (1..GENERATION).for_each(|_| _ = profiles.credit(peer, peer, 1024, false));
+                let column = profiles.column(number);
+                assert!(column > 0);
+                again += usize::from(had.insert(column, number).is_some());
+                for feature in 0..20 {
+                    let sums = || match profiles.sums.of(feature) {
+                        super::super::sums::Found::Row(row) => {
+                            let mut sum = 0;
+                            row.each(|number, parts| {
+                                sum += if u32::from(number) == column { parts } else { 0 }
+                            });
+                            f32::from(sum)
+                        }
+                        super::super::sums::Found::Few(line, here) => super::super::sums::few(line, here)
+                            .filter(|it| it.0 == column)
+                            .map(|it| it.1)
+                            .sum(),
+                        super::super::sums::Found::None => 0.0,
+                    };
+                    assert_eq!(sums(), 0.0, "in round {nth}");
+                    profiles.sums.add(feature, column, Amount::new(1.0), 0);
+                }
+            }
+        }
+        assert!(again > 80, "{again}");
+    }
 }

@@ -1,12 +1,12 @@
-//! What more than a few generations have of a feature: a sum for each number of a generation where numbers are
-//! low, so that nothing is looked for, or else a table that is looked into at the number, and in cells behind it.
-//! Numbers follow one another, so there is no need to spread them.
+//! What more than a few columns have of a feature: a sum for each number of a column where numbers are low, so that
+//! nothing is looked for, or else a table that is looked into at the number, and in cells behind it. Numbers follow one
+//! another, so there is no need to spread them.
 //!
 //! It knows numbers. It must never know what they stand for.
 
 use super::codec::{Damaged, Reader, Writer};
 
-/// A row has so many cells. What more peers have than that tells them apart no better.
+/// A row that is no longer by number has so many cells. What more columns have than that tells peers apart no better.
 pub(super) const MOST_CELLS: usize = 96;
 /// The smallest row.
 const LEAST_CELLS: usize = 12;
@@ -14,14 +14,14 @@ const LEAST_CELLS: usize = 12;
 const MOST_NUMBERS: usize = 192;
 /// By so many numbers it grows: half a line of the processor's cache.
 const STEP: usize = 16;
-/// So many cells are looked at for a generation, unless the row is as large as it may be: then all are, until it is
+/// So many cells are looked at for a column, unless the row is as large as it may be: then all are, until it is
 /// overfull.
 const NEAR: usize = 8;
 
-/// One generation's sum; an empty cell is of generation 0.
+/// One column's sum; an empty cell is of column 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cell {
-    pub(super) generation: u16,
+    pub(super) column: u16,
     /// In parts.
     pub(super) sum: u16,
 }
@@ -29,7 +29,7 @@ pub(super) struct Cell {
 /// The sums of one feature.
 #[derive(Clone, Debug)]
 pub(super) enum Row {
-    /// At the place of its number: while no generation of the feature has a high number, which is so for good
+    /// At the place of its number: while no column of the feature has a high number, which is so for good
     /// with up to about 80 peers. Nothing is looked for, and there is room for all.
     ByNumber(Box<[u16]>),
     /// Those that have it, wherever there was room.
@@ -42,31 +42,31 @@ impl Default for Row {
     }
 }
 
-/// Generations and their sums.
+/// Columns and their sums.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listed {
     cells: Box<[Cell]>,
     /// Cells that are not empty.
     used: u8,
-    /// Some generation found no room.
+    /// Some column found no room.
     is_overfull: bool,
 }
 
 impl Row {
-    /// Calls `found` with the number and the sum of every generation that has it, and of some that have nothing.
+    /// Calls `found` with the number and the sum of every column that has it, and of some that have nothing.
     pub(super) fn each(&self, mut found: impl FnMut(u16, u16)) {
         match self {
             Row::ByNumber(sums) => (0..).zip(sums).for_each(|(number, sum)| found(number, *sum)),
-            Row::Listed(row) => row.cells.iter().for_each(|cell| found(cell.generation, cell.sum)),
+            Row::Listed(row) => row.cells.iter().for_each(|cell| found(cell.column, cell.sum)),
         }
     }
 
-    /// Whether some generation found no room: others have the feature that are not here.
+    /// Whether some column found no room: others have the feature that are not here.
     pub(super) fn is_overfull(&self) -> bool {
         matches!(self, Row::Listed(row) if row.is_overfull)
     }
 
-    /// Whether no generation is here.
+    /// Whether no column is here.
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Row::ByNumber(sums) => sums.iter().all(|sum| *sum == 0),
@@ -74,11 +74,11 @@ impl Row {
         }
     }
 
-    /// Reads where a generation is looked for first, so that it is at hand.
-    pub(super) fn touch(&self, generation: u16) -> u32 {
+    /// Reads where a column is looked for first, so that it is at hand.
+    pub(super) fn touch(&self, column: u16) -> u32 {
         match self {
-            Row::ByNumber(sums) => sums.get(usize::from(generation)).map_or(0, |sum| u32::from(*sum)),
-            Row::Listed(row) => row.cells.get(row.start(generation)).map_or(0, |cell| u32::from(cell.sum)),
+            Row::ByNumber(sums) => sums.get(usize::from(column)).map_or(0, |sum| u32::from(*sum)),
+            Row::Listed(row) => row.cells.get(row.start(column)).map_or(0, |cell| u32::from(cell.sum)),
         }
     }
 
@@ -91,26 +91,26 @@ impl Row {
         }
     }
 
-    /// Adds to a generation's sum, if there is room for it.
-    pub(super) fn add(&mut self, generation: u16, parts: u16) {
-        let number = usize::from(generation);
+    /// Adds to a column's sum, if there is room for it.
+    pub(super) fn add(&mut self, column: u16, parts: u16) {
+        let number = usize::from(column);
         match self {
             Row::ByNumber(sums) => match sums.get_mut(number) {
                 Some(sum) => *sum = sum.saturating_add(parts),
-                None => self.make_room(generation, parts),
+                None => self.make_room(column, parts),
             },
             Row::Listed(row) => {
-                if !row.add(generation, parts) {
-                    self.make_room(generation, parts);
+                if !row.add(column, parts) {
+                    self.make_room(column, parts);
                 }
             }
         }
     }
 
-    /// Adds to the sum of a generation for which there is no place.
-    fn make_room(&mut self, generation: u16, parts: u16) {
+    /// Adds to the sum of a column for which there is no place.
+    fn make_room(&mut self, column: u16, parts: u16) {
         let old = std::mem::take(self);
-        let mut highest = generation;
+        let mut highest = column;
         old.each(|number, sum| highest = highest.max(if sum > 0 { number } else { 0 }));
         let numbers = (usize::from(highest) + 1).next_multiple_of(STEP);
         if numbers <= MOST_NUMBERS {
@@ -121,7 +121,7 @@ impl Row {
                 }
             };
             old.each(&mut put);
-            put(generation, parts);
+            put(column, parts);
             *self = Row::ByNumber(sums);
             return;
         }
@@ -133,25 +133,23 @@ impl Row {
                 row
             }
         };
-        row.put(generation, parts);
+        row.put(column, parts);
         *self = Row::Listed(row);
     }
 
-    /// Takes from a generation's sum.
-    pub(super) fn subtract(&mut self, generation: u16, parts: u16) {
+    /// Takes from a column's sum.
+    pub(super) fn subtract(&mut self, column: u16, parts: u16) {
         let sum = match self {
-            Row::ByNumber(sums) => sums.get_mut(usize::from(generation)),
+            Row::ByNumber(sums) => sums.get_mut(usize::from(column)),
             // The cell stays: others may stand behind it.
-            Row::Listed(row) => {
-                row.near(generation).find(|cell| cell.generation == generation).map(|cell| &mut cell.sum)
-            }
+            Row::Listed(row) => row.near(column).find(|cell| cell.column == column).map(|cell| &mut cell.sum),
         };
         if let Some(sum) = sum {
             *sum = sum.saturating_sub(parts);
         }
     }
 
-    /// Forgets generations: `still` is by number, all bits of those that stay, and none of the others and of 0.
+    /// Forgets columns: `still` is by number, all bits of those that stay, and none of the others and of 0.
     pub(super) fn retain(&mut self, still: &[u16]) {
         match self {
             // Without a branch: the processor does many at a time.
@@ -172,7 +170,7 @@ impl Row {
                 out.u8(u8::from(row.is_overfull));
                 out.size(row.cells.len());
                 for cell in &row.cells {
-                    out.u16(cell.generation);
+                    out.u16(cell.column);
                     out.u16(cell.sum);
                 }
             }
@@ -187,10 +185,9 @@ impl Row {
             let sums = (0..size.min(MOST_NUMBERS)).map(|_| input.u16());
             return Ok(Row::ByNumber(sums.collect::<Result<Box<[u16]>, Damaged>>()?));
         }
-        let cells =
-            (0..size.min(MOST_CELLS)).map(|_| Ok(Cell { generation: input.u16()?, sum: input.u16()? }));
+        let cells = (0..size.min(MOST_CELLS)).map(|_| Ok(Cell { column: input.u16()?, sum: input.u16()? }));
         let cells = cells.collect::<Result<Box<[Cell]>, Damaged>>()?;
-        let used = cells.iter().filter(|cell| cell.generation > 0).count();
+        let used = cells.iter().filter(|cell| cell.column > 0).count();
         Ok(Row::Listed(Listed { cells, used: u8::try_from(used).unwrap_or(u8::MAX), is_overfull: kind == 1 }))
     }
 
@@ -204,31 +201,31 @@ impl Row {
 }
 
 impl Listed {
-    /// Where a generation is looked for first.
-    fn start(&self, generation: u16) -> usize {
-        usize::from(generation) % self.cells.len().max(1)
+    /// Where a column is looked for first.
+    fn start(&self, column: u16) -> usize {
+        usize::from(column) % self.cells.len().max(1)
     }
 
-    /// The cells where a generation may be.
-    fn near(&mut self, generation: u16) -> impl Iterator<Item = &mut Cell> {
-        let start = self.start(generation);
+    /// The cells where a column may be.
+    fn near(&mut self, column: u16) -> impl Iterator<Item = &mut Cell> {
+        let start = self.start(column);
         let near = if self.cells.len() < MOST_CELLS || self.is_overfull { NEAR } else { MOST_CELLS };
         let (before, behind) = self.cells.split_at_mut_checked(start).unwrap_or_default();
         behind.iter_mut().chain(before).take(near)
     }
 
-    /// Adds to a generation's sum. Whether there was room, or never will be.
-    fn add(&mut self, generation: u16, parts: u16) -> bool {
+    /// Adds to a column's sum. Whether there was room, or never will be.
+    fn add(&mut self, column: u16, parts: u16) -> bool {
         // Mostly it is the first one that is looked at.
-        let start = self.start(generation);
-        if let Some(cell) = self.cells.get_mut(start).filter(|cell| cell.generation == generation) {
+        let start = self.start(column);
+        if let Some(cell) = self.cells.get_mut(start).filter(|cell| cell.column == column) {
             cell.sum = cell.sum.saturating_add(parts);
             return true;
         }
-        let near = self.near(generation).find(|cell| [0, generation].contains(&cell.generation));
+        let near = self.near(column).find(|cell| [0, column].contains(&cell.column));
         if let Some(cell) = near {
-            let is_new = cell.generation == 0;
-            *cell = Cell { generation, sum: cell.sum.saturating_add(parts) };
+            let is_new = cell.column == 0;
+            *cell = Cell { column, sum: cell.sum.saturating_add(parts) };
             self.used += u8::from(is_new);
             return true;
         }
@@ -240,22 +237,19 @@ impl Listed {
         Listed { cells: vec![Cell::default(); cells].into_boxed_slice(), ..Listed::default() }
     }
 
-    /// Adds to a generation's sum, and grows for it if need be.
-    fn put(&mut self, generation: u16, parts: u16) {
-        while !self.add(generation, parts) {
+    /// Adds to a column's sum, and grows for it if need be.
+    fn put(&mut self, column: u16, parts: u16) {
+        while !self.add(column, parts) {
             let size = (self.cells.len() * 2).clamp(LEAST_CELLS, MOST_CELLS);
             let old = std::mem::replace(self, Listed::with_room(size));
-            old.cells
-                .iter()
-                .filter(|cell| cell.generation > 0)
-                .for_each(|cell| self.put(cell.generation, cell.sum));
+            old.cells.iter().filter(|cell| cell.column > 0).for_each(|cell| self.put(cell.column, cell.sum));
         }
     }
 
     fn retain(&mut self, still: &[u16]) {
         let old = std::mem::take(self);
-        let is_still = |generation: u16| still.get(usize::from(generation)).is_some_and(|still| *still > 0);
-        let stays = |cell: &&Cell| cell.sum > 0 && is_still(cell.generation);
+        let is_still = |column: u16| still.get(usize::from(column)).is_some_and(|still| *still > 0);
+        let stays = |cell: &&Cell| cell.sum > 0 && is_still(cell.column);
         let staying = old.cells.iter().filter(stays).count();
         if staying > 0 {
             // As large as it has to be from the start: to grow to it again costs most of all.
@@ -263,7 +257,7 @@ impl Listed {
             let size = sizes.take_while(|size| *size < MOST_CELLS).find(|size| size * 3 >= staying * 4);
             *self = Listed::with_room(size.unwrap_or(MOST_CELLS));
         }
-        old.cells.iter().filter(stays).for_each(|cell| self.put(cell.generation, cell.sum));
+        old.cells.iter().filter(stays).for_each(|cell| self.put(cell.column, cell.sum));
         // Who found no room is not known: it counts again when half of the others are gone.
         self.is_overfull |= old.is_overfull && usize::from(self.used) * 2 > MOST_CELLS;
     }
@@ -297,17 +291,17 @@ mod tests {
             low in 0_usize..400,
         ) {
             let (mut row, mut map) = (Row::default(), BTreeMap::<u16, u16>::new());
-            for (nth, (generation, parts, step)) in steps.into_iter().enumerate() {
-                let generation = if nth < low { generation % 190 + 1 } else { generation };
+            for (nth, (column, parts, step)) in steps.into_iter().enumerate() {
+                let column = if nth < low { column % 190 + 1 } else { column };
                 if step == 0 {
-                    row.retain(&mask(|number| number % 7 != generation % 7));
-                    map.retain(|number, _| number % 7 != generation % 7);
+                    row.retain(&mask(|number| number % 7 != column % 7));
+                    map.retain(|number, _| number % 7 != column % 7);
                 } else if step == 1 {
-                    row.subtract(generation, parts);
-                    map.entry(generation).and_modify(|sum| *sum = sum.saturating_sub(parts));
+                    row.subtract(column, parts);
+                    map.entry(column).and_modify(|sum| *sum = sum.saturating_sub(parts));
                 } else {
-                    row.add(generation, parts);
-                    *map.entry(generation).or_default() += parts;
+                    row.add(column, parts);
+                    *map.entry(column).or_default() += parts;
                 }
                 map.retain(|_, sum| *sum > 0);
                 let mut bytes = Vec::new();
@@ -348,9 +342,9 @@ mod tests {
         assert_eq!(sums_of(&row).len(), 96);
         row.add(97, 1);
         assert!(row.is_overfull());
-        row.retain(&mask(|generation| generation > 10 * 96));
+        row.retain(&mask(|column| column > 10 * 96));
         assert!(row.is_overfull());
-        row.retain(&mask(|generation| generation > 60 * 96));
+        row.retain(&mask(|column| column > 60 * 96));
         assert!(!row.is_overfull());
         row.add(98, 1);
         assert_eq!(sums_of(&row).len(), 37);

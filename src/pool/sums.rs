@@ -1,10 +1,11 @@
-//! How much of each frequent word and of each pair of words every generation of a peer's messages
-//! has, summed up: scoring peers by these must not read all the postings of frequent words.
+//! How much of each frequent word and of each pair of words every generation of a peer's messages has, summed up:
+//! scoring peers by these must not read all the postings of frequent words. A generation has its sums in a column, which
+//! is a number that another one gets when it counts no more.
 //!
-//! A feature's sums stand in one line of [`LINE`] entries, as long as a line of the processor's
-//! cache, together with those of other features that want the same line. What more than [`FEW`]
-//! generations have stands in a row of its own. When a line is full, a new feature takes the place
-//! of the one that was seen least; what more generations have than a row has room for is not counted.
+//! A feature's sums stand in one line of [`LINE`] entries, as long as a line of the processor's cache, together with those
+//! of other features that want the same line. What more than [`FEW`] columns have stands in a row of its own. When a line is
+//! full, a new feature takes the place of the one that was seen least; what more columns have than a row has room for is
+//! not counted.
 
 use super::codec::{Damaged, Reader, Writer};
 use super::line::{Entry, LINE, Line, Places, ROW, each_of, first_of};
@@ -15,7 +16,7 @@ use std::io;
 const MOST_LINES: usize = 1 << 17;
 /// There are twice as many lines as soon as so many entries of eight are in use.
 const DENSE: usize = 5;
-/// With more generations than these a feature has a row.
+/// With more columns than these a feature has a row.
 const FEW: u32 = 5;
 /// At most so many rows.
 const MOST_ROWS: usize = 40_000;
@@ -24,7 +25,7 @@ pub(super) const UNIT: f32 = 64.0;
 
 /// What was found of a feature.
 pub(super) enum Found<'s> {
-    /// No generation has it.
+    /// No column has it.
     None,
     /// A few have it.
     Few(&'s Line, Places),
@@ -41,7 +42,7 @@ impl Found<'_> {
         }
     }
 
-    /// The generations that have it, and their sums.
+    /// The columns that have it, and their sums.
     #[cfg(test)]
     fn all(&self) -> Vec<(u32, f32)> {
         match self {
@@ -60,11 +61,11 @@ impl Found<'_> {
     }
 }
 
-/// The generations that have a feature, and their sums.
+/// The columns that have a feature, and their sums.
 pub(super) fn few(line: &Line, here: Places) -> impl Iterator<Item = (u32, f32)> {
     each_of(here).map(|at| {
         let entry = line.entry(at);
-        (u32::from(entry.generation), f32::from(entry.sum) / UNIT)
+        (u32::from(entry.column), f32::from(entry.sum) / UNIT)
     })
 }
 
@@ -124,10 +125,10 @@ impl Sums {
         self.lines.get(self.place(tag(feature))).map_or(0, Line::touch)
     }
 
-    /// Reads what features will be added to for a generation, so that it is at hand: their lines, then the
+    /// Reads what features will be added to for a column, so that it is at hand: their lines, then the
     /// cells of their rows. In steps of few instructions each, because the processor looks ahead for
     /// so many instructions and not for so many places.
-    pub(super) fn touch_all(&self, features: impl Iterator<Item = u64> + Clone, generation: u32) -> u32 {
+    pub(super) fn touch_all(&self, features: impl Iterator<Item = u64> + Clone, column: u32) -> u32 {
         let ready = features.clone().fold(0, |sum, feature| sum ^ self.touch(feature));
         let rows: Vec<u16> = features
             .filter_map(|feature| {
@@ -135,14 +136,14 @@ impl Sums {
                 self.lines.get(self.place(tag))?.row(tag)
             })
             .collect();
-        let generation = u16::try_from(generation).unwrap_or_default();
+        let column = u16::try_from(column).unwrap_or_default();
         let rows = rows.into_iter().filter_map(|row| self.rows.get(usize::from(row)));
-        rows.fold(ready, |sum, row| sum ^ row.touch(generation))
+        rows.fold(ready, |sum, row| sum ^ row.touch(column))
     }
 
-    /// Adds to a feature's sum of a generation.
-    pub(super) fn add(&mut self, feature: u64, generation: u32, amount: Amount, seed: u32) {
-        let Some(generation) = u16::try_from(generation).ok().filter(|g| *g > 0 && *g < ROW) else { return };
+    /// Adds to a feature's sum of a column.
+    pub(super) fn add(&mut self, feature: u64, column: u32, amount: Amount, seed: u32) {
+        let Some(column) = u16::try_from(column).ok().filter(|g| *g > 0 && *g < ROW) else { return };
         let tag = tag(feature);
         let parts = amount.parts(tag ^ seed);
         if parts == 0 {
@@ -151,23 +152,23 @@ impl Sums {
         let place = self.place(tag);
         let Some(line) = self.lines.get_mut(place) else { return };
         let here = line.of(tag);
-        if let Some(known) = first_of(here & line.of_generation(generation)) {
+        if let Some(known) = first_of(here & line.of_column(column)) {
             line.add(known, parts);
             return;
         }
         if here != 0 {
             if let Some(row) = line.row_of(here) {
                 if let Some(row) = self.rows.get_mut(usize::from(row)) {
-                    row.add(generation, parts);
+                    row.add(column, parts);
                 }
                 return;
             }
             if here.count_ones() >= FEW {
-                self.give_row(place, tag, generation, parts);
+                self.give_row(place, tag, column, parts);
                 return;
             }
         }
-        let new = Entry { tag, generation, sum: parts };
+        let new = Entry { tag, column, sum: parts };
         if let Some(free) = first_of(line.free()) {
             line.set(free, new);
             self.used += 1;
@@ -179,10 +180,10 @@ impl Sums {
         }
     }
 
-    /// Takes from a feature's sum of a generation, at least what [`Sums::add`] has added; a sum of
+    /// Takes from a feature's sum of a column, at least what [`Sums::add`] has added; a sum of
     /// which nothing is left goes.
-    pub(super) fn subtract(&mut self, feature: u64, generation: u32, amount: Amount) {
-        let Some(generation) = u16::try_from(generation).ok().filter(|g| *g > 0 && *g < ROW) else { return };
+    pub(super) fn subtract(&mut self, feature: u64, column: u32, amount: Amount) {
+        let Some(column) = u16::try_from(column).ok().filter(|g| *g > 0 && *g < ROW) else { return };
         let tag = tag(feature);
         let parts = amount.most_parts();
         let place = self.place(tag);
@@ -190,19 +191,19 @@ impl Sums {
         let here = line.of(tag);
         if let Some(row) = line.row_of(here) {
             if let Some(row) = self.rows.get_mut(usize::from(row)) {
-                row.subtract(generation, parts);
+                row.subtract(column, parts);
             }
             return;
         }
-        let Some(at) = first_of(here & line.of_generation(generation)) else { return };
+        let Some(at) = first_of(here & line.of_column(column)) else { return };
         let entry = line.entry(at);
         let sum = entry.sum.saturating_sub(parts);
         line.set(at, if sum == 0 { Entry::default() } else { Entry { sum, ..entry } });
         self.used -= usize::from(sum == 0);
     }
 
-    /// Gives a feature that many generations have a row, if there is one left.
-    fn give_row(&mut self, place: usize, tag: u32, generation: u16, parts: u16) {
+    /// Gives a feature that many columns have a row, if there is one left.
+    fn give_row(&mut self, place: usize, tag: u32, column: u16, parts: u16) {
         let number = match self.free_rows.pop() {
             Some(number) => number,
             None if self.rows.len() < MOST_ROWS => {
@@ -218,13 +219,13 @@ impl Sums {
         *row = Row::default();
         for at in each_of(line.of(tag)) {
             let entry = line.entry(at);
-            row.add(entry.generation, entry.sum);
+            row.add(entry.column, entry.sum);
             line.set(at, Entry::default());
             self.used -= 1;
         }
-        row.add(generation, parts);
+        row.add(column, parts);
         if let Some(free) = first_of(line.free()) {
-            line.set(free, Entry { tag, generation: ROW, sum: number });
+            line.set(free, Entry { tag, column: ROW, sum: number });
             self.used += 1;
         }
     }
@@ -236,7 +237,7 @@ impl Sums {
         let Some(line) = self.lines.get_mut(place) else { return };
         for at in each_of(line.of(tag)) {
             let entry = line.entry(at);
-            if entry.generation == ROW {
+            if entry.column == ROW {
                 if let Some(row) = self.rows.get_mut(usize::from(entry.sum)) {
                     *row = Row::default();
                 }
@@ -261,7 +262,7 @@ impl Sums {
         }
     }
 
-    /// Forgets generations, all but those of which `still` says so by number.
+    /// Forgets columns, all but those of which `still` says so by number.
     pub(super) fn retain(&mut self, still: impl Iterator<Item = bool>) {
         let mut still: Vec<u16> = still.map(|still| if still { u16::MAX } else { 0 }).collect();
         if let Some(nobody) = still.first_mut() {
@@ -272,13 +273,13 @@ impl Sums {
         for line in lines {
             for at in each_of(line.taken()) {
                 let entry = line.entry(at);
-                let stays = if entry.generation == ROW {
+                let stays = if entry.column == ROW {
                     rows.get(usize::from(entry.sum)).is_some_and(|row| !row.is_empty())
                 } else {
-                    still.get(usize::from(entry.generation)).is_some_and(|still| *still > 0)
+                    still.get(usize::from(entry.column)).is_some_and(|still| *still > 0)
                 };
                 if !stays {
-                    if entry.generation == ROW {
+                    if entry.column == ROW {
                         free_rows.push(entry.sum);
                     }
                     line.set(at, Entry::default());
@@ -311,7 +312,7 @@ impl Sums {
         out.all(self.lines.iter(), 4096, |out, line| {
             for entry in (0..LINE).map(|at| line.entry(at)) {
                 out.u32(entry.tag);
-                out.u16(entry.generation);
+                out.u16(entry.column);
                 out.u16(entry.sum);
             }
         })?;
@@ -326,7 +327,7 @@ impl Sums {
         let lines = input.all(4096, |input| {
             let mut line = Line::default();
             for at in 0..LINE {
-                line.set(at, Entry { tag: input.u32()?, generation: input.u16()?, sum: input.u16()? });
+                line.set(at, Entry { tag: input.u32()?, column: input.u16()?, sum: input.u16()? });
             }
             Ok(line)
         })?;
@@ -352,7 +353,7 @@ mod tests {
 
     fn sums_of(sums: &Sums, feature: u64) -> Vec<(u32, f32)> {
         let mut out = sums.of(feature).all();
-        out.sort_by_key(|(generation, _)| *generation);
+        out.sort_by_key(|(column, _)| *column);
         out
     }
 
@@ -370,8 +371,8 @@ mod tests {
         assert_eq!(sums_of(&sums, 7), [(1, 0.5), (2, 1.0), (3, 0.5)]);
         sums.clear(7);
         assert_eq!(sums_of(&sums, 7), []);
-        sums.retain((0..60_000_u32).map(|generation| generation != 2));
-        assert!(sums_of(&sums, 8).iter().all(|(generation, _)| *generation != 2));
+        sums.retain((0..60_000_u32).map(|column| column != 2));
+        assert!(sums_of(&sums, 8).iter().all(|(column, _)| *column != 2));
         assert_eq!(sums_of(&sums, 123_456), []);
     }
 
@@ -379,17 +380,17 @@ mod tests {
     fn what_was_added_can_be_taken_back() {
         let mut sums = Sums::default();
         for feature in 0..300 {
-            for generation in 1..=(1 + u32::try_from(feature).unwrap() % 10) {
-                sums.add(feature, generation, Amount::new(0.07), 3);
+            for column in 1..=(1 + u32::try_from(feature).unwrap() % 10) {
+                sums.add(feature, column, Amount::new(0.07), 3);
                 sums.add(feature, 20, Amount::new(0.5), 3);
             }
         }
         let before: Vec<_> = (0..300).map(|feature| sums_of(&sums, feature)).collect();
         for (feature, before) in (0..300).zip(before) {
-            for generation in 1..=10 {
-                sums.subtract(feature, generation, Amount::new(0.07));
+            for column in 1..=10 {
+                sums.subtract(feature, column, Amount::new(0.07));
             }
-            let other: Vec<_> = before.into_iter().filter(|(generation, _)| *generation == 20).collect();
+            let other: Vec<_> = before.into_iter().filter(|(column, _)| *column == 20).collect();
             assert_eq!(sums_of(&sums, feature), other);
         }
     }
@@ -397,25 +398,25 @@ mod tests {
     #[test]
     fn what_many_have_is_in_a_row_and_what_everybody_has_is_left_out_at_some_time() {
         let mut sums = Sums::default();
-        for generation in 1..60_000 {
-            sums.add(3, generation, Amount::new(1.0), 0);
+        for column in 1..60_000 {
+            sums.add(3, column, Amount::new(1.0), 0);
         }
         assert!(matches!(sums.of(3), Found::Row(row) if row.is_overfull()));
         sums.clear(3);
-        for generation in 1..=96 {
-            sums.add(1, generation, Amount::new(1.0), 0);
+        for column in 1..=96 {
+            sums.add(1, column, Amount::new(1.0), 0);
         }
         assert_eq!(sums_of(&sums, 1).len(), MOST_CELLS);
         sums.add(1, 40, Amount::new(2.0), 0);
         assert_eq!(sums_of(&sums, 1)[39], (40, 3.0));
-        sums.retain((0..60_000_u32).map(|generation| generation % 2 == 0));
+        sums.retain((0..60_000_u32).map(|column| column % 2 == 0));
         assert_eq!(sums_of(&sums, 1).len(), MOST_CELLS / 2);
-        (2..40).step_by(2).for_each(|generation| sums.add(1, generation, Amount::new(1.0), 0));
+        (2..40).step_by(2).for_each(|column| sums.add(1, column, Amount::new(1.0), 0));
         assert_eq!(sums_of(&sums, 1)[3], (8, 2.0));
         sums.retain((0..60_000).map(|_| false));
         assert_eq!((sums_of(&sums, 1), sums.used), (Vec::new(), 0));
         // Its row serves again.
-        (1..30).for_each(|generation| sums.add(2, generation, Amount::new(1.0), 0));
+        (1..30).for_each(|column| sums.add(2, column, Amount::new(1.0), 0));
         assert_eq!((sums_of(&sums, 2).len(), sums.rows.len()), (29, 1));
         sums.clear(2);
         assert_eq!((sums_of(&sums, 2), sums.used), (Vec::new(), 0));

@@ -329,13 +329,16 @@ impl Text {
         self.stuff.end(&mut self.wire);
         self.hop.write(&self.wire).await?;
         let by = Instant::now() + after;
-        let told = self.hop.look_ahead(after).await;
-        if let Some(heard) = &told {
-            first(heard);
+        if let Some(heard) = self.hop.look_ahead(after).await {
+            first(&heard);
             let heard = self.hop.hear(after).await?;
             return Ok((self.hop, heard));
         }
-        let heard = self.hop.hear(by.saturating_duration_since(Instant::now())).await?;
+        let heard = match self.hop.hear(by.saturating_duration_since(Instant::now())).await {
+            // It was waited for all of the time, not for what looking ahead has left of it.
+            Err(HopError::Silent { address, .. }) => return Err(HopError::Silent { address, after }),
+            heard => heard?,
+        };
         first(&heard);
         Ok((self.hop, heard))
     }
@@ -373,6 +376,40 @@ mod tests {
         assert!(matches!(hop.command(b"NOOP").await, Err(HopError::Silent { .. })));
         drop(hop);
         assert_eq!(heard.await.unwrap(), b"EHLO mx.test\r\nNOOP\r\n");
+    }
+
+    /// Who else holds the connection finds the word there when it is written down here.
+    #[tokio::test]
+    async fn the_word_about_a_mail_is_looked_at_before_it_is_taken() {
+        let (address, _) = hop_that_says("220 hello\r\n250 hello\r\n354 go on\r\n250 taken\r\n").await;
+        let mut hop = Hop::open(address, "mx.test", 0, Patience::default()).await.unwrap();
+        hop.patience.dot = Duration::from_secs(60);
+        let text = hop.text().await.unwrap().unwrap();
+        let other = std::net::TcpStream::from(text.connection().try_clone_to_owned().unwrap());
+        let mut seen = None;
+        let (hop, heard) = text
+            .end(|heard| {
+                let mut there = [0; 100];
+                seen = Some((heard.code, other.peek(&mut there).unwrap()));
+            })
+            .await
+            .unwrap();
+        assert_eq!((seen, heard.code), (Some((250, b"250 taken\r\n".len())), 250));
+        let mut none = [0; 1];
+        assert!(other.peek(&mut none).is_err(), "it is taken now");
+        drop(hop);
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_about_a_mail_is_silent_for_all_of_the_time() {
+        let (address, _) = hop_that_says("220 hello\r\n250 hello\r\n354 go on\r\n").await;
+        let dot = Duration::from_millis(30);
+        let hop = Hop::open(address, "mx.test", 0, Patience { dot, ..Patience::default() }).await.unwrap();
+        let text = hop.text().await.unwrap().unwrap();
+        let mut told = false;
+        let ended = text.end(|_| told = true).await;
+        assert!(matches!(ended, Err(HopError::Silent { after, .. }) if after == dot), "{ended:?}");
+        assert!(!told);
     }
 
     /// The next hop would deliver it, and the mail server in front would hand it over again.

@@ -36,7 +36,7 @@ fn encryption_is_as_configured_or_nothing_is_said() {
         ("an unknown authority by STARTTLS", format!("host = \"localhost\"\nport = {imap}\nsecurity = \"starttls\"\npassword_command = \"cat password\""), Some("certificate verify failed")),
         ("TLS where there is none", format!("host = \"localhost\"\nport = {imap}\n{trusted}"), Some("TLS: ")),
         ("a wrong password", format!("host = \"localhost\"\nport = {imaps}\nca_file = {CERTIFICATE:?}\npassword_command = \"echo wrong\""), Some("the login is refused: ")),
-        ("a command that fails", format!("host = \"localhost\"\nport = {imaps}\nca_file = {CERTIFICATE:?}\npassword_command = \"echo no key >&2; exit 1\""), Some("the password command failed (exit status: 1): no key")),
+        ("a command that fails", format!("host = \"localhost\"\nport = {imaps}\nca_file = {CERTIFICATE:?}\npassword_command = \"echo no key >&2; exit 1\""), Some("no password: the command failed (exit status: 1): no key")),
         ("nobody there", "host = \"localhost\"\nport = 1\npassword_command = \"cat password\"".to_owned(), Some("can't be reached")),
     ];
     for (what, lines, trouble) in table {
@@ -142,7 +142,7 @@ fn a_smarthost_takes_the_token_too() {
     };
     let (state, says) = check(&house);
     assert!(
-        state == "fail" && says.contains("no access token: the password command failed (exit status: 1)"),
+        state == "fail" && says.contains("no access token: the command failed (exit status: 1)"),
         "{says}"
     );
     let write = |token: &str| std::fs::write(house.dir().join("token"), token).unwrap();

@@ -16,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::receipts::{Name, Naming, State, Turn};
+use super::witness::Held;
 use super::{Judge, Options, Passing, Shared, Spool};
 use crate::filter::{Judgement, OnError, Trace};
 use crate::message::UnixTime;
@@ -520,9 +521,11 @@ impl<J: Judge> Connection<J> {
                 turn.taken();
             }
         };
-        let (hop, heard) = text.end(write_down).await?;
-        drop(held);
-        self.hop = Some(hop);
+        let ended = text.end(write_down).await;
+        // Whoever is cut off before this leaves the connection with the witness.
+        let is_known = held.is_none_or(Held::heard);
+        let (hop, heard) = ended?;
+        self.hop = Some(hop).filter(|_| is_known);
         Ok(heard)
     }
 

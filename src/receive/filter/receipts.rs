@@ -132,10 +132,12 @@ impl Receipts {
         let mut told = false;
         loop {
             let file = open(&dir.join(NAME));
-            let busy = file.as_ref().is_ok_and(|file| {
-                flock(file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
-            });
+            let locked = file.as_ref().map(|file| flock(file, FlockOperation::NonBlockingLockExclusive));
+            let busy = matches!(locked, Ok(Err(rustix::io::Errno::WOULDBLOCK)));
             if !busy || Instant::now() >= by {
+                if let Ok(Err(error)) = locked {
+                    tracing::warn!(%error, "somebody else may write down what was passed on: a mail may come twice");
+                }
                 return Self::of(file, dir);
             }
             if !told {
@@ -201,14 +203,11 @@ impl Receipts {
     }
 }
 
-/// Writes receipts behind those that are there.
-pub(super) fn append(file: &File, names: &[Name]) -> io::Result<()> {
-    if names.is_empty() {
-        return Ok(());
-    }
+/// Writes a receipt behind those that are there.
+pub(super) fn append(file: &File, name: Name) -> io::Result<()> {
     let time = now();
     let known = read(file, time)?;
-    (known.next..).zip(names).try_for_each(|(number, name)| write(file, number, time, *name))
+    write(file, known.next, time, name)
 }
 
 fn write(file: &File, number: u64, time: u64, name: Name) -> io::Result<()> {
@@ -304,6 +303,28 @@ mod tests {
         turn.taken();
         assert!(matches!(begin("a"), State::Taken));
         assert!(receipts.lock().under_way.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_comes_next_waits_for_the_witness_and_finds_what_it_wrote() {
+        let dir = tempfile::tempdir().unwrap();
+        let (known, new) = (name("a", &[], b""), name("b", &[], b""));
+        let first = Arc::new(Receipts::open_alone(dir.path(), Duration::ZERO).await);
+        let State::New(turn) = Arc::clone(&first).begin(known) else { panic!() };
+        turn.taken();
+        // The process dies, its witness has the file and the lock on it.
+        let witness = first.file().unwrap().try_clone().unwrap();
+        drop(first);
+        let path = dir.path().to_owned();
+        let next = tokio::spawn(async move { Receipts::open_alone(&path, Duration::from_secs(60)).await });
+        tokio::task::yield_now().await;
+        assert!(!next.is_finished());
+        append(&witness, new).unwrap();
+        drop(witness);
+        let next = Arc::new(next.await.unwrap());
+        assert!(has(&next, known) && has(&next, new));
+        // It is not waited for longer than that.
+        assert!(has(&Arc::new(Receipts::open_alone(dir.path(), Duration::ZERO).await), new));
     }
 
     #[test]

@@ -14,9 +14,10 @@ use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -34,6 +35,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Connections that are held at most; of others nothing is heard. The filter has fewer.
 const MOST: usize = 4_096;
+
+/// A witness that has ended is replaced at most this often.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Bytes of what the witness is told: of which kind, which number, which mail.
 const LENGTH: usize = 1 + 8 + 16;
@@ -74,61 +78,113 @@ impl Told {
 /// The witness, from the filter's side. It ends when this is dropped, and when the filter dies.
 #[derive(Debug)]
 pub(super) struct Witness {
-    socket: OwnedFd,
+    program: PathBuf,
+    receipts: File,
+    running: Mutex<Running>,
     /// The number of the next mail.
     next: AtomicU64,
-    /// It does not listen any more, and that was said.
-    lost: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Running {
+    socket: OwnedFd,
+    child: Option<Child>,
+    since: Instant,
+    /// It did not take what it was told, and that was said.
+    lost: bool,
 }
 
 impl Witness {
     /// Starts `program`, which is this one, as the witness. It gets `receipts` with the lock that is on them.
     pub(super) fn start(program: &Path, receipts: &File) -> io::Result<Witness> {
-        let (socket, its) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        let mut command = Command::new(program);
-        // In a group of its own: Ctrl-C in a terminal is for the filter, which ends what it has begun.
-        command.arg0("cmr-mail").arg("witness").stdin(Stdio::from(its)).process_group(0);
-        command.stdout(Stdio::from(receipts.try_clone()?)).spawn()?;
-        Ok(Witness { socket, next: AtomicU64::new(0), lost: AtomicBool::new(false) })
+        let receipts = receipts.try_clone()?;
+        let running = Mutex::new(Running::start(program, &receipts)?);
+        Ok(Witness { program: program.to_owned(), receipts, running, next: AtomicU64::new(0) })
     }
 
-    /// The final dot of this mail is about to go out on this connection. What comes back is dropped when the word
-    /// about it is known here and written down, or will not come.
+    /// The final dot of this mail is about to go out on this connection. What comes back is told when the word
+    /// about it is known here and written down, or given up; until then, and if that never happens, the witness holds the
+    /// connection.
     pub(super) fn hold(&self, connection: BorrowedFd<'_>, name: Name) -> Option<Held<'_>> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.tell(Told::Ends(number, name), Some(connection)).then_some(Held { witness: self, number })
     }
 
     fn tell(&self, told: Told, connection: Option<BorrowedFd<'_>>) -> bool {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        match running.tell(told, connection) {
+            Ok(()) => {
+                running.lost = false;
+                true
+            }
+            Err(error) => {
+                if !running.lost {
+                    running.lost = true;
+                    tracing::warn!(%error, "the witness does not listen: a mail may come twice if this process is killed");
+                }
+                // It has ended: another one serves from the next mail on.
+                let is_there = error.kind() == io::ErrorKind::WouldBlock;
+                if !is_there && running.since.elapsed() > AGAIN {
+                    running.since = Instant::now();
+                    match Running::start(&self.program, &self.receipts) {
+                        Ok(new) => *running = new,
+                        Err(error) => tracing::warn!(%error, "no new witness"),
+                    }
+                }
+                false
+            }
+        }
+    }
+}
+
+impl Running {
+    fn start(program: &Path, receipts: &File) -> io::Result<Running> {
+        let (socket, its) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let mut command = Command::new(program);
+        // In a group of its own: Ctrl-C in a terminal is for the filter, which ends what it has begun.
+        command.arg0("cmr-mail").arg("witness").stdin(Stdio::from(its)).process_group(0);
+        let child = Some(command.stdout(Stdio::from(receipts.try_clone()?)).spawn()?);
+        Ok(Running { socket, child, since: Instant::now(), lost: false })
+    }
+
+    fn tell(&self, told: Told, connection: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut along = SendAncillaryBuffer::new(&mut space);
         let connections: Vec<BorrowedFd<'_>> = connection.into_iter().collect();
         if !connections.is_empty() && !along.push(SendAncillaryMessage::ScmRights(&connections)) {
-            return false;
+            return Err(io::ErrorKind::InvalidInput.into());
         }
         // Nobody waits for the witness: it is there for what nearly never happens.
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = sendmsg(&self.socket, &[IoSlice::new(&told.to_bytes())], &mut along, flags);
-        if let Err(error) = sent
-            && !self.lost.swap(true, Ordering::Relaxed)
-        {
-            tracing::warn!(%error, "the witness does not listen: a mail may come twice if this process is killed");
-        }
-        sent.is_ok()
+        sendmsg(&self.socket, &[IoSlice::new(&told.to_bytes())], &mut along, flags)?;
+        Ok(())
     }
 }
 
-/// The witness holds a connection.
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended leaves nothing behind; one that listens to the end is not waited for.
+        if let Some(child) = &mut self.child {
+            let _ = child.try_wait();
+        }
+    }
+}
+
+/// The witness holds a connection. Dropped without [`Held::heard`], because what waited for the word was cut off, the
+/// witness goes on holding it.
 #[derive(Debug)]
+#[must_use]
 pub(super) struct Held<'w> {
     witness: &'w Witness,
     number: u64,
 }
 
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.witness.tell(Told::Heard(self.number), None);
+impl Held<'_> {
+    /// The word was heard and written down, or will not come. `false`: the witness does not know that, and would take the
+    /// next word on this connection for this one, so that nothing more may be said on it.
+    pub(super) fn heard(self) -> bool {
+        self.witness.tell(Told::Heard(self.number), None)
     }
 }
 
@@ -141,14 +197,12 @@ impl Drop for Held<'_> {
 pub fn testify() -> io::Result<usize> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let held = listen(&socket)?;
-    let taken = hear(held, PATIENCE)?;
-    receipts::append(&file, &taken)?;
-    Ok(taken.len())
+    // Each at once: this process may be killed as well while it listens to others.
+    hear(listen(&socket), PATIENCE, |name| receipts::append(&file, name))
 }
 
 /// Listens to the filter until it is gone: the mails about which no word was heard until then.
-fn listen(socket: &OwnedFd) -> io::Result<Vec<(Name, TcpStream)>> {
+fn listen(socket: &OwnedFd) -> Vec<(Name, TcpStream)> {
     let mut held: BTreeMap<u64, (Name, TcpStream)> = BTreeMap::new();
     loop {
         let mut bytes = [0; LENGTH];
@@ -158,7 +212,8 @@ fn listen(socket: &OwnedFd) -> io::Result<Vec<(Name, TcpStream)>> {
         let length = match got {
             Ok(got) => got.bytes,
             Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
+            // Nothing comes from the filter any more, whatever the reason.
+            Err(_) => 0,
         };
         let connection = along.drain().find_map(|it| match it {
             RecvAncillaryMessage::ScmRights(mut connections) => connections.next(),
@@ -175,23 +230,28 @@ fn listen(socket: &OwnedFd) -> io::Result<Vec<(Name, TcpStream)>> {
             _ => {}
         }
     }
-    Ok(held.into_values().collect())
+    held.into_values().collect()
 }
 
-/// Hears what the next hop says of each of these mails, for so long at most: those that it has taken.
-fn hear(held: Vec<(Name, TcpStream)>, patience: Duration) -> io::Result<Vec<Name>> {
+/// Hears what the next hop says of each of these mails, for so long at most; `taken` gets those that it has taken. How
+/// many there were.
+fn hear(
+    held: Vec<(Name, TcpStream)>,
+    patience: Duration,
+    mut taken: impl FnMut(Name) -> io::Result<()>,
+) -> io::Result<usize> {
     let by = Instant::now() + patience;
-    let mut taken = Vec::new();
+    let mut number = 0;
+    let mut failed = Ok(());
+    let held = held.into_iter().filter(|(_, stream)| stream.set_nonblocking(true).is_ok());
     let mut held: Vec<(Name, TcpStream, Client)> =
-        held.into_iter().map(|(name, stream)| (name, stream, Client::new())).collect();
-    for (_, stream, _) in &held {
-        stream.set_nonblocking(true)?;
-    }
+        held.map(|(name, stream)| (name, stream, Client::new())).collect();
     let mut chunk = [0; 4 * 1024];
     while !held.is_empty() {
-        let Some(left) = by.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+        let left = by.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             break;
-        };
+        }
         let mut waited: Vec<PollFd<'_>> =
             held.iter().map(|(_, stream, _)| PollFd::new(stream, PollFlags::IN)).collect();
         let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
@@ -206,14 +266,17 @@ fn hear(held: Vec<(Name, TcpStream)>, patience: Duration) -> io::Result<Vec<Name
                 let is_smtp = client.receive(chunk.get(..length).unwrap_or_default()).is_ok();
                 let heard = client.heard();
                 if heard.as_ref().is_some_and(|heard| (200..300).contains(&heard.code)) {
-                    taken.push(*name);
+                    number += 1;
+                    if let Err(error) = taken(*name) {
+                        failed = Err(error);
+                    }
                 }
                 is_smtp && heard.is_none()
             }
             Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
         });
     }
-    Ok(taken)
+    failed.map(|()| number)
 }
 
 #[cfg(test)]
@@ -225,7 +288,10 @@ mod tests {
     fn witness() -> (Witness, OwnedFd) {
         let (socket, its) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-        (Witness { socket, next: AtomicU64::new(0), lost: AtomicBool::new(false) }, its)
+        let running = Running { socket, child: None, since: Instant::now(), lost: false };
+        let receipts = tempfile::tempfile().unwrap();
+        let program = PathBuf::from("/nowhere/at/all");
+        (Witness { program, receipts, running: Mutex::new(running), next: AtomicU64::new(0) }, its)
     }
 
     /// A connection to a next hop, and the next hop's end of it.
@@ -252,15 +318,13 @@ mod tests {
             .map(|nth| {
                 let (ours, hop) = connection();
                 let held = filter.hold(ours.as_fd(), [nth; 16]).unwrap();
-                if nth > 1 {
-                    // The filter dies: nobody says that the word was heard.
-                    std::mem::forget(held);
-                }
+                // Of the others nobody says that the word was heard: whoever waited for it is cut off.
+                assert!(nth > 1 || held.heard());
                 ([nth; 16], hop)
             })
             .unzip();
         drop(filter);
-        let held = listen(&socket).unwrap();
+        let held = listen(&socket);
         assert_eq!(held.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names[1..]);
         for (hop, word) in
             hops.iter_mut().zip(["", "250 2.0.0 queued\r\n", "451 later\r\n", "250-2.0.0\r\n", "", "?"])
@@ -270,14 +334,21 @@ mod tests {
         hops[3].write_all(b"250 queued\r\n").unwrap();
         // One hangs up, and one says nothing to the end.
         hops.pop();
-        assert_eq!(hear(held, Duration::from_millis(50)).unwrap(), [[2; 16], [4; 16]]);
+        let mut taken = Vec::new();
+        let heard = hear(held, Duration::from_millis(50), |name| {
+            taken.push(name);
+            Ok(())
+        });
+        assert_eq!((heard.unwrap(), taken), (2, vec![[2; 16], [4; 16]]));
     }
 
     #[test]
     fn a_witness_that_is_gone_stops_nobody() {
         let (filter, socket) = witness();
-        drop(socket);
         let (ours, _hop) = connection();
+        let held = filter.hold(ours.as_fd(), [1; 16]).unwrap();
+        drop(socket);
+        assert!(!held.heard(), "the connection is of no more use");
         assert!(filter.hold(ours.as_fd(), [1; 16]).is_none());
     }
 }

@@ -46,7 +46,7 @@ pub(super) enum Trouble {
     Login(String),
     #[error("the server offers no way to log in that can be used here: {0}")]
     NoWayToLogIn(&'static str),
-    #[error("{0}")]
+    #[error("no password: {0}")]
     Secret(#[from] SecretError),
     #[error("the folder {folder:?} can't be opened: {said}")]
     Folder { folder: String, said: String },
