@@ -188,7 +188,7 @@ impl Held<'_> {
     }
 }
 
-/// What the witness does: to be called by a process that [`Witness::start`] has started, with the socket as its
+/// What the witness does: to be called by a process that a filter has started with the socket as its
 /// standard input and the receipts as its standard output. Comes back when the filter is gone and nothing is to be
 /// heard any more; gives how many receipts were written.
 ///
