@@ -20,7 +20,7 @@ use super::{Context, out};
 use crate::filter::{OnError, Trace};
 use crate::gateway::api::{Failure, Filtered, Request};
 use crate::receive::filter::Spool;
-use crate::send::hop::{Hop, HopError, Patience};
+use crate::send::hop::{Hop, HopError, Patience, takes};
 use crate::smtp::path_of;
 
 /// Bytes read at once.
@@ -227,7 +227,7 @@ impl Passing {
         }
         let (hop, heard) = text.end(|_| {}).await?;
         hop.quit().await;
-        if heard.code >= 300 { not_passed(heard.text()) } else { Ok(Ok(())) }
+        if takes(&heard) { Ok(Ok(())) } else { not_passed(heard.text()) }
     }
 }
 

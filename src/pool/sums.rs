@@ -258,6 +258,10 @@ impl Sums {
         }
         match line.row_of(here) {
             Some(row) => self.rows.get(usize::from(row)).map_or(Found::None, Found::Row),
+            // There was no row left for it: those that are here only came first.
+            None if here.count_ones() >= FEW && self.rows.len() >= MOST_ROWS && self.free_rows.is_empty() => {
+                Found::None
+            }
             None => Found::Few(line, here),
         }
     }

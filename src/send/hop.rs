@@ -10,7 +10,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::smtp::{Client, ClientError, GREETING, HOPS_VERB, Heard, Offered, Reply, Stuff};
 
@@ -47,6 +47,15 @@ impl Default for Patience {
         }
     }
 }
+
+/// Whether this word about a mail says that it was taken. A farewell (221) is 2xx as well.
+#[must_use]
+pub fn takes(heard: &Heard) -> bool {
+    (250..260).contains(&heard.code)
+}
+
+/// How long the rest of a reply is waited for before it is looked at again.
+const PIECES: Duration = Duration::from_millis(5);
 
 /// Why the next hop can't be used.
 #[derive(Debug, Error)]
@@ -170,6 +179,11 @@ impl Hop {
         &self.offered
     }
 
+    /// Closes the connection for everybody who holds it.
+    pub fn cut(self) {
+        let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Both);
+    }
+
     /// Whether it has closed the connection, or said something unasked (which is its farewell).
     #[must_use]
     pub fn is_stale(&self) -> bool {
@@ -262,7 +276,12 @@ impl Hop {
                     Ok(0) => return Err(self.broken("no answer")),
                     Ok(length) => {
                         let bytes = self.chunk.get(..length).unwrap_or_default();
-                        self.client.receive(bytes).map_err(|source| HopError::Garbled { address, source })?;
+                        let is_smtp = self.client.receive(bytes);
+                        // What comes before the garbage is a word all the same.
+                        if let Some(heard) = self.client.heard() {
+                            return Ok(heard);
+                        }
+                        is_smtp.map_err(|source| HopError::Garbled { address, source })?;
                     }
                     Err(error) => return Err(self.broken(&error.to_string())),
                 }
@@ -273,13 +292,24 @@ impl Hop {
 
     /// The next reply, left where it is. `None`: it is not there in time, or in more than one piece.
     async fn look_ahead(&mut self, after: Duration) -> Option<Heard> {
-        if !self.client.is_quiet() {
-            return None;
+        let by = Instant::now() + after;
+        let mut seen = 0;
+        loop {
+            let left = by.saturating_duration_since(Instant::now());
+            let length = timeout(left, self.stream.peek(&mut self.chunk)).await.ok()?.ok()?;
+            let mut client = Client::new();
+            let is_smtp = client.receive(self.chunk.get(..length)?).is_ok();
+            let heard = client.heard();
+            if heard.is_some() || !is_smtp || length == 0 || length == self.chunk.len() {
+                return heard;
+            }
+            // The rest of it is on its way. Nothing is taken of it before: half a reply is none to who else holds the
+            // connection, or another one.
+            if length == seen {
+                sleep(PIECES).await;
+            }
+            seen = length;
         }
-        let length = timeout(after, self.stream.peek(&mut self.chunk)).await.ok()?.ok()?;
-        let mut client = Client::new();
-        client.receive(self.chunk.get(..length)?).ok()?;
-        client.heard()
     }
 
     fn broken(&self, reason: &str) -> HopError {
@@ -311,6 +341,16 @@ impl Text {
     #[must_use]
     pub fn connection(&self) -> BorrowedFd<'_> {
         self.hop.stream.as_fd()
+    }
+
+    /// Whether something was said that nobody has asked for, or the connection is closed: a word about the mail could
+    /// not be told from it.
+    #[must_use]
+    pub fn is_out_of_step(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit(); 1];
+        let there = socket2::SockRef::from(&self.hop.stream).peek(&mut byte);
+        !self.hop.client.is_quiet()
+            || !matches!(there, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     }
 
     /// All of the text was there: ends it. The reply says whose the mail is now. `first` gets it before it is taken

@@ -21,7 +21,7 @@ use super::{Judge, Options, Passing, Shared, Spool};
 use crate::filter::{Judgement, OnError, Trace};
 use crate::message::UnixTime;
 use crate::receive::{Arrival, Via};
-use crate::send::hop::{Hop, HopError};
+use crate::send::hop::{Hop, HopError, takes};
 use crate::smtp::{Heard, MailLine, Offered, RcptLine, RelaySession, Reply, Severity, Step};
 
 /// Bytes read at once.
@@ -512,12 +512,16 @@ impl<J: Judge> Connection<J> {
             let reason = "the mail server in front has gone".to_owned();
             return Err(HopError::Broken { address: self.options.next_hop, reason });
         }
+        if text.is_out_of_step() {
+            let reason = "it says something before the text has ended".to_owned();
+            return Err(HopError::Broken { address: self.options.next_hop, reason });
+        }
         // From the dot to the receipt the witness stands ready: killed in between we would not know whose the mail is.
         let witness = self.shared.witness.clone();
         let held = witness.as_ref().zip(turn.as_ref());
         let held = held.and_then(|(witness, turn)| witness.hold(text.connection(), turn.name()));
         let write_down = |heard: &Heard| {
-            if let Some(turn) = turn.filter(|_| (200..300).contains(&heard.code)) {
+            if let Some(turn) = turn.filter(|_| takes(heard)) {
                 turn.taken();
             }
         };
@@ -525,7 +529,15 @@ impl<J: Judge> Connection<J> {
         // Whoever is cut off before this leaves the connection with the witness.
         let is_known = held.is_none_or(Held::heard);
         let (hop, heard) = ended?;
-        self.hop = Some(hop).filter(|_| is_known);
+        match is_known {
+            true => self.hop = Some(hop),
+            false => hop.cut(),
+        }
+        if heard.code < 300 && !takes(&heard) {
+            self.hop = None;
+            let reason = format!("it answers the text with {} {}", heard.code, heard.text());
+            return Err(HopError::Broken { address: self.options.next_hop, reason });
+        }
         Ok(heard)
     }
 

@@ -197,20 +197,23 @@ impl Receipts {
         let Some(file) = &self.file else { return };
         // At once and here: while another thread would be waited for, we may be killed. It is a copy of
         // a few bytes into memory of the system.
-        if let Err(error) = write(file, number, time, name) {
+        if let Err(error) = write_at(file, number, time, name) {
             tracing::warn!(%error, "what was passed on is not remembered on disk");
         }
     }
 }
 
-/// Writes a receipt behind those that are there.
-pub(super) fn append(file: &File, name: Name) -> io::Result<()> {
-    let time = now();
-    let known = read(file, time)?;
-    write(file, known.next, time, name)
+/// The number of the receipt behind those that are there.
+pub(super) fn next(file: &File) -> io::Result<u64> {
+    Ok(read(file, now())?.next)
 }
 
-fn write(file: &File, number: u64, time: u64, name: Name) -> io::Result<()> {
+/// Writes a receipt of this moment.
+pub(super) fn write(file: &File, number: u64, name: Name) -> io::Result<()> {
+    write_at(file, number, now(), name)
+}
+
+fn write_at(file: &File, number: u64, time: u64, name: Name) -> io::Result<()> {
     let mut slot = Vec::with_capacity(SLOT);
     // A slot that was never written has the number 0.
     slot.extend(number.saturating_add(1).to_be_bytes());
@@ -319,7 +322,7 @@ mod tests {
         let next = tokio::spawn(async move { Receipts::open_alone(&path, Duration::from_secs(60)).await });
         tokio::task::yield_now().await;
         assert!(!next.is_finished());
-        append(&witness, new).unwrap();
+        write(&witness, super::next(&witness).unwrap(), new).unwrap();
         drop(witness);
         let next = Arc::new(next.await.unwrap());
         assert!(has(&next, known) && has(&next, new));

@@ -23,10 +23,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair, sockopt,
 };
 
 use super::receipts::{self, Name};
+use crate::send::hop::takes;
 use crate::smtp::Client;
 
 /// So long the next hop is listened to after the filter has died. The filter that is started then waits for that,
@@ -123,11 +124,15 @@ impl Witness {
                     tracing::warn!(%error, "the witness does not listen: a mail may come twice if this process is killed");
                 }
                 // It has ended: another one serves from the next mail on.
-                let is_there = error.kind() == io::ErrorKind::WouldBlock;
-                if !is_there && running.since.elapsed() > AGAIN {
+                let has_ended =
+                    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
+                if has_ended && running.since.elapsed() > AGAIN {
                     running.since = Instant::now();
                     match Running::start(&self.program, &self.receipts) {
-                        Ok(new) => *running = new,
+                        Ok(new) => {
+                            *running = new;
+                            tracing::info!("a new witness listens");
+                        }
                         Err(error) => tracing::warn!(%error, "no new witness"),
                     }
                 }
@@ -143,7 +148,7 @@ impl Running {
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let mut command = Command::new(program);
         // In a group of its own: Ctrl-C in a terminal is for the filter, which ends what it has begun.
-        command.arg0("cmr-mail").arg("witness").stdin(Stdio::from(its)).process_group(0);
+        command.arg0("cmr-witness").arg("witness").stdin(Stdio::from(its)).process_group(0);
         let child = Some(command.stdout(Stdio::from(receipts.try_clone()?)).spawn()?);
         Ok(Running { socket, child, since: Instant::now(), lost: false })
     }
@@ -197,8 +202,21 @@ impl Held<'_> {
 pub fn testify() -> io::Result<usize> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    // Each at once: this process may be killed as well while it listens to others.
-    hear(listen(&socket), PATIENCE, |name| receipts::append(&file, name))
+    let is_socket = matches!(sockopt::socket_type(&socket), Ok(SocketType::SEQPACKET));
+    if !is_socket || !file.metadata()?.is_file() {
+        return Err(io::Error::other("serve starts it, nobody else: it was given no filter to listen to"));
+    }
+    let held = listen(&socket);
+    if held.is_empty() {
+        return Ok(0);
+    }
+    let mut next = receipts::next(&file)?;
+    hear(held, PATIENCE, |name| {
+        // Each at once: this process may be killed as well while it listens to others.
+        receipts::write(&file, next, name)?;
+        next = next.saturating_add(1);
+        Ok(())
+    })
 }
 
 /// Listens to the filter until it is gone: the mails about which no word was heard until then.
@@ -248,10 +266,9 @@ fn hear(
         held.map(|(name, stream)| (name, stream, Client::new())).collect();
     let mut chunk = [0; 4 * 1024];
     while !held.is_empty() {
+        // At the end once more, without waiting.
         let left = by.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
+        let is_last = left.is_zero();
         let mut waited: Vec<PollFd<'_>> =
             held.iter().map(|(_, stream, _)| PollFd::new(stream, PollFlags::IN)).collect();
         let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
@@ -265,7 +282,7 @@ fn hear(
             Ok(length) => {
                 let is_smtp = client.receive(chunk.get(..length).unwrap_or_default()).is_ok();
                 let heard = client.heard();
-                if heard.as_ref().is_some_and(|heard| (200..300).contains(&heard.code)) {
+                if heard.as_ref().is_some_and(takes) {
                     number += 1;
                     if let Err(error) = taken(*name) {
                         failed = Err(error);
@@ -275,6 +292,9 @@ fn hear(
             }
             Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
         });
+        if is_last {
+            break;
+        }
     }
     failed.map(|()| number)
 }
@@ -314,7 +334,7 @@ mod tests {
     #[test]
     fn what_the_filter_did_not_live_to_hear_is_heard() {
         let (filter, socket) = witness();
-        let (names, mut hops): (Vec<Name>, Vec<TcpStream>) = (1..=6)
+        let (names, mut hops): (Vec<Name>, Vec<TcpStream>) = (1..=7)
             .map(|nth| {
                 let (ours, hop) = connection();
                 let held = filter.hold(ours.as_fd(), [nth; 16]).unwrap();
@@ -326,9 +346,15 @@ mod tests {
         drop(filter);
         let held = listen(&socket);
         assert_eq!(held.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names[1..]);
-        for (hop, word) in
-            hops.iter_mut().zip(["", "250 2.0.0 queued\r\n", "451 later\r\n", "250-2.0.0\r\n", "", "?"])
-        {
+        for (hop, word) in hops.iter_mut().zip([
+            "",
+            "250 2.0.0 queued\r\n",
+            "451 later\r\n",
+            "250-2.0.0\r\n",
+            "221 bye\r\n",
+            "?",
+            "",
+        ]) {
             hop.write_all(word.as_bytes()).unwrap();
         }
         hops[3].write_all(b"250 queued\r\n").unwrap();
