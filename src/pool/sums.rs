@@ -426,6 +426,21 @@ mod tests {
         assert_eq!((sums_of(&sums, 2), sums.used), (Vec::new(), 0));
     }
 
+    /// A few addresses that take all rows must not make those count who came first.
+    #[test]
+    fn where_no_row_is_left_what_many_have_says_nothing() {
+        let mut sums = Sums::default();
+        let all = u64::try_from(MOST_ROWS).unwrap() + 2_000;
+        for feature in 0..all {
+            (1..=6).for_each(|column| sums.add(feature, column, Amount::new(1.0), 0));
+        }
+        assert_eq!(sums.rows.len(), MOST_ROWS);
+        assert_eq!(sums_of(&sums, 0).len(), 6);
+        assert!((all - 1_000..all).all(|feature| sums_of(&sums, feature).is_empty()));
+        sums.add(all, 1, Amount::new(1.0), 0);
+        assert_eq!(sums_of(&sums, all), [(1, 1.0)], "what few have counts");
+    }
+
     #[test]
     fn growing_loses_nothing_that_has_room() {
         let mut sums = Sums::default();
