@@ -164,10 +164,12 @@ impl Profiles {
                     u32::try_from(self.generations.len() - 1).unwrap_or(0)
                 }
             };
-            let column = self.free_columns.pop().unwrap_or_else(|| {
+            // 0, which has no sums, where all numbers are given out.
+            let new = || u16::try_from(self.columns.len()).ok();
+            let column = self.free_columns.pop().or_else(new).unwrap_or(0);
+            if usize::from(column) == self.columns.len() {
                 self.columns.push(0);
-                u16::try_from(self.columns.len() - 1).unwrap_or(0)
-            });
+            }
             if let Some(owner) = self.columns.get_mut(usize::from(column)).filter(|_| column > 0) {
                 *owner = profile.place + 1;
             }
@@ -469,6 +471,7 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sums::{Found, few};
     use super::*;
 
     /// Messages of a hundred generations are here: rows have room for all peers as long as few of them count.
@@ -508,21 +511,17 @@ mod tests {
                 assert!(column > 0);
                 again += usize::from(had.insert(column, number).is_some());
                 for feature in 0..20 {
-                    let sums = || match profiles.sums.of(feature) {
-                        super::super::sums::Found::Row(row) => {
-                            let mut sum = 0;
-                            row.each(|number, parts| {
-                                sum += if u32::from(number) == column { parts } else { 0 }
-                            });
-                            f32::from(sum)
+                    let mut sum = 0.0;
+                    match profiles.sums.of(feature) {
+                        Found::Row(row) => row.each(|number, parts| {
+                            sum += if u32::from(number) == column { f32::from(parts) } else { 0.0 };
+                        }),
+                        Found::Few(line, here) => {
+                            sum = few(line, here).filter(|it| it.0 == column).map(|it| it.1).sum();
                         }
-                        super::super::sums::Found::Few(line, here) => super::super::sums::few(line, here)
-                            .filter(|it| it.0 == column)
-                            .map(|it| it.1)
-                            .sum(),
-                        super::super::sums::Found::None => 0.0,
-                    };
-                    assert_eq!(sums(), 0.0, "in round {nth}");
+                        Found::None => {}
+                    }
+                    assert_eq!(sum, 0.0, "in round {nth}");
                     profiles.sums.add(feature, column, Amount::new(1.0), 0);
                 }
             }

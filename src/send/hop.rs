@@ -187,9 +187,11 @@ impl Hop {
     /// Whether it has closed the connection, or said something unasked (which is its farewell).
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        let mut byte = [0; 1];
+        let mut byte = [std::mem::MaybeUninit::uninit(); 1];
+        // Asked of the system, which knows of what came in this moment.
+        let there = socket2::SockRef::from(&self.stream).peek(&mut byte);
         !self.client.is_quiet()
-            || !matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+            || !matches!(there, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
     }
 
     /// Nothing waits beyond `by` from now on; `None`: only as long as each part may take.
@@ -290,7 +292,7 @@ impl Hop {
         timeout(after, listen).await.unwrap_or(Err(HopError::Silent { address, after }))
     }
 
-    /// The next reply, left where it is. `None`: it is not there in time, or in more than one piece.
+    /// The next reply, left where it is. `None`: it is not there in time, too long to be looked at, or no SMTP.
     async fn look_ahead(&mut self, after: Duration) -> Option<Heard> {
         let by = Instant::now() + after;
         let mut seen = 0;
@@ -347,15 +349,12 @@ impl Text {
     /// not be told from it.
     #[must_use]
     pub fn is_out_of_step(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit(); 1];
-        let there = socket2::SockRef::from(&self.hop.stream).peek(&mut byte);
-        !self.hop.client.is_quiet()
-            || !matches!(there, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+        self.hop.is_stale()
     }
 
     /// All of the text was there: ends it. The reply says whose the mail is now. `first` gets it before it is taken
-    /// off the connection, if it comes in one piece, as a reply nearly always does: whoever else holds the connection
-    /// hears what we die of hearing.
+    /// off the connection, unless it is longer than 4 KiB: whoever else holds the connection hears what we do not
+    /// live to write down.
     ///
     /// # Errors
     /// The connection is of no more use, and nobody knows whose the mail is; or there is too little
@@ -450,6 +449,69 @@ mod tests {
         let ended = text.end(|_| told = true).await;
         assert!(matches!(ended, Err(HopError::Silent { after, .. }) if after == dot), "{ended:?}");
         assert!(!told);
+    }
+
+    /// A next hop whose last words come in these pieces after the final dot, each when the one before was seen, and
+    /// with `early` behind the 354.
+    async fn hop_in_pieces(early: &'static str, pieces: &'static [&'static str]) -> Text {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut some = [0; 1000];
+            for said in
+                ["220 hello\r\n".to_owned(), "250 hello\r\n".to_owned(), format!("354 go on\r\n{early}")]
+            {
+                stream.write_all(said.as_bytes()).await.unwrap();
+                let _ = stream.read(&mut some).await.unwrap();
+            }
+            stream.set_nodelay(true).unwrap();
+            for piece in pieces {
+                stream.write_all(piece.as_bytes()).await.unwrap();
+                tokio::time::sleep(PIECES * 3).await;
+            }
+            let _ = stream.read(&mut some).await;
+        });
+        let hop = Hop::open(address, "mx.test", 0, Patience::default()).await.unwrap();
+        hop.text().await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn half_a_reply_stays_on_the_connection_and_garbage_behind_one_is_no_part_of_it() {
+        for (pieces, code) in [
+            (&["25", "0 2.0.0 queued as ", "4fX\r\n"][..], 250),
+            (&["451 4.3.0 the other side said: ", "250 ok but no\r\n"], 451),
+            (&["250-one\r\n", "250 two\r\n"], 250),
+            (&["250 ok\r\nrubbish\r\n"], 250),
+            (&["250 ok\r\n\r\n"], 250),
+        ] {
+            let text = hop_in_pieces("", pieces).await;
+            let other = std::net::TcpStream::from(text.connection().try_clone_to_owned().unwrap());
+            let mut seen = Vec::new();
+            let (_, heard) = text
+                .end(|heard| {
+                    let mut there = [0; 100];
+                    let length = other.peek(&mut there).unwrap();
+                    seen.extend_from_slice(&there[..length]);
+                    assert_eq!(heard.code, code, "{pieces:?}");
+                })
+                .await
+                .unwrap();
+            assert_eq!((heard.code, String::from_utf8(seen).unwrap()), (code, pieces.concat()));
+        }
+    }
+
+    #[tokio::test]
+    async fn who_speaks_before_the_text_has_ended_is_out_of_step() {
+        assert!(!hop_in_pieces("", &[]).await.is_out_of_step());
+        assert!(hop_in_pieces("250 early\r\n", &[]).await.is_out_of_step());
+    }
+
+    #[test]
+    fn a_farewell_is_no_yes() {
+        let heard = |code| Heard { code, lines: Vec::new() };
+        assert!([250, 251, 259].map(heard).iter().all(takes));
+        assert!(![200, 220, 221, 249, 260, 354, 451, 550].map(heard).iter().any(takes));
     }
 
     /// The next hop would deliver it, and the mail server in front would hand it over again.

@@ -160,7 +160,7 @@ fn the_filter_is_killed_at_any_moment() {
         for kill in 1..=kills {
             let some = world.sent.len() * kill / (kills + 1);
             until("some mails have passed", || (world.postfix.delivered() >= some).then_some(()));
-            let doubtful = || Some(world.hopper.unanswered()).filter(|doubtful| *doubtful > 2);
+            let doubtful = || Some(world.hopper.unanswered()).filter(|doubtful| *doubtful > 0);
             with_next_hop += until("the next hop makes up its mind about some", doubtful);
             running.take().unwrap().kill();
             running = Some(world.house.start());
@@ -333,6 +333,15 @@ fn the_next_hop_defers_or_refuses() {
             [says(&["greeting", "."], later), says(&["MAIL", "RCPT", "."], never)]
         };
         World::next_hops(&some);
+    }
+}
+
+/// Only a yes to the final dot is one: a farewell is 2xx as well, and so is what comes before the dot.
+#[test]
+fn the_next_hop_says_something_else_than_yes() {
+    if can_run() {
+        let early = Manner::Says("DATA", "354 go on\r\n250 2.0.0 early");
+        World::next_hops(&[vec![Manner::Says(".", "221 2.0.0 closing")], vec![early]]);
     }
 }
 
